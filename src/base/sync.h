@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Mutexes with a rank, and clang's thread-safety annotations.
+ *
+ * One ranked list for the whole program, outermost (taken first) at the top. A thread may only take
+ * a lock of a higher number than any it holds; debug builds assert it, two locks of one rank are
+ * never held together. Nothing is called with a lock held that can block or call back.
+ */
+#ifndef BASE_SYNC_H
+#define BASE_SYNC_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum lock_rank {
+	LOCK_RANK_MOUNT = 10,      /* daemon: the list of mounts, shutdown */
+	LOCK_RANK_INODE = 20,      /* fs: inode table */
+	LOCK_RANK_READ = 25,       /* fs: parked kernel requests */
+	LOCK_RANK_STREAM = 30,     /* fs: read-ahead streams */
+	LOCK_RANK_VMO = 40,        /* vm: one hierarchy of VMOs and its page source */
+	LOCK_RANK_PROVIDER = 50,   /* a provider's queue: taken in send, clear, swap */
+	LOCK_RANK_NET = 55,        /* net: per-origin state */
+	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
+	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
+	LOCK_RANK_LOOP = 80,       /* base: a loop's task queue */
+	LOCK_RANK_LOG = 90,        /* leaves: taken anywhere */
+};
+
+#if defined(__clang__)
+#define TSA(x) __attribute__((x))
+#else
+#define TSA(x)
+#endif
+#define CAPABILITY TSA(capability("mutex"))
+#define REQUIRES(...) TSA(requires_capability(__VA_ARGS__))
+#define EXCLUDES(...) TSA(locks_excluded(__VA_ARGS__))
+#define ACQUIRE(...) TSA(acquire_capability(__VA_ARGS__))
+#define RELEASE(...) TSA(release_capability(__VA_ARGS__))
+#define NO_TSA TSA(no_thread_safety_analysis)
+
+struct CAPABILITY mutex {
+	pthread_mutex_t m;
+	enum lock_rank rank;
+};
+
+void mutex_init(struct mutex *m, enum lock_rank rank);
+void mutex_destroy(struct mutex *m);
+void mutex_lock(struct mutex *m) ACQUIRE(*m);
+void mutex_unlock(struct mutex *m) RELEASE(*m);
+
+/* Waits of condition variables use CLOCK_MONOTONIC. */
+struct cond {
+	pthread_cond_t c;
+};
+void cond_init(struct cond *c);
+void cond_destroy(struct cond *c);
+void cond_wait(struct cond *c, struct mutex *m) REQUIRES(*m);
+/* @deadline_ns CLOCK_MONOTONIC; false when it passed. */
+bool cond_wait_until(struct cond *c, struct mutex *m, uint64_t deadline_ns) REQUIRES(*m);
+void cond_signal(struct cond *c);
+void cond_broadcast(struct cond *c);
+
+/* Debug builds: the calling thread holds no ranked lock. */
+void sync_assert_none_held(void);
+
+#endif
