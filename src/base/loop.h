@@ -55,6 +55,18 @@ unsigned loop_pool_size(const struct loop_pool *p);
 struct loop *loop_pool_nth(struct loop_pool *p, unsigned i);
 /* The calling thread's loop when it belongs to @p, else the one that slept last: good for a first send. */
 struct loop *loop_pool_pick(struct loop_pool *p);
+/* A loop of @p other than @but that sleeps just now, or NULL: work may be handed to it. */
+struct loop *loop_pool_idle(struct loop_pool *p, const struct loop *but);
+
+/*
+ * A thing that a pool has once: made at its first use, freed by loop_pool_free(). It spares the
+ * layers above a global for what belongs to the loops (HTTP connections, a reading thread).
+ */
+struct loop_service {
+	void *(*make)(struct loop_pool *p); /* NULL: no memory; must not ask for another service */
+	void (*free)(void *it);             /* the loops have stopped */
+};
+void *loop_pool_service(struct loop_pool *p, const struct loop_service *s);
 
 struct loop *loop_current(void); /* NULL off the loop threads */
 unsigned loop_index(const struct loop *l);
@@ -65,7 +77,11 @@ int loop_watch_mod(struct loop *l, struct loop_watch *w, uint32_t events);
 /* After it no further ready() of @w; loop thread only (or before start, after stop). */
 void loop_watch_del(struct loop *l, struct loop_watch *w);
 
-/* Any thread. The task runs once on @l's thread. From @l itself no system call is made. */
+/*
+ * Any thread. The task runs once on @l's thread. From @l itself no system call is made. Before
+ * loop_pool_start() it waits for it (or for loop_pool_free()); after loop_pool_stop() it runs at
+ * once on the caller's thread, which then counts as the loop's.
+ */
 void loop_post(struct loop *l, struct loop_task *t);
 /* Any thread: makes @l go through one turn (its hooks run). Free of system calls from @l itself. */
 void loop_wake(struct loop *l);
@@ -76,7 +92,10 @@ void loop_timer_del(struct loop *l, struct loop_timer *t);
 void loop_hook_add(struct loop *l, struct loop_hook *h);
 void loop_hook_del(struct loop *l, struct loop_hook *h);
 
-/* Runs @run on @l's thread and waits for it; set-up and shut-down paths only, never from a loop. */
+/*
+ * Runs @run on @l's thread and waits for it; set-up and shut-down paths only, never from a loop.
+ * Where the threads do not run (before start, after stop) it runs on the caller's.
+ */
 void loop_call(struct loop *l, void (*run)(void *arg, struct loop *l), void *arg);
 
 #endif

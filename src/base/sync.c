@@ -63,8 +63,8 @@ void mutex_lock(struct mutex *m) NO_TSA
 
 void mutex_unlock(struct mutex *m) NO_TSA
 {
+	rank_pop(m->rank); /* first: who gets the lock next may free it */
 	pthread_mutex_unlock(&m->m);
-	rank_pop(m->rank);
 }
 
 void cond_init(struct cond *c)

@@ -19,10 +19,12 @@ enum lock_rank {
 	LOCK_RANK_READ = 25,       /* fs: parked kernel requests */
 	LOCK_RANK_STREAM = 30,     /* fs: read-ahead streams */
 	LOCK_RANK_VMO = 40,        /* vm: one hierarchy of VMOs and its page source */
+	LOCK_RANK_WRAPPER = 45,    /* a provider over another: taken in send, clear, swap */
 	LOCK_RANK_PROVIDER = 50,   /* a provider's queue: taken in send, clear, swap */
 	LOCK_RANK_NET = 55,        /* net: per-origin state */
 	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
 	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
+	LOCK_RANK_SERVICE = 75,    /* base: what a loop pool has once */
 	LOCK_RANK_LOOP = 80,       /* base: a loop's task queue */
 	LOCK_RANK_LOG = 90,        /* leaves: taken anywhere */
 };
