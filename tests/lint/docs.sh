@@ -12,7 +12,7 @@ tmp=$(mktemp -d) || exit 2
 trap 'rm -rf "$tmp"' EXIT
 
 "$vmofs" --list-options >"$tmp/options" || { echo "$vmofs --list-options fails"; exit 1; }
-[ -s "$tmp/options" ] || { echo "$vmofs --list-options prints nothing"; exit 1; }
+grep -q -- ' --[a-z]' "$tmp/options" || { echo "$vmofs --list-options lists no option"; exit 1; }
 sed -n 's/^[^ ]* -o \([a-z0-9-]*\).*/\1/p' "$tmp/options" | sort -u >"$tmp/keys"
 sed -n 's/^#\{0,1\}\([a-z][a-z0-9-]*\) *=.*/\1/p' conf/vmofs.conf | sort -u >"$tmp/conf"
 
