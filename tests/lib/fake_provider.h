@@ -141,6 +141,8 @@ bool thread_is_done(struct test_thread *t);
 /* How long a wait may take before the test is given up; VMOFS_TEST_TIMEOUT_MS changes it. */
 uint64_t test_timeout_ns(void);
 uint64_t test_now_ns(void); /* CLOCK_MONOTONIC */
+/* Prints the message and a dump of every live provider and its VMO, and aborts. */
+void test_die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 /* Polls @ready until it is true; aborts with @what when it is not in time. */
 void test_wait_until(bool (*ready)(void *arg), void *arg, const char *what);
 
