@@ -14,7 +14,10 @@ struct vmofs_err {
 	char msg[1024]; /* lower case, no stop, cause first, the subject in single quotes */
 };
 
-#define VMOFS_ERR_INIT { 0 }
+#define VMOFS_ERR_INIT \
+	{              \
+		0      \
+	}
 
 /* Fills @err and returns @code, so that a caller can write `return vmofs_err_set(...)`. */
 int vmofs_err_set(struct vmofs_err *err, int code, const char *fmt, ...)

@@ -15,7 +15,10 @@ struct vmofs_list {
 	struct vmofs_list *prev;
 };
 
-#define VMOFS_LIST_INIT(name) { &(name), &(name) }
+#define VMOFS_LIST_INIT(name)    \
+	{                        \
+		&(name), &(name) \
+	}
 
 static inline void vmofs_list_init(struct vmofs_list *l)
 {
@@ -81,11 +84,12 @@ static inline void vmofs_list_splice_tail(struct vmofs_list *to, struct vmofs_li
 #define vmofs_list_first(head, type, member) \
 	(vmofs_list_empty(head) ? NULL : vmofs_container_of((head)->next, type, member))
 
-#define vmofs_list_for_each(pos, head) for ((pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
+#define vmofs_list_for_each(pos, head) \
+	for ((pos) = (head)->next; (pos) != (head); (pos) = (pos)->next)
 
 /* Allows @pos to be removed in the body. */
-#define vmofs_list_for_each_safe(pos, tmp, head)                                  \
-	for ((pos) = (head)->next, (tmp) = (pos)->next; (pos) != (head);          \
+#define vmofs_list_for_each_safe(pos, tmp, head)                         \
+	for ((pos) = (head)->next, (tmp) = (pos)->next; (pos) != (head); \
 	     (pos) = (tmp), (tmp) = (pos)->next)
 
 #endif

@@ -20,11 +20,11 @@
 #include <vmofs/list.h>
 
 #define VMOFS_PAGE_SHIFT 12u
-#define VMOFS_PAGE_SIZE (UINT64_C(1) << VMOFS_PAGE_SHIFT)
+#define VMOFS_PAGE_SIZE  (UINT64_C(1) << VMOFS_PAGE_SHIFT)
 
-struct vmo;           /* the pages of one object; see src/vm/vmo.h */
-struct loop_pool;     /* the event loops of the daemon; see src/base/loop.h */
-struct vmofs_config;  /* the configuration of one mount; see src/base/config.h */
+struct vmo;          /* the pages of one object; see src/vm/vmo.h */
+struct loop_pool;    /* the event loops of the daemon; see src/base/loop.h */
+struct vmofs_config; /* the configuration of one mount; see src/base/config.h */
 struct vmofs_provider;
 
 /* page_request_type in Zircon; each type has its own book of outstanding requests. */
@@ -39,7 +39,7 @@ enum vmofs_request_type {
 
 /* Demand always overtakes prefetch. */
 enum vmofs_request_class {
-	VMOFS_CLASS_DEMAND,   /* somebody waits for it */
+	VMOFS_CLASS_DEMAND, /* somebody waits for it */
 	VMOFS_CLASS_PREFETCH, /* nobody waits yet: may be dropped, its failure is reported to nobody */
 	VMOFS_NCLASSES
 };
@@ -73,8 +73,8 @@ struct vmofs_object_info {
 
 /* The last failure of an object, for user.vmofs.error and `vmofs stat`. */
 struct vmofs_failure {
-	int code;            /* -errno as given to vmofs_fail(), 0: none so far */
-	int status;          /* protocol status (HTTP 503), 0: none */
+	int code;   /* -errno as given to vmofs_fail(), 0: none so far */
+	int status; /* protocol status (HTTP 503), 0: none */
 	unsigned attempts;
 	char request_id[128];
 	char msg[512];
@@ -85,11 +85,11 @@ struct vmofs_failure {
 
 /* Counters since open; all monotonic, read without stopping anybody. */
 struct vmofs_provider_stats {
-	uint64_t requests;         /* protocol requests sent, retries included */
+	uint64_t requests; /* protocol requests sent, retries included */
 	uint64_t retries;
-	uint64_t bytes_fetched;    /* body bytes received */
-	uint64_t bytes_discarded;  /* received, but nobody wanted them any more */
-	uint64_t connections;      /* opened */
+	uint64_t bytes_fetched;   /* body bytes received */
+	uint64_t bytes_discarded; /* received, but nobody wanted them any more */
+	uint64_t connections;     /* opened */
 	uint64_t redirects;
 	uint64_t errors;           /* requests that ended in vmofs_fail() */
 	uint64_t integrity_errors; /* wrong range, short body, changed validator, ... */
@@ -101,10 +101,10 @@ struct vmofs_provider_stats {
 
 /* An option that a provider understands; ends with name == NULL. Parsed by src/base/config.h. */
 struct vmofs_option {
-	const char *name;    /* as in -o name=value and in vmofs.conf */
-	const char *arg;     /* metavariable: URL SIZE TIME N FILE, or NULL: a switch */
-	const char *def;     /* default as text; NULL: unset */
-	const char *help;    /* one line, lower case, no stop */
+	const char *name; /* as in -o name=value and in vmofs.conf */
+	const char *arg;  /* metavariable: URL SIZE TIME N FILE, or NULL: a switch */
+	const char *def;  /* default as text; NULL: unset */
+	const char *help; /* one line, lower case, no stop */
 };
 
 /* Everything that open() may use; borrowed, valid until the provider is freed. */

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Where the contents of one VMO live: a mapped file without a name or, with a cache directory, with
+ * one. Page p of the object is at offset p * VMOFS_PAGE_SIZE. A store knows nothing of page states;
+ * its caller's lock (the VMO's) orders its calls, while reads of pages that are pinned by the caller need no
+ * lock. Contents of pages never written read as zero, and reading them through the mapping costs
+ * memory: callers read only pages they have written.
+ */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include <stdint.h>
+#include <vmofs/err.h>
+
+struct store;
+
+struct store_ops {
+	const char *name;
+	/* Address of [off, off+len); contiguous; stays valid until free() even when resized. */
+	void *(*addr)(struct store *st, uint64_t off, uint64_t len);
+	/* Copies in; @off and @len within the size. Faults are taken in bulk where that is cheaper. */
+	void (*write)(struct store *st, uint64_t off, const void *buf, uint64_t len);
+	/* Gives the memory of whole pages back; they read as zero afterwards. */
+	int (*punch)(struct store *st, uint64_t off, uint64_t len);
+	/* @size page aligned. Shrinking gives the memory beyond it back. */
+	int (*resize)(struct store *st, uint64_t size);
+	void (*free)(struct store *st);
+};
+
+struct store {
+	const struct store_ops *ops;
+	uint64_t size; /* bytes, page aligned */
+};
+
+/* A memfd, mapped shared. @size page aligned, may be 0. */
+int store_memfd_new(struct store **out, uint64_t size, struct vmofs_err *err);
+
+static inline void *store_addr(struct store *st, uint64_t off, uint64_t len)
+{
+	return st->ops->addr(st, off, len);
+}
+
+static inline void store_write(struct store *st, uint64_t off, const void *buf, uint64_t len)
+{
+	st->ops->write(st, off, buf, len);
+}
+
+static inline int store_punch(struct store *st, uint64_t off, uint64_t len)
+{
+	return st->ops->punch(st, off, len);
+}
+
+static inline int store_resize(struct store *st, uint64_t size)
+{
+	return st->ops->resize(st, size);
+}
+
+/* NULL is fine. */
+static inline void store_free(struct store *st)
+{
+	if (st)
+		st->ops->free(st);
+}
+
+#endif

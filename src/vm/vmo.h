@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A VMO is the local, page-addressed memory of one object version. A root VMO has a page source; a
+ * clone sees its parent's pages and keeps what was written to it for itself.
+ *
+ * Offsets and lengths are bytes. Operations of providers and of writeback take page aligned ranges
+ * (-EINVAL otherwise); reads, writes, zero, hints take any range. Beyond the size: -ERANGE.
+ *
+ * Blocking calls may be made from any thread that is not an event loop; they hold no lock while
+ * they wait. A `struct vmo_wait` bounds them; NULL waits for ever as demand.
+ */
+#ifndef VM_VMO_H
+#define VM_VMO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/uio.h>
+#include <vmofs/provider.h>
+
+#include "vm/page.h"
+#include "vm/page_source.h"
+
+struct vm_pool;
+struct vmo;
+struct vmo_token;
+
+enum vmo_flags {
+	VMO_TRAP_DIRTY = 1u << 0, /* clean to dirty is asked of the provider (type DIRTY) */
+	VMO_RESIZABLE = 1u << 1,
+};
+
+struct vmo_wait {
+	enum vmofs_request_class cls;
+	uint64_t deadline_ns; /* CLOCK_MONOTONIC, 0: none */
+};
+
+/* ---- life ---- */
+
+/*
+ * A root VMO of @size bytes over @provider (borrowed: it must live until vmo_close() returned and is
+ * freed by its owner after that). One reference, the caller's.
+ */
+int vmo_new(struct vmo **out, struct vm_pool *pool, struct vmofs_provider *provider, uint64_t size,
+	    unsigned flags, struct vmofs_err *err);
+struct vmo *vmo_get(struct vmo *v);
+void vmo_put(struct vmo *v);
+
+/* Clean pages are dropped, dirty ones stay readable; waiters end with -ESHUTDOWN. Idempotent. */
+int vmo_detach(struct vmo *v);
+/* Detach, and the provider is told that nothing follows. Before the last vmo_put() of a root. */
+void vmo_close(struct vmo *v);
+
+uint64_t vmo_size(struct vmo *v);
+struct page_source *vmo_page_source(struct vmo *v); /* of the root */
+void vmo_set_name(struct vmo *v, const char *name); /* for dump */
+
+/* ---- reading ---- */
+
+enum { VMO_READ_INLINE_IOV = 8 };
+
+/*
+ * An asynchronous read: one per FUSE request, embedded in its owner. The range is clipped to the
+ * size. When it is all present it is pinned (not evicted, not overwritten by supply) and @iov
+ * describes it; zero ranges point to shared zeros. vmo_read_end() unpins.
+ */
+struct vmo_read {
+	/* Set by the owner before vmo_read_start(). */
+	uint64_t off;
+	uint64_t len; /* clipped to the size by vmo_read_start() */
+	enum vmofs_request_class cls;
+	uint64_t deadline_ns;
+	/* Called once, without locks, when vmo_read_start() returned -EINPROGRESS. 0: pinned. */
+	void (*done)(struct vmo_read *r, int status);
+
+	/* Results while pinned. */
+	struct iovec *iov;
+	unsigned n_iov;
+
+	/* The core's own. */
+	struct vmo *vmo; /* counted while parked or pinned */
+	struct page_waiter waiter;
+	struct iovec iov_inline[VMO_READ_INLINE_IOV];
+	struct rb_node pin_node;
+	uint64_t pin_first, pin_end, pin_subtree_end;
+	struct vmofs_list budget_link;
+	uint64_t reserved; /* pages of the budget held for it */
+	int state;
+	bool cancelled;
+	struct vmofs_list done_link;
+	int done_status;
+};
+
+/*
+ * 0: pinned, @r->iov is valid (a hit; done() is not called). -EINPROGRESS: parked, done() follows.
+ * Else the error. A read at or beyond the size gives 0 with len 0 and no pin to end (ending is
+ * harmless).
+ */
+int vmo_read_start(struct vmo *v, struct vmo_read *r);
+void vmo_read_end(struct vmo_read *r);
+/* true: it was parked; done() will not be called. false: done() has been or will be called. */
+bool vmo_read_cancel(struct vmo_read *r);
+
+/* Blocking; wakes early and copies progressively. Returns bytes read (short at the size) or -errno. */
+int64_t vmo_read(struct vmo *v, uint64_t off, void *buf, uint64_t len, const struct vmo_wait *wait);
+
+/* Makes the range present (Zircon's commit): one waiter for all of it. */
+int vmo_commit(struct vmo *v, uint64_t off, uint64_t len, const struct vmo_wait *wait);
+
+/*
+ * Asks for what is absent in the range as prefetch and returns; failures go nowhere. What does not
+ * fit into the budget without waiting is not asked for. Returns the bytes asked for.
+ */
+int64_t vmo_prefetch(struct vmo *v, uint64_t off, uint64_t len, uint64_t deadline_ns);
+
+/* ---- writing ---- */
+
+/*
+ * Blocking. Pages partly overwritten are READ first; under VMO_TRAP_DIRTY clean runs are then asked
+ * for with DIRTY. Returns bytes written; an error only when none were.
+ */
+int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
+		  const struct vmo_wait *wait);
+/* Whole pages become dirty zero ranges without READ or DIRTY; edges are ordinary writes. */
+int vmo_zero(struct vmo *v, uint64_t off, uint64_t len, const struct vmo_wait *wait);
+/*
+ * Byte exact. Growth reads as zero and is dirty; shrinking drops what is beyond, dirty or not. The
+ * tail of a last partial page is zeroed before the size is published. -EPERM not resizable,
+ * -EBUSY a pinned page is in the way.
+ */
+int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait);
+/* Decommit is refused for paged VMOs and their clones, as in Zircon: -EOPNOTSUPP. */
+int vmo_decommit(struct vmo *v, uint64_t off, uint64_t len);
+
+/* Pins for direct access; a write pin makes the range dirty and keeps it so. */
+struct vmo_pin {
+	struct vmo *vmo; /* counted */
+	struct rb_node node;
+	uint64_t first, end, subtree_end; /* pages */
+	bool write;
+};
+int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool write,
+	    const struct vmo_wait *wait);
+void vmo_unpin(struct vmo_pin *pin);
+
+/* Whether contents were changed since creation or the last reset (Zircon's modified). */
+bool vmo_modified(struct vmo *v, bool reset);
+
+/* ---- the provider's side (include/vmofs/provider.h gives these under public names) ---- */
+
+int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len);
+int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len);
+int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types);
+/* OP_DIRTY: all or nothing; -ENOENT when a page of the range is absent (waiters are released). */
+int vmo_dirty(struct vmo *v, uint64_t off, uint64_t len);
+
+/* ---- writeback ---- */
+
+struct vmo_dirty_range {
+	uint64_t off;
+	uint64_t len;
+	bool is_zero; /* reads as zero and costs no memory */
+};
+
+/*
+ * Dirty ranges in ascending order, maximal runs of one kind, clipped to the query rounded outward
+ * to pages. At most @n are written; returns how many exist in the range (then call again from the
+ * end of the last one), or -errno. @ranges may be NULL with @n 0.
+ */
+int64_t vmo_query_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_dirty_range *ranges,
+			uint64_t n);
+uint64_t vmo_n_dirty(struct vmo *v); /* dirty and awaiting pages, zero ranges not counted */
+
+enum vmo_writeback_what {
+	VMO_WRITEBACK_ALL,
+	/* Only ranges that read as zero without a page: what was written meanwhile stays dirty. */
+	VMO_WRITEBACK_ZEROS,
+};
+/*
+ * Takes a token over what is dirty in the range now. Several tokens may overlap. Ends exactly once.
+ */
+int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writeback_what what,
+			struct vmo_token **out);
+/*
+ * Status 0: what was not written since begin becomes clean. Else it is dirty again and the failure
+ * is counted and kept for vmo_writeback_error(). Frees the token.
+ */
+void vmo_writeback_end(struct vmo_token *token, int status);
+/* Ends a part of the token; the rest stays under way. */
+void vmo_writeback_end_part(struct vmo_token *token, uint64_t off, uint64_t len, int status);
+/* errseq: the error of a failed writeback since *@since, which is moved on; 0: none. */
+int vmo_writeback_error(struct vmo *v, uint64_t *since);
+
+/*
+ * Asks the provider (type WRITEBACK) to store what is dirty in the range and waits until nothing
+ * that was dirty at the call still is, or for the first error.
+ */
+int vmo_writeback(struct vmo *v, uint64_t off, uint64_t len, const struct vmo_wait *wait);
+
+/* ---- hints and eviction ---- */
+
+enum vmo_hint {
+	VMO_HINT_DONT_NEED,   /* clean pages are the first to go */
+	VMO_HINT_ALWAYS_NEED, /* read in, and kept unless memory is at its very end */
+	VMO_HINT_NORMAL,      /* takes ALWAYS_NEED back */
+	VMO_HINT_PREFETCH,    /* read in and wait; an error is returned */
+};
+int vmo_hint(struct vmo *v, uint64_t off, uint64_t len, enum vmo_hint hint,
+	     const struct vmo_wait *wait);
+/* Drops clean pages of the range that nobody holds; returns how many. */
+uint64_t vmo_evict(struct vmo *v, uint64_t off, uint64_t len, bool ignore_hints);
+uint64_t vmo_n_evicted(struct vmo *v);
+
+/* ---- clones ---- */
+
+enum vmo_clone_kind {
+	VMO_SNAPSHOT,                   /* full snapshot: -EOPNOTSUPP for paged VMOs */
+	VMO_SNAPSHOT_AT_LEAST_ON_WRITE, /* sees the parent's later changes in pages it has not forked */
+	VMO_SNAPSHOT_MODIFIED,          /* a clone's own pages are frozen for both */
+};
+int vmo_clone(struct vmo **out, struct vmo *parent, uint64_t off, uint64_t len,
+	      enum vmo_clone_kind kind, unsigned flags, struct vmofs_err *err);
+
+/* ---- looking ---- */
+
+/* State of the page at @off as this VMO itself holds it (PAGE_ABSENT in a clone: see the parent). */
+enum page_state vmo_page_state(struct vmo *v, uint64_t off);
+uint64_t vmo_n_resident(struct vmo *v); /* pages with memory, this VMO's own */
+/* Bytes of the book-keeping: leaves, intervals, requests. */
+uint64_t vmo_overhead_bytes(struct vmo *v);
+/* "0-3,7": resident pages as byte ranges for the user.vmofs.resident xattr: calls @fn per run. */
+void vmo_each_resident(struct vmo *v, void (*fn)(void *arg, uint64_t off, uint64_t len), void *arg);
+
+uint64_t vmo_expire(struct vmo *v, uint64_t now_ns); /* deadlines; see page_source_expire() */
+void vmo_dump(struct vmo *v, FILE *out, unsigned max_items);
+/* Asserts the invariants of page.h and of the page source; O(resident). Debug and tests. */
+void vmo_check(struct vmo *v);
+
+#endif
