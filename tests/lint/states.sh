@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # usage: states.sh [TREE]
-# The comment above an enum of states lists its moves, one line each, as " *   EMPTY -> BUSY   who, when".
+# A comment above an enum of states lists its moves, one line each, as " *   EMPTY -> BUSY   who, when".
 # The code has the same moves in a table, as "[PAGE_EMPTY] = BIT(PAGE_BUSY) | ..." in an array named *next.
 # The two must say the same.
 set -u
@@ -23,7 +23,7 @@ function full(state,   i, best) {
 	}
 	return best;
 }
-function close_enum(   i, a, b, s, n) {
+function close_enum(   i, s, n) {
 	n = split(body, s, ",");
 	for (nenum = i = 0; ++i <= n;) {
 		sub(/=.*/, "", s[i]);
@@ -31,13 +31,18 @@ function close_enum(   i, a, b, s, n) {
 		if (s[i] != "")
 			enumerator[++nenum] = s[i];
 	}
-	for (i = 1; i <= nmoves; i++) {
-		a = full(from[i]); b = full(to[i]);
-		if (a == "" || b == "")
-			printf "%s: the comment has %s -> %s, but not both are states\n", FILENAME, from[i], to[i] > comment;
-		else
-			print a " -> " b > comment;
-	}
+	if (!nmoves)
+		return;
+	for (i = 1; i <= nmoves; i++)
+		if (full(from[i]) == "" || full(to[i]) == "")
+			return; # not the enum that the comment is about
+	for (i = 1; i <= nmoves; i++)
+		print full(from[i]) " -> " full(to[i]) > comment;
+	nmoves = 0;
+}
+function close_file(   i) {
+	for (i = 1; i <= nmoves; i++)
+		printf "%s: no enum of this file has both %s and %s\n", name, from[i], to[i] > comment;
 	nmoves = 0;
 }
 function close_table(   n, row, i, left, right) {
@@ -52,8 +57,8 @@ function close_table(   n, row, i, left, right) {
 		}
 	}
 }
-FNR == 1 { in_comment = in_enum = in_table = 0; nmoves = 0 }
-!in_enum && !in_table && /^[ \t]*\/\*/ { in_comment = 1; nmoves = 0 }
+FNR == 1 { close_file(); in_comment = in_enum = in_table = 0; name = FILENAME }
+!in_enum && !in_table && /^[ \t]*\/\*/ { in_comment = 1 }
 in_comment {
 	if (match($0, /^[ \t\/]*\*+[ \t]+[A-Z][A-Z0-9_]*[ \t]+->[ \t]+[A-Z][A-Z0-9_]*([ \t]|$)/)) {
 		line = $0; sub(/^[ \t\/]*\*+[ \t]+/, "", line); sub(/->/, " ", line);
@@ -64,7 +69,7 @@ in_comment {
 		in_comment = 0;
 	next;
 }
-/^[ \t]*enum([ \t]+[a-z_0-9]+)?[ \t]*{/ && nmoves { in_enum = 1; body = "" }
+/^[ \t]*enum([ \t]+[a-z_0-9]+)?[ \t]*{/ { in_enum = 1; body = "" }
 in_enum {
 	line = $0; sub(/^[^{]*enum[^{]*{/, "", line); gsub(/\/\*[^*]*\*\//, "", line);
 	body = body line;
@@ -78,7 +83,7 @@ in_table {
 	if (line ~ /}[ \t]*;/) { in_table = 0; close_table() }
 	next;
 }
-/[^ \t]/ { nmoves = 0 }
+END { close_file() }
 ' $files
 
 sort -u "$tmp/comment.raw" >"$tmp/comment"
