@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Parsing of the kernel's mount table: id parent maj:min root mountpoint options ... - type source super. */
+#include "base/mountinfo.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/macros.h"
+
+/* Decodes \ooo in place: the table writes spaces, tabs, newlines and backslashes so. */
+static void unescape_octal(char *s)
+{
+	char *out = s;
+
+	for (; *s; s++) {
+		unsigned v;
+
+		if (*s == '\\' && sscanf(s + 1, "%3o", &v) == 1) {
+			*out++ = (char)v;
+			s += 3;
+		} else {
+			*out++ = *s;
+		}
+	}
+	*out = '\0';
+}
+
+static char *next_word(char **p)
+{
+	return strsep(p, " \n");
+}
+
+static int parse_device(const char *word, struct mountinfo *out)
+{
+	return word && sscanf(word, "%u:%u", &out->major, &out->minor) == 2 ? 0 : -EINVAL;
+}
+
+static void parse_owner(const char *super, struct mountinfo *out)
+{
+	const char *p = super ? strstr(super, "user_id=") : NULL;
+
+	out->owner = p ? (uid_t)strtoul(p + strlen("user_id="), NULL, 10) : 0;
+}
+
+int mountinfo_parse(char *line, struct mountinfo *out)
+{
+	char *p = line;
+	const char *word;
+	char *where;
+
+	next_word(&p);
+	next_word(&p);
+	if (parse_device(next_word(&p), out))
+		return -EINVAL;
+	next_word(&p);
+	where = next_word(&p);
+	if (!where || strlen(where) >= sizeof out->mountpoint)
+		return -EINVAL;
+	unescape_octal(where);
+	strcpy(out->mountpoint, where);
+	while ((word = next_word(&p)) && strcmp(word, "-"))
+		;
+	word = next_word(&p);
+	if (!word || strlen(word) >= sizeof out->fstype)
+		return -EINVAL;
+	strcpy(out->fstype, word);
+	next_word(&p);
+	parse_owner(next_word(&p), out);
+	return 0;
+}
+
+/* Whether @path is @dir or below it. */
+static bool path_is_under(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	if (n == 1)
+		return true;
+	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
+}
+
+int mountinfo_find(const char *path, const char *fstype, struct mountinfo *out)
+{
+	FILE *f = fopen("/proc/self/mountinfo", "re");
+	cleanup(mem_freep) char *line = NULL;
+	cleanup(mem_freep) struct mountinfo *m = malloc(sizeof *m);
+	size_t cap = 0;
+	int r = -ENOENT;
+
+	if (!f)
+		return -errno;
+	out->mountpoint[0] = '\0';
+	while (m && getline(&line, &cap, f) >= 0) {
+		if (mountinfo_parse(line, m) || strcmp(m->fstype, fstype) ||
+		    !path_is_under(path, m->mountpoint) ||
+		    strlen(m->mountpoint) < strlen(out->mountpoint))
+			continue;
+		*out = *m;
+		r = 0;
+	}
+	fclose(f);
+	return m ? r : -ENOMEM;
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What session.c (life), ops.c (requests) and parked.c (reads that wait) share. */
+#ifndef FS_SESSION_PRIVATE_H
+#define FS_SESSION_PRIVATE_H
+
+#ifndef FUSE_USE_VERSION
+#define FUSE_USE_VERSION 312
+#endif
+#include <fuse_lowlevel.h>
+#include <stdatomic.h>
+
+#include "base/hist.h"
+#include "base/loop.h"
+#include "fs/parked.h"
+#include "fs/session.h"
+#include "fs/tree.h"
+
+struct session_loop {
+	struct loop_watch watch;
+	struct fs_session *session; /* borrowed */
+	struct fuse_buf buf;        /* owned (mem, by libfuse); this loop's only */
+	bool watching;              /* this loop's only */
+};
+
+struct fs_session {
+	struct fs_session_params p; /* texts not used after creation */
+	struct fuse_session *fuse;  /* owned */
+	bool mounted;
+	bool greeted; /* INIT has been answered */
+	unsigned major, minor;
+	_Atomic bool ended;
+	struct parked_set parked;
+	unsigned n_loops;
+	struct session_loop *per_loop; /* owned, n_loops */
+
+	_Atomic uint64_t n_requests;
+	_Atomic uint64_t n_reads;
+	_Atomic uint64_t n_hits;
+	_Atomic uint64_t n_misses;
+	_Atomic uint64_t n_bytes_asked;
+	_Atomic uint64_t n_errors;
+	_Atomic uint64_t n_interrupted;
+	_Atomic uint64_t n_timed_out;
+	struct hist latency;
+};
+
+extern const struct fuse_lowlevel_ops fs_ops;
+
+static inline void count(_Atomic uint64_t *n, uint64_t add)
+{
+	atomic_fetch_add_explicit(n, add, memory_order_relaxed);
+}
+
+static inline struct fs_session *fs_session_of(fuse_req_t req)
+{
+	return fuse_req_userdata(req);
+}
+
+/* FUSE_READ, all of it: hit, miss, interrupt, deadline. */
+void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len);
+
+#endif

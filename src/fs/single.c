@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The namespace of one object. Everything is fixed at creation, because the version of the object
+ * is: so there is no lock, and the kernel may cache all of it for as long as it likes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+#include "fs/object.h"
+#include "fs/tree.h"
+
+enum { SINGLE_FILE_INO = 2, DIRENTS_PER_DIR = 3 };
+
+struct fs_single {
+	struct fs_tree base;
+	struct fs_object *object; /* borrowed */
+	uint64_t file_ino;        /* FS_TREE_ROOT when the root is the file */
+	char name[256];
+	struct stat dir;
+	struct stat file;
+};
+
+static struct fs_single *fs_single(struct fs_tree *t)
+{
+	return container_of(t, struct fs_single, base);
+}
+
+static int single_getattr(struct fs_tree *t, uint64_t ino, struct stat *st)
+{
+	const struct fs_single *s = fs_single(t);
+
+	if (ino == s->file_ino)
+		*st = s->file;
+	else if (ino == FS_TREE_ROOT)
+		*st = s->dir;
+	else
+		return -ENOENT;
+	return 0;
+}
+
+static int single_lookup(struct fs_tree *t, uint64_t parent, const char *name, struct stat *st)
+{
+	const struct fs_single *s = fs_single(t);
+
+	if (parent == s->file_ino)
+		return -ENOTDIR;
+	if (parent != FS_TREE_ROOT || strcmp(name, s->name))
+		return -ENOENT;
+	*st = s->file;
+	return 0;
+}
+
+static int single_readdir(struct fs_tree *t, uint64_t ino, uint64_t cookie, fs_tree_fill *fill,
+			  void *arg)
+{
+	const struct fs_single *s = fs_single(t);
+	const struct fs_tree_entry entries[DIRENTS_PER_DIR] = { { ".", &s->dir, 1 },
+								{ "..", &s->dir, 2 },
+								{ s->name, &s->file, 3 } };
+
+	if (ino == s->file_ino)
+		return -ENOTDIR;
+	for (uint64_t i = cookie; i < ARRAY_LEN(entries); i++)
+		if (!fill(arg, &entries[i]))
+			break;
+	return 0;
+}
+
+static struct fs_object *single_object(struct fs_tree *t, uint64_t ino)
+{
+	struct fs_single *s = fs_single(t);
+
+	return ino == s->file_ino ? s->object : NULL;
+}
+
+static void single_each_object(struct fs_tree *t, void (*fn)(void *arg, struct fs_object *o),
+			       void *arg)
+{
+	fn(arg, fs_single(t)->object);
+}
+
+static void single_free(struct fs_tree *t)
+{
+	free(fs_single(t));
+}
+
+static const struct fs_tree_ops single_ops = {
+	.lookup = single_lookup,
+	.getattr = single_getattr,
+	.readdir = single_readdir,
+	.object = single_object,
+	.each_object = single_each_object,
+	.free = single_free,
+};
+
+static void single_fill_stat(struct stat *st, uint64_t ino, mode_t mode, uint64_t size,
+			     struct timespec mtime)
+{
+	*st = (struct stat){
+		.st_ino = ino,
+		.st_mode = mode,
+		.st_nlink = S_ISDIR(mode) ? 2 : 1,
+		.st_uid = geteuid(),
+		.st_gid = getegid(),
+		.st_size = (off_t)size,
+		.st_blocks = (blkcnt_t)((size + 511) / 512),
+		.st_blksize = (blksize_t)KIB(128),
+		.st_atim = mtime,
+		.st_mtim = mtime,
+		.st_ctim = mtime,
+	};
+}
+
+int fs_tree_single_new(struct fs_tree **out, struct fs_object *o, const char *name, bool as_root)
+{
+	struct fs_single *s = calloc(1, sizeof *s);
+	struct timespec mtime = o->info.mtime;
+
+	if (!s)
+		return -ENOMEM;
+	if (!mtime.tv_sec)
+		clock_gettime(CLOCK_REALTIME, &mtime);
+	s->base = (struct fs_tree){ .ops = &single_ops, .size = o->info.size, .n_files = 1 };
+	s->object = o;
+	s->file_ino = as_root ? FS_TREE_ROOT : SINGLE_FILE_INO;
+	o->ino = s->file_ino;
+	strncpy(s->name, name, sizeof s->name - 1);
+	single_fill_stat(&s->dir, FS_TREE_ROOT, S_IFDIR | 0555, 0, mtime);
+	single_fill_stat(&s->file, s->file_ino, S_IFREG | 0444, o->info.size, mtime);
+	*out = &s->base;
+	return 0;
+}
+
+struct fs_object *fs_tree_find(struct fs_tree *t, const char *path)
+{
+	struct stat st = { .st_ino = FS_TREE_ROOT };
+	char name[256];
+
+	for (path += strspn(path, "/"); *path; path += strspn(path, "/")) {
+		size_t n = strcspn(path, "/");
+
+		if (n >= sizeof name)
+			return NULL;
+		memcpy(name, path, n);
+		name[n] = '\0';
+		if (t->ops->lookup(t, st.st_ino, name, &st) < 0)
+			return NULL;
+		path += n;
+	}
+	return t->ops->object(t, st.st_ino);
+}

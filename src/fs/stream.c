@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The window of a stream begins at 1 MiB and doubles whenever its reader stalls on something that
+ * was asked for after the last growth: it so tends towards bandwidth times delay, and never grows
+ * for a reader that is slower than the network. The kernel's own read-ahead sends several requests
+ * at once, which arrive out of order: reads a little beside the end still belong to the stream.
+ */
+#include "fs/stream.h"
+
+#include <string.h>
+#include <vmofs/provider.h>
+
+#include "base/macros.h"
+
+enum {
+	STREAM_MIN_READS = 3,     /* of any size make a stream */
+	STREAM_IDLE_READS = 1024, /* of others make it give up its place */
+};
+#define STREAM_MIN_BYTES  KIB(256) /* or two reads of this much together */
+#define STREAM_WINDOW_MIN MIB(1)
+#define STREAM_STEP_MAX   MIB(8)
+#define STREAM_SLACK      MIB(4)  /* out of order within an established stream */
+#define STREAM_LARGE_READ KIB(64) /* reads of the kernel's read-ahead are at least this long */
+
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max)
+{
+	memset(s, 0, sizeof *s);
+	mutex_init(&s->lock, LOCK_RANK_STREAM);
+	s->size = size;
+	s->window_max = window_max;
+}
+
+void stream_set_release(struct stream_set *s)
+{
+	mutex_destroy(&s->lock);
+}
+
+/* How far beside its end a read may begin and still belong to the stream. */
+static uint64_t stream_slack(const struct stream *st, uint64_t len)
+{
+	if (st->window)
+		return STREAM_SLACK;
+	return len >= STREAM_LARGE_READ ? 2 * len : 0;
+}
+
+static bool stream_owns(const struct stream *st, uint64_t off, uint64_t len)
+{
+	uint64_t slack = stream_slack(st, len);
+
+	return st->reads && off + slack >= st->end && off <= st->end + slack;
+}
+
+static bool stream_is_idle(const struct stream_set *s, const struct stream *st)
+{
+	return !st->window || s->tick - st->used > STREAM_IDLE_READS;
+}
+
+/* Whether @a is to give way before @b: candidates first, then the one that rested longest. */
+static bool stream_gives_way(const struct stream_set *s, const struct stream *a,
+			     const struct stream *b)
+{
+	bool idle_a = stream_is_idle(s, a);
+	bool idle_b = stream_is_idle(s, b);
+
+	return idle_a != idle_b ? idle_a : a->used < b->used;
+}
+
+static struct stream *stream_set_find_locked(struct stream_set *s, uint64_t off, uint64_t len)
+	REQUIRES(s->lock)
+{
+	for (unsigned i = 0; i < STREAMS_PER_FILE; i++)
+		if (stream_owns(&s->streams[i], off, len))
+			return &s->streams[i];
+	return NULL;
+}
+
+static struct stream *stream_set_start_locked(struct stream_set *s, uint64_t off) REQUIRES(s->lock)
+{
+	struct stream *victim = &s->streams[0];
+
+	for (unsigned i = 1; i < STREAMS_PER_FILE; i++)
+		if (stream_gives_way(s, &s->streams[i], victim))
+			victim = &s->streams[i];
+	*victim = (struct stream){ .end = off };
+	return victim;
+}
+
+static bool stream_is_sequential(const struct stream *st)
+{
+	return st->reads >= STREAM_MIN_READS || (st->reads >= 2 && st->bytes >= STREAM_MIN_BYTES);
+}
+
+/* Begins or widens the window after a read at @off. */
+static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t max)
+{
+	if (!st->window) {
+		if (!stream_is_sequential(st))
+			return;
+		st->window = MIN(STREAM_WINDOW_MIN, max);
+	} else if (missed && off >= st->grown_at && st->window < max) {
+		st->window = MIN(2 * st->window, max);
+	} else {
+		return;
+	}
+	st->grown_at = MAX(st->ahead, st->end);
+}
+
+/* The next piece, once the reader has come within half a window of what was asked for. */
+static struct stream_ask stream_next(struct stream *st, uint64_t size)
+{
+	struct stream_ask ask = { .off = MAX(st->ahead, st->end) };
+	uint64_t step = MIN(MAX(st->window / 2, STREAM_WINDOW_MIN), STREAM_STEP_MAX);
+	uint64_t to = MIN(st->end + st->window, size);
+
+	if (ask.off > st->end + st->window / 2 || to <= ask.off)
+		return ask;
+	if (to - ask.off < MIN(step, st->window) && to < size)
+		return ask;
+	ask.len = to - ask.off;
+	st->ahead = to;
+	return ask;
+}
+
+static struct stream_ask stream_read_locked(struct stream_set *s, uint64_t off, uint64_t len,
+					    bool missed) REQUIRES(s->lock)
+{
+	struct stream *st = stream_set_find_locked(s, off, len);
+
+	s->tick++;
+	if (!st)
+		st = stream_set_start_locked(s, off);
+	st->used = s->tick;
+	st->reads++;
+	st->bytes += len;
+	st->end = MAX(st->end, off + len);
+	stream_grow(st, off, missed, s->window_max);
+	return st->window ? stream_next(st, s->size) : (struct stream_ask){ 0 };
+}
+
+struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, bool missed)
+{
+	struct stream_ask ask;
+
+	if (!s->window_max || !len)
+		return (struct stream_ask){ 0 };
+	mutex_lock(&s->lock);
+	ask = stream_read_locked(s, off, len, missed);
+	mutex_unlock(&s->lock);
+	return ask;
+}

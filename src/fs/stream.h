@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Simple read-ahead: recognises the sequential streams among the reads of one file and says what to
+ * ask for next. Streams are told apart by where they read, not by file handle. It is pure logic: the
+ * caller does the prefetch. Any thread.
+ */
+#ifndef FS_STREAM_H
+#define FS_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/sync.h"
+
+enum { STREAMS_PER_FILE = 8 };
+
+/*
+ * A read that continues no stream starts a candidate; a candidate that is continued becomes a stream.
+ * Only streams read ahead: random reads get exactly what they ask for.
+ */
+struct stream {
+	uint64_t end;      /* where its reads have come to */
+	uint64_t ahead;    /* what has been asked for up to here */
+	uint64_t window;   /* bytes to keep asked for beyond end; 0: a candidate */
+	uint64_t grown_at; /* only a stall beyond this widens the window again */
+	uint64_t bytes;    /* read so far */
+	unsigned reads;    /* 0: a free place */
+	uint64_t used;     /* tick of the last read */
+};
+
+struct stream_set {
+	struct mutex lock;
+	struct stream streams[STREAMS_PER_FILE]; /* lock: lock */
+	uint64_t tick;                           /* lock: lock; counts reads */
+	uint64_t size;                           /* of the file; fixed */
+	uint64_t window_max;                     /* fixed; 0: no read-ahead */
+};
+
+/* What to prefetch; len 0: nothing. */
+struct stream_ask {
+	uint64_t off;
+	uint64_t len;
+};
+
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max);
+void stream_set_release(struct stream_set *s);
+
+/* A read of [off, off+len) that @missed, that is, had to wait for the origin. */
+struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, bool missed)
+	EXCLUDES(s->lock);
+
+#endif

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Read-ahead: what counts as a stream, how its window grows, and that random readers get nothing. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/macros.h"
+#include "fs/stream.h"
+
+static struct stream_set set;
+
+static void start(uint64_t size, uint64_t window_max)
+{
+	stream_set_init(&set, size, window_max);
+}
+
+static void stop(void)
+{
+	stream_set_release(&set);
+}
+
+static void test_random_reader(void **state UNUSED)
+{
+	uint64_t asked = 0;
+
+	start(MIB(64), MIB(64));
+	srand(1);
+	for (unsigned i = 0; i < 100000; i++) {
+		uint64_t page = (uint64_t)rand() % (MIB(64) / 4096);
+
+		asked += stream_read(&set, page * 4096, 4096, true).len;
+	}
+	/* Of 100,000 reads of 4 KiB: less than 10 % more. */
+	assert_true(asked <= 100000 * UINT64_C(4096) / 10);
+	stop();
+}
+
+static void test_third_read_makes_a_stream(void **state UNUSED)
+{
+	struct stream_ask ask;
+
+	start(GIB(1), MIB(64));
+	assert_int_equal(stream_read(&set, 0, 4096, true).len, 0);
+	assert_int_equal(stream_read(&set, 4096, 4096, true).len, 0);
+	ask = stream_read(&set, 8192, 4096, true);
+	assert_int_equal(ask.off, 12288);
+	assert_int_equal(ask.len, MIB(1));
+	stop();
+}
+
+static void test_large_reads_out_of_order(void **state UNUSED)
+{
+	start(GIB(1), MIB(64));
+	assert_int_equal(stream_read(&set, MIB(1), MIB(1), true).len, 0);
+	assert_true(stream_read(&set, 0, MIB(1), true).len > 0);
+	assert_int_equal(stream_read(&set, MIB(2), MIB(1), true).off, MIB(3));
+	stop();
+}
+
+/* Reads on from @off to @end in steps; returns the end of what was asked for. */
+static uint64_t read_through(uint64_t off, uint64_t end, uint64_t step, bool missed)
+{
+	uint64_t ahead = 0;
+
+	for (; off < end; off += step) {
+		struct stream_ask ask = stream_read(&set, off, step, missed);
+
+		if (ask.len)
+			ahead = ask.off + ask.len;
+	}
+	return ahead;
+}
+
+static void test_window_grows_with_stalls(void **state UNUSED)
+{
+	uint64_t ahead;
+
+	start(GIB(4), MIB(64));
+	ahead = read_through(0, MIB(300), KIB(128), true);
+	/* Between half a window and a window beyond the reader. */
+	assert_true(ahead >= MIB(331) && ahead <= MIB(364));
+	stop();
+}
+
+static void test_window_stays_without_stalls(void **state UNUSED)
+{
+	uint64_t ahead;
+
+	start(GIB(4), MIB(64));
+	ahead = read_through(0, MIB(300), KIB(128), false);
+	assert_true(ahead > MIB(299) && ahead <= MIB(301));
+	stop();
+}
+
+static void test_window_obeys_its_limit(void **state UNUSED)
+{
+	start(GIB(4), MIB(3));
+	assert_true(read_through(0, MIB(100), KIB(128), true) <= MIB(103));
+	stop();
+}
+
+static void test_nothing_twice(void **state UNUSED)
+{
+	uint64_t ahead = 0;
+
+	start(MIB(100), MIB(16));
+	for (uint64_t off = 0; off < MIB(100); off += KIB(256)) {
+		struct stream_ask ask = stream_read(&set, off, KIB(256), true);
+
+		if (!ask.len)
+			continue;
+		assert_true(ask.off >= ahead);
+		assert_true(ask.off >= off + KIB(256));
+		assert_true(ask.off + ask.len <= MIB(100));
+		ahead = ask.off + ask.len;
+	}
+	assert_int_equal(ahead, MIB(100));
+	stop();
+}
+
+static void test_switched_off(void **state UNUSED)
+{
+	start(GIB(1), 0);
+	assert_int_equal(read_through(0, MIB(10), KIB(128), true), 0);
+	stop();
+}
+
+static void test_streams_side_by_side(void **state UNUSED)
+{
+	uint64_t asked[4] = { 0 };
+
+	start(GIB(4), MIB(8));
+	for (uint64_t i = 0; i < 200; i++) {
+		for (uint64_t k = 0; k < 4; k++)
+			asked[k] += stream_read(&set, GIB(k) + i * KIB(128), KIB(128), true).len;
+		stream_read(&set, (uint64_t)rand() % GIB(4), 4096, true);
+	}
+	for (uint64_t k = 0; k < 4; k++)
+		assert_true(asked[k] >= MIB(25));
+	stop();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_random_reader),
+		cmocka_unit_test(test_third_read_makes_a_stream),
+		cmocka_unit_test(test_large_reads_out_of_order),
+		cmocka_unit_test(test_window_grows_with_stalls),
+		cmocka_unit_test(test_window_stays_without_stalls),
+		cmocka_unit_test(test_window_obeys_its_limit),
+		cmocka_unit_test(test_nothing_twice),
+		cmocka_unit_test(test_switched_off),
+		cmocka_unit_test(test_streams_side_by_side),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
