@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The queue of the HTTP provider: requests become pieces, pieces wait by class, in order, or for a
+ * point in time. Nothing here talks to a server. send, clear and swap come from any thread with the
+ * page source's lock held; the _locked functions from the loops.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/macros.h"
+#include "http/http_private.h"
+
+#define LOOK_AHEAD 64 /* pieces looked at for a neighbour */
+
+static struct http *http_of(struct vmofs_provider *p)
+{
+	return container_of(p, struct http, base);
+}
+
+void http_due_locked(struct http *h, uint64_t due_ns)
+{
+	h->next_due_ns = MIN(h->next_due_ns, due_ns);
+}
+
+/* -- pieces ----------------------------------------------------------------------------------- */
+
+static void piece_attach(struct http_piece *p, struct vmofs_request *req)
+{
+	p->req = req;
+	p->sibling = req->priv;
+	req->priv = p;
+}
+
+/* Takes @p out of its request's chain. */
+static void piece_detach(struct http_piece *p)
+{
+	struct http_piece *pos;
+
+	if (!p->req)
+		return;
+	if (p->req->priv == p) {
+		p->req->priv = p->sibling;
+	} else {
+		for (pos = p->req->priv; pos->sibling != p; pos = pos->sibling)
+			;
+		pos->sibling = p->sibling;
+	}
+	p->sibling = NULL;
+	p->req = NULL;
+}
+
+void http_piece_free_locked(struct http *h UNUSED, struct http_piece *p)
+{
+	piece_detach(p);
+	vmofs_list_del(&p->link);
+	free(p);
+}
+
+/* Nobody wants @p: a waiting one goes at once, a carried one when its fetch ends. */
+static void piece_orphan_locked(struct http *h, struct http_piece *p) REQUIRES(h->lock)
+{
+	struct http_fetch *f = p->fetch;
+
+	if (!f) {
+		http_piece_free_locked(h, p);
+		return;
+	}
+	piece_detach(p);
+	f->wanted--;
+	if (f->wanted == 0)
+		http_fetch_unwanted_locked(h, f);
+}
+
+static uint64_t deadline_of(const struct http *h, const struct vmofs_request *req, uint64_t now_ns)
+{
+	return req->deadline_ns ? req->deadline_ns : now_ns + h->limits.timeout_ns;
+}
+
+static struct http_piece *piece_new_locked(struct http *h, struct vmofs_request *req,
+					   uint64_t now_ns) REQUIRES(h->lock)
+{
+	struct http_piece *p = calloc(1, sizeof *p);
+
+	if (!p)
+		return NULL;
+	vmofs_list_init(&p->link);
+	p->off = req->off;
+	p->end = req->off + req->len;
+	p->deadline_ns = deadline_of(h, req, now_ns);
+	piece_attach(p, req);
+	http_due_locked(h, p->deadline_ns);
+	return p;
+}
+
+/* Cuts the front [p->off, at) off @p as a piece of its own; NULL without memory. */
+static struct http_piece *piece_split(struct http_piece *p, uint64_t at)
+{
+	struct http_piece *front = malloc(sizeof *front);
+
+	if (!front)
+		return NULL;
+	*front = *p;
+	vmofs_list_init(&front->link);
+	front->end = at;
+	p->off = at;
+	piece_attach(front, p->req);
+	return front;
+}
+
+/* -- the queue -------------------------------------------------------------------------------- */
+
+void http_absorb_locked(struct http *h, uint64_t now_ns)
+{
+	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++) {
+		while (!vmofs_list_empty(&h->incoming[cls])) {
+			struct vmofs_request *req;
+			struct http_piece *p;
+
+			req = vmofs_list_first(&h->incoming[cls], struct vmofs_request, link);
+			p = piece_new_locked(h, req, now_ns);
+			if (!p) {
+				http_due_locked(h, now_ns + 10 * NSEC_PER_MSEC);
+				return;
+			}
+			vmofs_list_del(&req->link);
+			vmofs_list_add_tail(&h->queue[cls], &p->link);
+		}
+	}
+}
+
+/* Takes @p, or as much of its front as @max allows, out of its queue. */
+static struct http_piece *take_front(struct http_piece *p, uint64_t max)
+{
+	struct http_piece *front = NULL;
+
+	if (p->end - p->off > max)
+		front = piece_split(p, p->off + max);
+	if (front)
+		return front;
+	vmofs_list_del(&p->link);
+	return p;
+}
+
+struct http_piece *http_take_locked(struct http *h, enum vmofs_request_class cls, uint64_t max)
+{
+	struct http_piece *p = vmofs_list_first(&h->queue[cls], struct http_piece, link);
+
+	return p ? take_front(p, max) : NULL;
+}
+
+struct http_piece *http_take_next_locked(struct http *h, const struct http_piece *prev,
+					 enum vmofs_request_class cls, uint64_t max)
+{
+	struct vmofs_list *pos;
+	unsigned looked = 0;
+
+	vmofs_list_for_each(pos, &h->queue[cls]) {
+		struct http_piece *p = vmofs_list_entry(pos, struct http_piece, link);
+
+		if (looked++ == LOOK_AHEAD)
+			break;
+		if (p->off == prev->end && p->req->vmo == prev->req->vmo)
+			return take_front(p, max);
+	}
+	return NULL;
+}
+
+/* Back to the head of its queue: it has waited before. */
+void http_piece_requeue_locked(struct http *h, struct http_piece *p)
+{
+	p->fetch = NULL;
+	vmofs_list_del(&p->link);
+	vmofs_list_add(&h->queue[p->req->cls], &p->link);
+}
+
+void http_piece_delay_locked(struct http *h, struct http_piece *p, uint64_t until_ns)
+{
+	p->fetch = NULL;
+	p->not_before_ns = until_ns;
+	vmofs_list_del(&p->link);
+	vmofs_list_add_tail(&h->delayed, &p->link);
+	http_due_locked(h, until_ns);
+}
+
+bool http_idle_locked(const struct http *h)
+{
+	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++)
+		if (!vmofs_list_empty(&h->queue[cls]) || !vmofs_list_empty(&h->incoming[cls]))
+			return false;
+	return true;
+}
+
+/* -- the core's calls ------------------------------------------------------------------------- */
+
+static void wake_locked(struct http *h) REQUIRES(h->lock)
+{
+	if (!h->closed)
+		http_net_ready(h->net, &h->source);
+}
+
+void http_send(struct vmofs_provider *provider, struct vmofs_request *req)
+{
+	struct http *h = http_of(provider);
+
+	mutex_lock(&h->lock);
+	vmofs_list_add_tail(&h->incoming[req->cls], &req->link);
+	wake_locked(h);
+	mutex_unlock(&h->lock);
+}
+
+void http_clear(struct vmofs_provider *provider, struct vmofs_request *req)
+{
+	struct http *h = http_of(provider);
+
+	mutex_lock(&h->lock);
+	vmofs_list_del(&req->link);
+	while (req->priv)
+		piece_orphan_locked(h, req->priv);
+	mutex_unlock(&h->lock);
+}
+
+/* A piece of @old goes to @now as far as it lies in it. */
+static void piece_narrow_locked(struct http *h, struct http_piece *p, struct vmofs_request *now)
+	REQUIRES(h->lock)
+{
+	uint64_t now_end = now->off + now->len;
+
+	if (p->end <= now->off || p->off >= now_end) {
+		piece_orphan_locked(h, p);
+		return;
+	}
+	piece_detach(p);
+	piece_attach(p, now);
+	if (!p->fetch) {
+		p->off = MAX(p->off, now->off);
+		p->end = MIN(p->end, now_end);
+	}
+}
+
+/* Class and deadline of @req have changed. */
+static void piece_update_locked(struct http *h, struct http_piece *p) REQUIRES(h->lock)
+{
+	struct vmofs_request *req = p->req;
+
+	if (req->deadline_ns)
+		p->deadline_ns = req->deadline_ns;
+	http_due_locked(h, p->deadline_ns);
+	if (p->fetch || p->not_before_ns)
+		return;
+	vmofs_list_del(&p->link);
+	vmofs_list_add_tail(&h->queue[req->cls], &p->link);
+}
+
+static void swap_locked(struct http *h, struct vmofs_request *old, struct vmofs_request *now)
+	REQUIRES(h->lock)
+{
+	struct http_piece *p, *next;
+
+	if (!vmofs_list_empty(&old->link)) { /* still incoming */
+		if (old == now) {
+			vmofs_list_del(&old->link);
+			vmofs_list_add_tail(&h->incoming[now->cls], &now->link);
+		} else {
+			vmofs_list_replace(&old->link, &now->link);
+		}
+		return;
+	}
+	for (p = old->priv; p; p = next) {
+		next = p->sibling;
+		if (old == now)
+			piece_update_locked(h, p);
+		else
+			piece_narrow_locked(h, p, now);
+	}
+}
+
+void http_swap(struct vmofs_provider *provider, struct vmofs_request *old,
+	       struct vmofs_request *now)
+{
+	struct http *h = http_of(provider);
+
+	mutex_lock(&h->lock);
+	swap_locked(h, old, now);
+	wake_locked(h);
+	mutex_unlock(&h->lock);
+}
+
+/* -- time ------------------------------------------------------------------------------------- */
+
+void http_piece_fail_locked(struct http *h, struct http_piece *p, int code,
+			    struct http_fails *fails)
+{
+	const struct vmofs_request *req = p->req;
+	uint64_t off = MAX(p->off, req->off);
+	uint64_t end = MIN(p->end, req->off + req->len);
+
+	assert(fails->n < HTTP_FAILS);
+	fails->v[fails->n++] = (struct http_fail){ vmofs_vmo_get(req->vmo), off, end - off, code };
+	if (!p->fetch)
+		http_piece_free_locked(h, p);
+	else
+		piece_orphan_locked(h, p);
+}
+
+void http_fail_all(struct http *h, struct http_fails *fails)
+{
+	for (unsigned i = 0; i < fails->n; i++) {
+		struct http_fail *f = &fails->v[i];
+
+		atomic_fetch_add(&h->counters.errors, 1);
+		vmofs_fail(f->vmo, f->off, f->len, f->code, VMOFS_TYPE_BIT(VMOFS_REQUEST_READ));
+		vmofs_vmo_put(f->vmo);
+	}
+	fails->n = 0;
+}
+
+static int deadline_code(const struct http_piece *p)
+{
+	return p->last_code ? p->last_code : -ETIMEDOUT;
+}
+
+/* Fails what is past its deadline; what stays counts for the next due time. */
+static void expire_list_locked(struct http *h, struct vmofs_list *list, uint64_t now_ns,
+			       struct http_fails *fails) REQUIRES(h->lock)
+{
+	struct vmofs_list *pos, *tmp;
+
+	vmofs_list_for_each_safe(pos, tmp, list) {
+		struct http_piece *p = vmofs_list_entry(pos, struct http_piece, link);
+
+		if (!p->req)
+			continue;
+		if (p->deadline_ns <= now_ns && fails->n < HTTP_FAILS)
+			http_piece_fail_locked(h, p, deadline_code(p), fails);
+		else
+			http_due_locked(h, p->deadline_ns);
+	}
+}
+
+static void release_delayed_locked(struct http *h, uint64_t now_ns) REQUIRES(h->lock)
+{
+	struct vmofs_list *pos, *tmp;
+
+	vmofs_list_for_each_safe(pos, tmp, &h->delayed) {
+		struct http_piece *p = vmofs_list_entry(pos, struct http_piece, link);
+
+		if (p->not_before_ns > now_ns) {
+			http_due_locked(h, p->not_before_ns);
+			continue;
+		}
+		p->not_before_ns = 0;
+		vmofs_list_del(&p->link);
+		vmofs_list_add_tail(&h->queue[p->req->cls], &p->link);
+	}
+}
+
+void http_sweep_locked(struct http *h, uint64_t now_ns, struct http_fails *fails)
+{
+	struct vmofs_list *pos;
+
+	h->next_due_ns = UINT64_MAX;
+	if (h->pause_until_ns > now_ns)
+		http_due_locked(h, h->pause_until_ns);
+	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++)
+		expire_list_locked(h, &h->queue[cls], now_ns, fails);
+	expire_list_locked(h, &h->delayed, now_ns, fails);
+	vmofs_list_for_each(pos, &h->fetches)
+		expire_list_locked(h, &vmofs_list_entry(pos, struct http_fetch, link)->pieces,
+				   now_ns, fails);
+	release_delayed_locked(h, now_ns);
+}

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Heads of HTTP answers. A table maps the few headers that matter to their readers; the check
+ * lists, in order, everything a lying or changing server can do to a range. No I/O, any thread.
+ */
+#include "net/http_reply.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "base/macros.h"
+
+void http_reply_reset(struct http_reply *r)
+{
+	r->status = 0;
+	r->complete = false;
+	r->has_range = false;
+	r->bad_range = false;
+	r->length = HTTP_LENGTH_UNKNOWN;
+	r->retry_after = HTTP_LENGTH_UNKNOWN;
+	r->etag[0] = '\0';
+	r->last_modified[0] = '\0';
+	r->encoding[0] = '\0';
+	r->request_id[0] = '\0';
+	if (r->location)
+		r->location[0] = '\0';
+}
+
+/* -- one header each -------------------------------------------------------------------------- */
+
+/* A value that does not fit is as good as none. */
+static void copy_value(char *out, size_t cap, const char *p, size_t n)
+{
+	if (n >= cap || memchr(p, '\0', n))
+		return;
+	memcpy(out, p, n);
+	out[n] = '\0';
+}
+
+static void read_range(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	r->bad_range = r->has_range || http_parse_content_range(p, n, &r->range) < 0;
+	r->has_range = true;
+}
+
+static void read_length(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	if (http_parse_length(p, n, &r->length) < 0)
+		r->length = HTTP_LENGTH_UNKNOWN;
+}
+
+static void read_retry_after(struct http_reply *r, const char *p, size_t n, int64_t now)
+{
+	if (http_parse_retry_after(p, n, now, &r->retry_after) < 0)
+		r->retry_after = HTTP_LENGTH_UNKNOWN;
+}
+
+static void read_etag(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	bool weak;
+
+	if (http_parse_etag(p, n, &weak) == 0)
+		copy_value(r->etag, sizeof r->etag, p, n);
+}
+
+static void read_last_modified(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	int64_t when;
+
+	if (http_parse_date(p, n, &when) == 0)
+		copy_value(r->last_modified, sizeof r->last_modified, p, n);
+}
+
+static void read_encoding(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	if (n == 0 || (n == 8 && strncasecmp(p, "identity", 8) == 0))
+		return;
+	copy_value(r->encoding, sizeof r->encoding, p, n);
+	if (!r->encoding[0])
+		copy_value(r->encoding, sizeof r->encoding, "unknown", 7);
+}
+
+static void read_request_id(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	if (r->request_id[0])
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (p[i] < ' ' || p[i] > '~')
+			return;
+	copy_value(r->request_id, sizeof r->request_id, p, n);
+}
+
+static void read_location(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	if (r->location)
+		copy_value(r->location, r->location_cap, p, n);
+}
+
+static const struct {
+	const char *name;
+	void (*read)(struct http_reply *r, const char *p, size_t n, int64_t now);
+} headers[] = {
+	{ "content-range", read_range },
+	{ "content-length", read_length },
+	{ "etag", read_etag },
+	{ "last-modified", read_last_modified },
+	{ "content-encoding", read_encoding },
+	{ "retry-after", read_retry_after },
+	{ "location", read_location },
+	{ "x-request-id", read_request_id },
+	{ "x-amz-request-id", read_request_id },
+	{ "x-amz-cf-id", read_request_id },
+	{ "x-ms-request-id", read_request_id },
+	{ "x-goog-request-id", read_request_id },
+	{ "cf-ray", read_request_id },
+};
+
+static void read_header(struct http_reply *r, const char *p, size_t n, int64_t now)
+{
+	const char *colon = memchr(p, ':', n);
+	size_t name = colon ? (size_t)(colon - p) : 0;
+
+	if (name == 0)
+		return;
+	p += name + 1;
+	n -= name + 1;
+	while (n > 0 && (*p == ' ' || *p == '\t')) {
+		p++;
+		n--;
+	}
+	for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+		if (strlen(headers[i].name) != name ||
+		    strncasecmp(headers[i].name, colon - name, name) != 0)
+			continue;
+		headers[i].read(r, p, n, now);
+		return;
+	}
+}
+
+void http_reply_line(struct http_reply *r, const char *p, size_t n, int64_t now)
+{
+	int status;
+
+	while (n > 0 && (p[n - 1] == '\r' || p[n - 1] == '\n' || p[n - 1] == ' '))
+		n--;
+	if (n == 0) {
+		r->complete = r->status >= 200;
+	} else if (http_parse_status_line(p, n, &status) == 0) {
+		http_reply_reset(r);
+		r->status = status;
+	} else if (!r->complete) { /* what comes behind the body (trailers) is not the head */
+		read_header(r, p, n, now);
+	}
+}
+
+/* -- the judgement ---------------------------------------------------------------------------- */
+
+static const struct {
+	int status;
+	enum http_outcome outcome;
+} outcomes[] = {
+	{ 401, HTTP_OUTCOME_DENIED },  { 403, HTTP_OUTCOME_DENIED },  { 407, HTTP_OUTCOME_DENIED },
+	{ 404, HTTP_OUTCOME_GONE },    { 410, HTTP_OUTCOME_GONE },    { 412, HTTP_OUTCOME_CHANGED },
+	{ 416, HTTP_OUTCOME_CHANGED }, { 408, HTTP_OUTCOME_RETRY },   { 425, HTTP_OUTCOME_RETRY },
+	{ 429, HTTP_OUTCOME_RETRY },   { 501, HTTP_OUTCOME_REFUSED }, { 505, HTTP_OUTCOME_REFUSED },
+};
+
+enum http_outcome http_status_outcome(int status)
+{
+	for (size_t i = 0; i < ARRAY_LEN(outcomes); i++)
+		if (outcomes[i].status == status)
+			return outcomes[i].outcome;
+	if (status >= 300 && status < 400)
+		return HTTP_OUTCOME_MOVED;
+	if (status >= 500)
+		return HTTP_OUTCOME_RETRY;
+	return status < 300 ? HTTP_OUTCOME_INTEGRITY : HTTP_OUTCOME_REFUSED;
+}
+
+/* A validator that was there at the probe must be there, and the same, in every answer. */
+static enum http_outcome check_version(const struct http_reply *r, const struct http_expect *e,
+				       char *msg, size_t cap)
+{
+	if (e->etag[0] && !r->etag[0]) {
+		snprintf(msg, cap, "the answer has no entity tag, but had one at open");
+		return HTTP_OUTCOME_INTEGRITY;
+	}
+	if (e->etag[0] && strcmp(e->etag, r->etag) != 0) {
+		snprintf(msg, cap, "the object has changed: entity tag %s, was %s", r->etag,
+			 e->etag);
+		return HTTP_OUTCOME_CHANGED;
+	}
+	if (!e->etag[0] && e->last_modified[0] && strcmp(e->last_modified, r->last_modified) != 0) {
+		snprintf(msg, cap, "the object has changed: modified '%s', was '%s'",
+			 r->last_modified, e->last_modified);
+		return HTTP_OUTCOME_CHANGED;
+	}
+	return HTTP_OUTCOME_OK;
+}
+
+static enum http_outcome wrong(char *msg, size_t cap, const char *why)
+{
+	snprintf(msg, cap, "%s", why);
+	return HTTP_OUTCOME_INTEGRITY;
+}
+
+static enum http_outcome check_partial(const struct http_reply *r, const struct http_expect *e,
+				       uint64_t off, uint64_t len, char *msg, size_t cap)
+{
+	if (!r->has_range || r->bad_range || r->range.unsatisfied)
+		return wrong(msg, cap, "partial answer without a readable Content-Range");
+	if (r->range.total != HTTP_LENGTH_UNKNOWN && r->range.total != e->size) {
+		snprintf(msg, cap, "the object has changed: %" PRIu64 " bytes, was %" PRIu64,
+			 r->range.total, e->size);
+		return HTTP_OUTCOME_CHANGED;
+	}
+	if (r->range.first != off || r->range.last != off + len - 1) {
+		snprintf(msg, cap,
+			 "asked for bytes %" PRIu64 "-%" PRIu64 ", got %" PRIu64 "-%" PRIu64, off,
+			 off + len - 1, r->range.first, r->range.last);
+		return HTTP_OUTCOME_INTEGRITY;
+	}
+	if (r->length != HTTP_LENGTH_UNKNOWN && r->length != len)
+		return wrong(msg, cap, "Content-Length differs from the range");
+	return HTTP_OUTCOME_OK;
+}
+
+/* 200: the body begins at 0, whatever was asked for. */
+static enum http_outcome check_full(const struct http_reply *r, const struct http_expect *e,
+				    uint64_t off, bool whole, char *msg, size_t cap)
+{
+	if (!whole && (off != 0 || e->size > e->whole_limit))
+		return wrong(msg, cap, "the server ignored the range");
+	if (r->length != HTTP_LENGTH_UNKNOWN && r->length != e->size) {
+		snprintf(msg, cap, "the object has changed: %" PRIu64 " bytes, was %" PRIu64,
+			 r->length, e->size);
+		return HTTP_OUTCOME_CHANGED;
+	}
+	return HTTP_OUTCOME_OK;
+}
+
+enum http_outcome http_reply_check(const struct http_reply *r, const struct http_expect *e,
+				   uint64_t off, uint64_t len, bool whole, char *msg, size_t cap)
+{
+	enum http_outcome o;
+
+	if (r->status != 200 && r->status != 206) {
+		snprintf(msg, cap, "the server answered %d", r->status);
+		return http_status_outcome(r->status);
+	}
+	o = check_version(r, e, msg, cap);
+	if (o != HTTP_OUTCOME_OK)
+		return o;
+	if (r->encoding[0]) {
+		snprintf(msg, cap, "the answer has content encoding '%s'", r->encoding);
+		return HTTP_OUTCOME_INTEGRITY;
+	}
+	if (r->status == 200)
+		return check_full(r, e, off, whole, msg, cap);
+	return check_partial(r, e, off, len, msg, cap);
+}

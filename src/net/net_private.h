@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the files of src/net share: the insides of settings and endpoints, and an easy handle that has
+ * been set up for one. The only header that knows libcurl's types.
+ */
+#ifndef NET_PRIVATE_H
+#define NET_PRIVATE_H
+
+#include <curl/curl.h>
+#include <stdatomic.h>
+
+#include "net/http_settings.h"
+
+struct http_settings {
+	atomic_uint refs;
+	char *proxy;
+	char *cacert;
+	char *userpwd;
+	char *netrc;
+	char *token_file;
+	char **headers;
+	unsigned nheaders;
+	bool insecure;
+	enum http_version version;
+	uint64_t connect_timeout_ns;
+	uint64_t stall_timeout_ns;
+};
+
+struct http_endpoint {
+	atomic_uint refs;
+	struct http_settings *settings; /* counted */
+	char *url;
+	bool trusted;
+	struct http_expect expect; /* its strings are the two below */
+	char *etag;
+	char *last_modified;
+	struct curl_slist *headers;
+};
+
+/* Everything of @ep that an easy handle needs, short of callbacks and range. */
+int http_easy_configure(CURL *easy, const struct http_endpoint *ep);
+
+/* Once a process; -EIO when libcurl cannot start. */
+int http_curl_init(void);
+
+/* What a transfer's CURLcode means where no answer's head has decided. */
+enum http_outcome http_curl_outcome(CURLcode code);
+
+#endif
