@@ -78,6 +78,8 @@ void page_queue_file(struct page_queue *q, struct page_leaf *leaf, unsigned id)
 		return;
 	mutex_lock(&q->lock);
 	if (leaf->queue != id) {
+		if (leaf->queue == PAGE_QUEUE_NONE)
+			atomic_fetch_add(&q->n_filed, 1);
 		vmofs_list_del(&leaf->queue_link);
 		vmofs_list_add_tail(&q->leaves[id], &leaf->queue_link);
 		leaf->queue = (uint8_t)id;
@@ -90,6 +92,8 @@ void page_queue_unfile(struct page_queue *q, struct page_leaf *leaf)
 	if (!leaf->vmo)
 		return;
 	mutex_lock(&q->lock);
+	if (leaf->queue != PAGE_QUEUE_NONE)
+		atomic_fetch_sub(&q->n_filed, 1);
 	vmofs_list_del(&leaf->queue_link);
 	leaf->queue = PAGE_QUEUE_NONE;
 	mutex_unlock(&q->lock);

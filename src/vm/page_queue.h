@@ -39,6 +39,7 @@ struct page_queue {
 	_Atomic uint64_t mru; /* newest generation, grows without bound */
 	_Atomic uint64_t lru; /* oldest generation that may hold pages; mru - lru < 8 */
 	_Atomic int64_t count[PAGE_QUEUE_NIDS]; /* pages */
+	_Atomic uint64_t n_filed;               /* leaves on a list */
 	_Atomic uint64_t inserted;              /* pages supplied since the last rotation */
 };
 

@@ -12,11 +12,15 @@
  * The source's lock is the lock of the whole hierarchy of VMOs above it (Zircon's paged_vmo_lock and
  * page_source_mtx in one), so a state change and the waking of those who waited for it are one step.
  *
- *   IDLE -> PARKED     page_source_get_pages() and its siblings accept the waiter
- *   PARKED -> PARKED   early wake: the event is signalled, the waiter stays
- *   PARKED -> DONE     resolved, failed, timed out, detached
- *   PARKED -> IDLE     page_source_cancel()
- *   DONE -> IDLE       its owner has seen the status (callback ran, page_waiter_wait() returned)
+ * A waiter:
+ *
+ *   PAGE_WAITER_IDLE   -> PAGE_WAITER_PARKED  page_source_get_pages() and its siblings accept it
+ *   PAGE_WAITER_PARKED -> PAGE_WAITER_DONE    resolved, failed, timed out, detached, released
+ *   PAGE_WAITER_PARKED -> PAGE_WAITER_IDLE    page_source_cancel(), an interrupted wait
+ *   PAGE_WAITER_DONE   -> PAGE_WAITER_IDLE    its owner has seen the status
+ *
+ *   PARKED: in the source's tree of its type, at least one page up to its stop is pending
+ *   An early wake signals the event and leaves it PARKED
  */
 #ifndef VM_PAGE_SOURCE_H
 #define VM_PAGE_SOURCE_H
@@ -26,7 +30,7 @@
 #include <stdio.h>
 #include <vmofs/provider.h>
 
-#include "base/rbtree.h"
+#include "base/itree.h"
 #include "base/sync.h"
 
 struct page_source;
@@ -63,12 +67,10 @@ struct page_waiter {
 	struct page_source *source; /* borrowed; set while parked */
 	enum vmofs_request_type type;
 	enum page_waiter_state state;
-	struct rb_node node;       /* in source->waiters[type], by first page */
-	uint64_t subtree_end;      /* greatest end below node, for overlap search */
+	struct itree_node range;   /* the pages wanted; in source->waiters[type] while parked */
 	struct rb_node timer_node; /* in source->timers, by deadline */
-	uint64_t first;            /* the first page that may still be missing */
-	uint64_t end;              /* beyond the last page wanted */
-	uint64_t stop;             /* the first failed page, or end */
+	uint64_t wake;             /* the first page that may still be missing */
+	uint64_t stop;             /* the first failed page, or the range's end */
 	int status;                /* what DONE reports; 0 or -errno */
 	bool signalled;            /* event: latched until consumed by a wait */
 	int signal_status;

@@ -14,8 +14,18 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <vmofs/err.h>
+#include <vmofs/list.h>
 
 struct vm_pool;
+
+/* Somebody who waits for memory; embedded. */
+struct pool_waiter {
+	struct vmofs_list link; /* lock: pool->lock; empty when not queued */
+	uint64_t n;             /* pages */
+	uint64_t deadline_ns;   /* CLOCK_MONOTONIC, 0: none */
+	/* 0: the pages are reserved; -ETIMEDOUT: they are not. No lock is held. */
+	void (*granted)(struct pool_waiter *w, int status);
+};
 
 /* @limit bytes of page contents. At least VM_POOL_MIN. */
 #define VM_POOL_MIN (UINT64_C(4) << 20)

@@ -20,8 +20,8 @@
 
 #include "vm/page.h"
 #include "vm/page_source.h"
+#include "vm/pool.h"
 
-struct vm_pool;
 struct vmo;
 struct vmo_token;
 
@@ -60,6 +60,13 @@ void vmo_set_name(struct vmo *v, const char *name); /* for dump */
 enum { VMO_READ_INLINE_IOV = 8 };
 
 /*
+ * IDLE becomes QUEUED (waits for memory), PARKED (waits for pages) or PINNED in vmo_read_start();
+ * QUEUED and PARKED become PARKED again or PINNED when what they waited for has come; all become
+ * IDLE by failure, cancel and vmo_read_end().
+ */
+enum vmo_read_state { VMO_READ_IDLE, VMO_READ_QUEUED, VMO_READ_PARKED, VMO_READ_PINNED };
+
+/*
  * An asynchronous read: one per FUSE request, embedded in its owner. The range is clipped to the
  * size. When it is all present it is pinned (not evicted, not overwritten by supply) and @iov
  * describes it; zero ranges point to shared zeros. vmo_read_end() unpins.
@@ -80,15 +87,13 @@ struct vmo_read {
 	/* The core's own. */
 	struct vmo *vmo; /* counted while parked or pinned */
 	struct page_waiter waiter;
-	struct iovec iov_inline[VMO_READ_INLINE_IOV];
-	struct rb_node pin_node;
-	uint64_t pin_first, pin_end, pin_subtree_end;
-	struct vmofs_list budget_link;
-	uint64_t reserved; /* pages of the budget held for it */
-	int state;
+	struct pool_waiter budget;
+	struct itree_node hold; /* in the root's holds: not evicted */
+	bool held;
 	bool cancelled;
-	struct vmofs_list done_link;
-	int done_status;
+	enum vmo_read_state state;
+	uint64_t reserved; /* pages of the budget */
+	struct iovec iov_inline[VMO_READ_INLINE_IOV];
 };
 
 /*
@@ -134,9 +139,9 @@ int vmo_decommit(struct vmo *v, uint64_t off, uint64_t len);
 
 /* Pins for direct access; a write pin makes the range dirty and keeps it so. */
 struct vmo_pin {
-	struct vmo *vmo; /* counted */
-	struct rb_node node;
-	uint64_t first, end, subtree_end; /* pages */
+	struct vmo *vmo;         /* counted; NULL: nothing is pinned */
+	struct itree_node range; /* in the VMO's pins */
+	struct itree_node hold;  /* in the root's holds */
 	bool write;
 };
 int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool write,

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The pending bitmap of one request. */
+#include "vm/page_request.h"
+
+#include <stdlib.h>
+
+#include "base/macros.h"
+#include "vm/page.h"
+
+enum { WORD_BITS = 64 };
+
+/* The first index in [i, n) whose bit is set in (bitmap ^ flip); n if none. */
+static uint64_t scan(const uint64_t *bitmap, uint64_t i, uint64_t n, uint64_t flip)
+{
+	while (i < n) {
+		uint64_t word = (bitmap[i / WORD_BITS] ^ flip) >> (i % WORD_BITS);
+
+		if (word)
+			return MIN(i + (uint64_t)__builtin_ctzll(word), n);
+		i = (i / WORD_BITS + 1) * WORD_BITS;
+	}
+	return n;
+}
+
+struct page_request *page_request_new(enum vmofs_request_type type, uint64_t first, uint64_t end)
+{
+	uint64_t n = end - first;
+	uint64_t words = (n + WORD_BITS - 1) / WORD_BITS;
+	struct page_request *r = calloc(1, sizeof *r + words * sizeof r->bitmap[0]);
+
+	if (!r)
+		return NULL;
+	r->pub.type = type;
+	r->pub.off = page_bytes(first);
+	r->pub.len = page_bytes(n);
+	vmofs_list_init(&r->pub.link);
+	r->range.first = first;
+	r->range.end = end;
+	r->n_pending = n;
+	for (uint64_t i = 0; i < n; i++)
+		r->bitmap[i / WORD_BITS] |= UINT64_C(1) << (i % WORD_BITS);
+	return r;
+}
+
+void page_request_free(struct page_request *r)
+{
+	free(r);
+}
+
+struct page_request *page_request_narrow(const struct page_request *r, uint64_t first, uint64_t end)
+{
+	struct page_request *n = page_request_new(r->pub.type, first, end);
+	uint64_t p = first;
+
+	if (!n)
+		return NULL;
+	n->pub.cls = r->pub.cls;
+	n->pub.deadline_ns = r->pub.deadline_ns;
+	n->pub.vmo = r->pub.vmo;
+	n->seq = r->seq;
+	while ((p = page_request_next_settled(r, p, end)) < end) {
+		uint64_t next = page_request_next_pending(r, p, end);
+
+		page_request_resolve(n, p, next);
+		p = next;
+	}
+	return n;
+}
+
+uint64_t page_request_next_pending(const struct page_request *r, uint64_t page, uint64_t limit)
+{
+	uint64_t base = r->range.first;
+
+	return base + scan(r->bitmap, page - base, limit - base, 0);
+}
+
+uint64_t page_request_next_settled(const struct page_request *r, uint64_t page, uint64_t limit)
+{
+	uint64_t base = r->range.first;
+
+	return base + scan(r->bitmap, page - base, limit - base, UINT64_MAX);
+}
+
+uint64_t page_request_resolve(struct page_request *r, uint64_t first, uint64_t end)
+{
+	uint64_t from = MAX(first, r->range.first) - r->range.first;
+	uint64_t to = MIN(end, r->range.end) - r->range.first;
+	uint64_t n = 0;
+
+	for (uint64_t i = from; i < to; i++) {
+		uint64_t bit = UINT64_C(1) << (i % WORD_BITS);
+
+		n += !!(r->bitmap[i / WORD_BITS] & bit);
+		r->bitmap[i / WORD_BITS] &= ~bit;
+	}
+	r->n_pending -= n;
+	return n;
+}

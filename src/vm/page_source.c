@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Requests and waiters of one hierarchy. The provider's send, clear and swap are called with the
+ * lock held, so there is no moment at which a request is tracked and its provider does not know it;
+ * completions run after the lock is released. Any thread.
+ */
+#include "vm/page_source.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/macros.h"
+#include "vm/page.h"
+#include "vm/page_source_private.h"
+#include "vm/pool_private.h"
+
+static const uint8_t page_waiter_next[] = {
+	[PAGE_WAITER_IDLE] = BIT(PAGE_WAITER_PARKED),
+	[PAGE_WAITER_PARKED] = BIT(PAGE_WAITER_DONE) | BIT(PAGE_WAITER_IDLE),
+	[PAGE_WAITER_DONE] = BIT(PAGE_WAITER_IDLE),
+};
+_Static_assert(ARRAY_LEN(page_waiter_next) == PAGE_WAITER_NSTATES, "one row per state");
+
+void page_waiter_set_state(struct page_waiter *w, enum page_waiter_state to)
+{
+	assert(page_waiter_next[w->state] & BIT(to));
+	w->state = to;
+}
+
+static struct page_request *request_of(struct itree_node *n)
+{
+	return n ? container_of(n, struct page_request, range) : NULL;
+}
+
+static struct page_waiter *waiter_of(struct itree_node *n)
+{
+	return n ? container_of(n, struct page_waiter, range) : NULL;
+}
+
+static struct page_request *request_first(struct page_source *s, enum vmofs_request_type type,
+					  uint64_t first, uint64_t end)
+{
+	return request_of(itree_first(&s->requests[type], first, end));
+}
+
+static struct page_request *request_next(struct page_request *r, uint64_t first, uint64_t end)
+{
+	return request_of(itree_next(&r->range, first, end));
+}
+
+/* ---- life ---- */
+
+int page_source_new(struct page_source **out, struct vmofs_provider *provider, struct vmo *vmo,
+		    const struct page_source_properties *props, struct vm_pool *pool)
+{
+	struct page_source *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return -ENOMEM;
+	s->provider = provider;
+	s->vmo = vmo;
+	s->pool = pool;
+	s->props = *props;
+	mutex_init(&s->lock, LOCK_RANK_VMO);
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
+		itree_init(&s->requests[t]);
+		itree_init(&s->waiters[t]);
+	}
+	*out = s;
+	return 0;
+}
+
+void page_source_free(struct page_source *s)
+{
+	if (!s)
+		return;
+	assert(s->detached && s->closed);
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++)
+		assert(!s->requests[t].root && !s->waiters[t].root);
+	mutex_destroy(&s->lock);
+	free(s);
+}
+
+void page_waiter_init(struct page_waiter *w)
+{
+	*w = (struct page_waiter){ .state = PAGE_WAITER_IDLE };
+	cond_init(&w->cond);
+	vmofs_list_init(&w->done_link);
+}
+
+void page_waiter_release(struct page_waiter *w)
+{
+	assert(w->state != PAGE_WAITER_PARKED);
+	cond_destroy(&w->cond);
+}
+
+void page_wakeups_run(struct page_wakeups *wake)
+{
+	struct page_waiter *w;
+
+	while ((w = vmofs_list_first(&wake->done, struct page_waiter, done_link))) {
+		vmofs_list_del(&w->done_link);
+		w->done(w, w->status);
+	}
+}
+
+/* ---- requests ---- */
+
+static void unreserve(struct page_source *s, enum vmofs_request_type type, uint64_t n)
+{
+	if (s->pool && type == VMOFS_REQUEST_READ && n)
+		vm_pool_unreserve(s->pool, n);
+}
+
+static void request_send(struct page_source *s, struct page_request *r)
+{
+	enum vmofs_request_type type = r->pub.type;
+
+	r->seq = ++s->seq;
+	r->pub.vmo = s->vmo;
+	itree_insert(&s->requests[type], &r->range);
+	s->n_requests[type]++;
+	s->n_sent++;
+	s->provider->ops->send(s->provider, &r->pub);
+}
+
+/* Whatever is still pending in it will not come any more. */
+static void request_clear(struct page_source *s, struct page_request *r)
+{
+	enum vmofs_request_type type = r->pub.type;
+
+	s->provider->ops->clear(s->provider, &r->pub);
+	itree_remove(&s->requests[type], &r->range);
+	s->n_requests[type]--;
+	s->n_cleared++;
+	unreserve(s, type, r->n_pending);
+	page_request_free(r);
+}
+
+/* Another request for a part of @r takes its place. Without memory @r simply stays as it is. */
+static void request_narrow(struct page_source *s, struct page_request *r, uint64_t first,
+			   uint64_t end)
+{
+	enum vmofs_request_type type = r->pub.type;
+	struct page_request *now = page_request_narrow(r, first, end);
+
+	if (!now)
+		return;
+	itree_remove(&s->requests[type], &r->range);
+	itree_insert(&s->requests[type], &now->range);
+	s->n_swapped++;
+	s->provider->ops->swap(s->provider, &r->pub, &now->pub);
+	unreserve(s, type, r->n_pending - now->n_pending);
+	page_request_free(r);
+}
+
+/* Cuts @r down to the hull of what its waiters want, or clears it. */
+static void request_trim(struct page_source *s, struct page_request *r)
+{
+	uint64_t first = UINT64_MAX;
+	uint64_t end = 0;
+	struct itree_node *n = itree_first(&s->waiters[r->pub.type], r->range.first, r->range.end);
+
+	for (; n; n = itree_next(n, r->range.first, r->range.end)) {
+		first = MIN(first, MAX(n->first, r->range.first));
+		end = MAX(end, MIN(n->end, r->range.end));
+	}
+	if (first >= end || page_request_next_pending(r, first, end) == end)
+		request_clear(s, r);
+	else if (first > r->range.first || end < r->range.end)
+		request_narrow(s, r, first, end);
+}
+
+static void drop_unwanted(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+			  uint64_t end)
+{
+	struct page_request *r = request_first(s, type, first, end);
+
+	while (r) {
+		struct page_request *next = request_next(r, first, end);
+
+		request_trim(s, r);
+		r = next;
+	}
+}
+
+/* Somebody more (in a hurry, later) waits for a request that was sent before. */
+static void request_join(struct page_source *s, struct page_request *r, const struct page_waiter *w)
+{
+	bool changed = false;
+
+	if (w->cls < r->pub.cls) {
+		r->pub.cls = w->cls;
+		changed = true;
+	}
+	if (r->pub.deadline_ns && (!w->deadline_ns || w->deadline_ns > r->pub.deadline_ns)) {
+		r->pub.deadline_ns = w->deadline_ns;
+		changed = true;
+	}
+	r->seq = ++s->seq;
+	if (changed)
+		s->provider->ops->swap(s->provider, &r->pub, &r->pub);
+}
+
+uint64_t page_source_next_pending_locked(struct page_source *s, enum vmofs_request_type type,
+					 uint64_t page, uint64_t limit)
+{
+	struct page_request *r;
+	uint64_t best = limit;
+
+	for (r = request_first(s, type, page, limit); r && r->range.first < best;
+	     r = request_next(r, page, limit)) {
+		uint64_t from = MAX(page, r->range.first);
+		uint64_t to = MIN(best, r->range.end);
+		uint64_t p = from < to ? page_request_next_pending(r, from, to) : to;
+
+		if (p < to)
+			best = p;
+	}
+	return best;
+}
+
+uint64_t page_source_n_pending_locked(struct page_source *s, enum vmofs_request_type type,
+				      uint64_t first, uint64_t end)
+{
+	struct page_request *r;
+	uint64_t n = 0;
+
+	for (r = request_first(s, type, first, end); r; r = request_next(r, first, end)) {
+		uint64_t to = MIN(end, r->range.end);
+		uint64_t p = MAX(first, r->range.first);
+
+		while ((p = page_request_next_pending(r, p, to)) < to) {
+			uint64_t settled = page_request_next_settled(r, p, to);
+
+			n += settled - p;
+			p = settled;
+		}
+	}
+	return n;
+}
+
+/* The end of the pending stretch that begins at @page (which is pending), at most @limit. */
+static uint64_t pending_end(struct page_source *s, const struct page_waiter *w, uint64_t page,
+			    uint64_t limit) REQUIRES(s->lock)
+{
+	struct page_request *r = request_first(s, w->type, page, page + 1);
+
+	while (page_request_next_pending(r, page, page + 1) != page)
+		r = request_next(r, page, page + 1);
+	request_join(s, r, w);
+	return page_request_next_settled(r, page, MIN(limit, r->range.end));
+}
+
+/* Builds requests for [first, end) on @list; false: out of memory. */
+static bool build_requests(struct page_source *s, const struct page_waiter *w, uint64_t first,
+			   uint64_t end, struct vmofs_list *list)
+{
+	uint64_t max = s->props.max_request_pages;
+
+	while (first < end) {
+		uint64_t part = MIN(end - first, max);
+		struct page_request *r = page_request_new(w->type, first, first + part);
+
+		if (!r)
+			return false;
+		r->pub.cls = w->cls;
+		r->pub.deadline_ns = w->deadline_ns;
+		vmofs_list_add_tail(list, &r->pub.link);
+		first += part;
+	}
+	return true;
+}
+
+static struct page_request *pop_request(struct vmofs_list *list)
+{
+	struct page_request *r = vmofs_list_first(list, struct page_request, pub.link);
+
+	if (r)
+		vmofs_list_del(&r->pub.link);
+	return r;
+}
+
+int page_source_ask_locked(struct page_source *s, struct page_waiter *w, uint64_t first,
+			   uint64_t end)
+{
+	struct vmofs_list fresh = VMOFS_LIST_INIT(fresh);
+	struct page_request *r;
+	uint64_t p = first;
+
+	while (p < end) {
+		uint64_t pending = page_source_next_pending_locked(s, w->type, p, end);
+
+		if (!build_requests(s, w, p, pending, &fresh)) {
+			while ((r = pop_request(&fresh)))
+				page_request_free(r);
+			return -ENOMEM;
+		}
+		p = pending < end ? pending_end(s, w, pending, end) : end;
+	}
+	while ((r = pop_request(&fresh)))
+		request_send(s, r);
+	return 0;
+}
+
+/* ---- waiters ---- */
+
+static void timer_insert(struct page_source *s, struct page_waiter *w)
+{
+	struct rb_node **link = &s->timers.root;
+	struct rb_node *parent = NULL;
+
+	while (*link) {
+		parent = *link;
+		link = &parent->child[w->deadline_ns >=
+				      container_of(parent, struct page_waiter, timer_node)
+					      ->deadline_ns];
+	}
+	rb_insert(&s->timers, &w->timer_node, parent, link);
+}
+
+int page_source_park_locked(struct page_source *s, struct page_waiter *w,
+			    enum vmofs_request_type type, uint64_t first, uint64_t end)
+{
+	assert(first < end);
+	/* A callback waiter has been told by its callback. */
+	if (w->state == PAGE_WAITER_DONE)
+		page_waiter_set_state(w, PAGE_WAITER_IDLE);
+	assert(w->state == PAGE_WAITER_IDLE);
+	if (!s->props.supports_request_type[type])
+		return -EOPNOTSUPP;
+	if (s->detached)
+		return -ESHUTDOWN;
+	w->source = s;
+	w->type = type;
+	page_waiter_set_state(w, PAGE_WAITER_PARKED);
+	w->range.first = first;
+	w->range.end = end;
+	w->wake = first;
+	w->stop = end;
+	w->status = 0;
+	w->signalled = false;
+	itree_insert(&s->waiters[type], &w->range);
+	s->n_waiters[type]++;
+	if (w->deadline_ns)
+		timer_insert(s, w);
+	return 0;
+}
+
+static void waiter_remove(struct page_source *s, struct page_waiter *w, enum page_waiter_state to)
+{
+	itree_remove(&s->waiters[w->type], &w->range);
+	s->n_waiters[w->type]--;
+	if (w->deadline_ns)
+		rb_erase(&s->timers, &w->timer_node);
+	page_waiter_set_state(w, to);
+}
+
+void page_source_unpark_locked(struct page_source *s, struct page_waiter *w)
+{
+	waiter_remove(s, w, PAGE_WAITER_IDLE);
+	drop_unwanted(s, w->type, w->range.first, w->range.end);
+}
+
+static void waiter_signal(struct page_waiter *w, int status)
+{
+	w->signalled = true;
+	w->signal_status = status;
+	cond_signal(&w->cond);
+}
+
+/* The waiter's end: it is off the books before anybody hears of it. */
+void page_source_complete_locked(struct page_source *s, struct page_waiter *w, int status,
+				 struct page_wakeups *wake)
+{
+	bool early = status != 0 || w->stop < w->range.end;
+
+	waiter_remove(s, w, PAGE_WAITER_DONE);
+	w->status = status;
+	if (early)
+		drop_unwanted(s, w->type, w->range.first, w->range.end);
+	if (w->done)
+		vmofs_list_add_tail(&wake->done, &w->done_link);
+	else
+		waiter_signal(w, status);
+}
+
+/* Something changed in its range: is it done, or has it come further? */
+static void waiter_check(struct page_source *s, struct page_waiter *w, struct page_wakeups *wake)
+	REQUIRES(s->lock)
+{
+	uint64_t missing = page_source_next_pending_locked(s, w->type, w->wake, w->stop);
+
+	if (missing == w->stop) {
+		page_source_complete_locked(s, w, w->status, wake);
+		return;
+	}
+	if (w->early && missing > w->wake)
+		waiter_signal(w, 0);
+	w->wake = missing;
+}
+
+static void check_waiters(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+			  uint64_t end, struct page_wakeups *wake) REQUIRES(s->lock)
+{
+	struct itree_node *n = itree_first(&s->waiters[type], first, end);
+
+	while (n) {
+		struct itree_node *next = itree_next(n, first, end);
+
+		waiter_check(s, waiter_of(n), wake);
+		n = next;
+	}
+}
+
+/* ---- resolving ---- */
+
+/* Clears pending bits; requests that are resolved whole leave the books. */
+static uint64_t resolve_requests(struct page_source *s, enum vmofs_request_type type,
+				 uint64_t first, uint64_t end, uint64_t before)
+{
+	struct page_request *r = request_first(s, type, first, end);
+	uint64_t n = 0;
+
+	while (r) {
+		struct page_request *next = request_next(r, first, end);
+
+		if (r->seq < before)
+			n += page_request_resolve(r, first, end);
+		if (!r->n_pending)
+			request_clear(s, r);
+		r = next;
+	}
+	return n;
+}
+
+uint64_t page_source_resolve_locked(struct page_source *s, enum vmofs_request_type type,
+				    uint64_t first, uint64_t end, uint64_t before,
+				    struct page_wakeups *wake)
+{
+	uint64_t n;
+
+	if (s->detached || first >= end)
+		return 0;
+	n = resolve_requests(s, type, first, end, before);
+	if (n)
+		check_waiters(s, type, first, end, wake);
+	return n;
+}
+
+void page_source_forget_locked(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+			       uint64_t end, struct page_wakeups *wake)
+{
+	unreserve(s, type, page_source_resolve_locked(s, type, first, end, UINT64_MAX, wake));
+}
+
+/* The first failed page that each waiter still misses becomes its end. */
+static void mark_failed(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+			uint64_t end, int status) REQUIRES(s->lock)
+{
+	struct itree_node *n = itree_first(&s->waiters[type], first, end);
+
+	for (; n; n = itree_next(n, first, end)) {
+		struct page_waiter *w = waiter_of(n);
+		uint64_t from = MAX(first, w->wake);
+		uint64_t to = MIN(end, w->stop);
+		uint64_t p = from < to ? page_source_next_pending_locked(s, type, from, to) : to;
+
+		if (p < to) {
+			w->stop = p;
+			w->status = status;
+		}
+	}
+}
+
+void page_source_fail_locked(struct page_source *s, uint64_t first, uint64_t end, int status,
+			     unsigned types, struct page_wakeups *wake)
+{
+	assert(page_source_is_valid_internal_failure_code(status));
+	if (s->detached)
+		return;
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
+		if (!(types & VMOFS_TYPE_BIT(t)))
+			continue;
+		mark_failed(s, t, first, end, status);
+		page_source_forget_locked(s, t, first, end, wake);
+	}
+}
+
+void page_source_release_locked(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+				uint64_t end, struct page_wakeups *wake)
+{
+	struct itree_node *n;
+
+	while ((n = itree_first(&s->waiters[type], first, end))) {
+		struct page_waiter *w = waiter_of(n);
+
+		page_source_complete_locked(s, w, 0, wake);
+		drop_unwanted(s, type, w->range.first, w->range.end);
+	}
+}
+
+void page_source_detach_locked(struct page_source *s, struct page_wakeups *wake)
+{
+	if (s->detached)
+		return;
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
+		struct itree_node *n;
+
+		while ((n = itree_first(&s->waiters[t], 0, UINT64_MAX)))
+			page_source_complete_locked(s, waiter_of(n), -ESHUTDOWN, wake);
+		assert(!s->requests[t].root && "every request is wanted by a waiter");
+	}
+	s->detached = true;
+	s->provider->ops->on_detach(s->provider);
+}
+
+void page_source_close_locked(struct page_source *s, struct page_wakeups *wake)
+{
+	if (s->closed)
+		return;
+	page_source_detach_locked(s, wake);
+	s->closed = true;
+	s->provider->ops->on_close(s->provider);
+}
+
+void page_source_check_locked(struct page_source *s)
+{
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
+		struct page_request *r = request_first(s, t, 0, UINT64_MAX);
+		struct itree_node *n = itree_first(&s->waiters[t], 0, UINT64_MAX);
+
+		for (; r; r = request_next(r, 0, UINT64_MAX)) {
+			uint64_t n_pending =
+				page_source_n_pending_locked(s, t, r->range.first, r->range.end);
+
+			assert(r->n_pending && r->n_pending <= n_pending);
+			assert(itree_first(&s->waiters[t], r->range.first, r->range.end));
+		}
+		for (; n; n = itree_next(n, 0, UINT64_MAX)) {
+			struct page_waiter *w = waiter_of(n);
+
+			assert(w->state == PAGE_WAITER_PARKED);
+			assert(page_source_next_pending_locked(s, t, w->wake, w->stop) < w->stop);
+		}
+	}
+}

@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The memory budget: lock-free counting, a queue for those who have to wait. Any thread. */
+#include "vm/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+#include "vm/evictor.h"
+#include "vm/page.h"
+#include "vm/pool_private.h"
+
+int vm_pool_new(struct vm_pool **out, uint64_t limit, struct vmofs_err *err)
+{
+	struct vm_pool *p;
+
+	if (limit < VM_POOL_MIN)
+		return vmofs_err_set(err, -EINVAL,
+				     "memory budget of %" PRIu64
+				     " bytes is too small, give at least %" PRIu64 "M",
+				     limit, (uint64_t)VM_POOL_MIN >> 20);
+	p = calloc(1, sizeof *p);
+	if (!p)
+		return vmofs_err_set(err, -ENOMEM, "out of memory for the page pool");
+	p->limit = page_floor(limit);
+	page_queue_init(&p->queue);
+	mutex_init(&p->lock, LOCK_RANK_BUDGET);
+	cond_init(&p->freed);
+	vmofs_list_init(&p->waiting);
+	*out = p;
+	return 0;
+}
+
+void vm_pool_free(struct vm_pool *p)
+{
+	if (!p)
+		return;
+	assert(p->used == 0 && vmofs_list_empty(&p->waiting));
+	page_queue_release(&p->queue);
+	cond_destroy(&p->freed);
+	mutex_destroy(&p->lock);
+	free(p);
+}
+
+/* ---- the default limit ---- */
+
+/* A number in a file of one line; UINT64_MAX when there is none ("max"). */
+static uint64_t read_limit(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	uint64_t v = UINT64_MAX;
+
+	if (!f)
+		return v;
+	if (fscanf(f, "%" SCNu64, &v) != 1)
+		v = UINT64_MAX;
+	fclose(f);
+	return v;
+}
+
+uint64_t vm_pool_default_limit(void)
+{
+	uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+	uint64_t v2 = read_limit("/sys/fs/cgroup/memory.max");
+	uint64_t v1 = read_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes");
+	uint64_t quarter = MIN(ram, MIN(v1, v2)) / 4;
+
+	return MIN(MAX(quarter, MIB(64)), GIB(1));
+}
+
+/* ---- counting ---- */
+
+static void note_peak(struct vm_pool *p, uint64_t used)
+{
+	uint64_t peak = atomic_load_explicit(&p->peak, memory_order_relaxed);
+
+	while (used > peak && !atomic_compare_exchange_weak(&p->peak, &peak, used))
+		;
+}
+
+bool vm_pool_try_reserve(struct vm_pool *p, uint64_t n)
+{
+	uint64_t used = atomic_load(&p->used);
+
+	do {
+		if (n > p->limit - used)
+			return false;
+	} while (!atomic_compare_exchange_weak(&p->used, &used, used + n));
+	note_peak(p, used + n);
+	return true;
+}
+
+void vm_pool_unreserve(struct vm_pool *p, uint64_t n)
+{
+	uint64_t before UNUSED = atomic_fetch_sub(&p->used, n);
+
+	assert(before >= n);
+}
+
+void vm_pool_commit(struct vm_pool *p, uint64_t n)
+{
+	atomic_fetch_add(&p->resident, n);
+}
+
+void vm_pool_release(struct vm_pool *p, uint64_t n)
+{
+	uint64_t before UNUSED = atomic_fetch_sub(&p->resident, n);
+
+	assert(before >= n);
+	vm_pool_unreserve(p, n);
+}
+
+/* ---- waiting ---- */
+
+bool vm_pool_reserve_now(struct vm_pool *p, uint64_t n)
+{
+	/* Some more than is needed, so that the next one finds room. */
+	uint64_t batch = MAX(n, p->limit / 64);
+
+	while (!vm_pool_try_reserve(p, n))
+		if (!vm_pool_evict(p, batch))
+			return vm_pool_try_reserve(p, n);
+	return true;
+}
+
+static bool freed_wait(struct vm_pool *p, uint64_t deadline_ns) REQUIRES(p->lock)
+{
+	if (deadline_ns)
+		return cond_wait_until(&p->freed, &p->lock, deadline_ns);
+	cond_wait(&p->freed, &p->lock);
+	return true;
+}
+
+int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns)
+{
+	bool in_time = true;
+	bool done = false;
+
+	if (n > p->limit)
+		return -ENOMEM;
+	if (vm_pool_reserve_now(p, n))
+		return 0;
+	sync_assert_none_held();
+	atomic_fetch_add(&p->waits, 1);
+	mutex_lock(&p->lock);
+	p->blocked++;
+	atomic_fetch_add(&p->n_waiting, 1);
+	while (!done && in_time) {
+		/* Try once more under the lock: what is freed from here on signals. */
+		done = vm_pool_try_reserve(p, n);
+		if (done)
+			break;
+		in_time = freed_wait(p, deadline_ns);
+		mutex_unlock(&p->lock);
+		done = vm_pool_reserve_now(p, n);
+		mutex_lock(&p->lock);
+	}
+	p->blocked--;
+	atomic_fetch_sub(&p->n_waiting, 1);
+	mutex_unlock(&p->lock);
+	return done ? 0 : -ETIMEDOUT;
+}
+
+int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w)
+{
+	if (w->n > p->limit)
+		return -ENOMEM;
+	if (!atomic_load(&p->n_waiting) && vm_pool_reserve_now(p, w->n))
+		return 0;
+	atomic_fetch_add(&p->waits, 1);
+	mutex_lock(&p->lock);
+	vmofs_list_add_tail(&p->waiting, &w->link);
+	atomic_fetch_add(&p->n_waiting, 1);
+	mutex_unlock(&p->lock);
+	/* What was freed between the attempt and the queueing found nobody to serve. */
+	vm_pool_dispatch(p);
+	return -EINPROGRESS;
+}
+
+bool vm_pool_cancel(struct vm_pool *p, struct pool_waiter *w)
+{
+	bool queued;
+
+	mutex_lock(&p->lock);
+	queued = !vmofs_list_empty(&w->link);
+	if (queued) {
+		vmofs_list_del(&w->link);
+		atomic_fetch_sub(&p->n_waiting, 1);
+	}
+	mutex_unlock(&p->lock);
+	return queued;
+}
+
+/* Reserves for the first in the queue and takes it off; NULL when there is none or no room. */
+static struct pool_waiter *grant_first(struct vm_pool *p, uint64_t *missing)
+{
+	struct pool_waiter *w;
+
+	mutex_lock(&p->lock);
+	w = vmofs_list_first(&p->waiting, struct pool_waiter, link);
+	*missing = w ? w->n : 0;
+	if (w && vm_pool_try_reserve(p, w->n)) {
+		vmofs_list_del(&w->link);
+		atomic_fetch_sub(&p->n_waiting, 1);
+	} else {
+		w = NULL;
+	}
+	if (p->blocked)
+		cond_broadcast(&p->freed);
+	mutex_unlock(&p->lock);
+	return w;
+}
+
+void vm_pool_dispatch(struct vm_pool *p)
+{
+	uint64_t missing = 0;
+
+	while (atomic_load(&p->n_waiting)) {
+		struct pool_waiter *w = grant_first(p, &missing);
+
+		if (w)
+			w->granted(w, 0);
+		else if (!missing || !vm_pool_evict(p, missing))
+			return;
+	}
+}
+
+/* Takes the first waiter off whose deadline has passed; else NULL and the nearest deadline. */
+static struct pool_waiter *pop_expired(struct vm_pool *p, uint64_t now_ns, uint64_t *next)
+{
+	struct pool_waiter *found = NULL;
+	struct vmofs_list *pos;
+
+	*next = 0;
+	mutex_lock(&p->lock);
+	vmofs_list_for_each(pos, &p->waiting) {
+		struct pool_waiter *w = container_of(pos, struct pool_waiter, link);
+
+		if (w->deadline_ns && w->deadline_ns <= now_ns) {
+			found = w;
+			break;
+		}
+		if (w->deadline_ns && (!*next || w->deadline_ns < *next))
+			*next = w->deadline_ns;
+	}
+	if (found) {
+		vmofs_list_del(&found->link);
+		atomic_fetch_sub(&p->n_waiting, 1);
+	}
+	mutex_unlock(&p->lock);
+	return found;
+}
+
+uint64_t vm_pool_expire(struct vm_pool *p, uint64_t now_ns)
+{
+	struct pool_waiter *w;
+	uint64_t next;
+
+	if (!atomic_load(&p->n_waiting))
+		return 0;
+	while ((w = pop_expired(p, now_ns, &next)))
+		w->granted(w, -ETIMEDOUT);
+	return next;
+}
+
+void vm_pool_supplied(struct vm_pool *p)
+{
+	if (atomic_load_explicit(&p->queue.inserted, memory_order_relaxed) > p->limit / 8)
+		vm_pool_age(p);
+}
+
+/* ---- looking ---- */
+
+void vm_pool_stats(struct vm_pool *p, struct vm_pool_stats *out)
+{
+	uint64_t used = atomic_load(&p->used);
+	uint64_t resident = atomic_load(&p->resident);
+
+	*out = (struct vm_pool_stats){
+		.limit = page_bytes(p->limit),
+		.resident = page_bytes(resident),
+		.reserved = page_bytes(used > resident ? used - resident : 0),
+		.peak = page_bytes(atomic_load(&p->peak)),
+		.evicted = atomic_load(&p->evicted),
+		.waits = atomic_load(&p->waits),
+		.failures = atomic_load(&p->failures),
+	};
+}
+
+void vm_pool_dump(struct vm_pool *p, FILE *out)
+{
+	struct vm_pool_stats s;
+
+	vm_pool_stats(p, &s);
+	fprintf(out,
+		"pool limit %" PRIu64 " resident %" PRIu64 " reserved %" PRIu64 " peak %" PRIu64
+		" bytes, evicted %" PRIu64 " pages, waits %" PRIu64 ", failures %" PRIu64 "\n",
+		s.limit, s.resident, s.reserved, s.peak, s.evicted, s.waits, s.failures);
+	for (unsigned i = 0; i < PAGE_QUEUE_GENERATIONS; i++)
+		fprintf(out, "  age %u: %" PRId64 " pages\n", i,
+			atomic_load(&p->queue.count[(p->queue.mru - i) % PAGE_QUEUE_GENERATIONS]));
+	fprintf(out, "  isolated %" PRId64 ", dirty %" PRId64 ", private %" PRId64 "\n",
+		atomic_load(&p->queue.count[PAGE_QUEUE_ISOLATE]),
+		atomic_load(&p->queue.count[PAGE_QUEUE_DIRTY]),
+		atomic_load(&p->queue.count[PAGE_QUEUE_ANONYMOUS]));
+}

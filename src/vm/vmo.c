@@ -1,0 +1,522 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Life, locking and look-up of VMOs; what the other vmo_*.c files share. */
+#include "vm/vmo.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/macros.h"
+#include "vm/vmo_private.h"
+
+/* Longer requests are split, so that a part of a big one can complete on its own. */
+enum { REQUEST_MAX_PAGES = 2048 };
+
+/* ---- life ---- */
+
+static void vmo_init(struct vmo *v, struct vm_pool *pool, unsigned flags, uint64_t size)
+{
+	v->refs = 1;
+	v->pool = pool;
+	v->flags = flags;
+	v->size = size;
+	v->root = v;
+	page_list_init(&v->pages, &pool->queue, v);
+	vmofs_list_init(&v->children);
+	vmofs_list_init(&v->sibling);
+	vmofs_list_init(&v->tokens);
+	itree_init(&v->pins);
+	itree_init(&v->holds);
+}
+
+static struct page_source_properties properties_of(const struct vmofs_provider *p, unsigned flags)
+{
+	struct page_source_properties props = {
+		.is_user_pager = !p->ops->free_pages,
+		.max_request_pages = REQUEST_MAX_PAGES,
+	};
+
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++)
+		props.supports_request_type[t] = p->ops->supports & VMOFS_TYPE_BIT(t);
+	props.supports_request_type[VMOFS_REQUEST_DIRTY] = flags & VMO_TRAP_DIRTY;
+	return props;
+}
+
+static int check_new(const struct vmofs_provider *p, uint64_t size, unsigned flags,
+		     struct vmofs_err *err)
+{
+	if (flags & ~(unsigned)(VMO_TRAP_DIRTY | VMO_RESIZABLE))
+		return vmofs_err_set(err, -EINVAL, "unknown flags %#x for an object", flags);
+	if (size > (UINT64_C(1) << 62))
+		return vmofs_err_set(err, -ERANGE, "object of %" PRIu64 " bytes is too large",
+				     size);
+	if ((flags & VMO_TRAP_DIRTY) && !(p->ops->supports & VMOFS_TYPE_BIT(VMOFS_REQUEST_DIRTY)))
+		return vmofs_err_set(err, -EOPNOTSUPP, "provider '%s' cannot grant writes",
+				     p->ops->name);
+	return 0;
+}
+
+int vmo_new(struct vmo **out, struct vm_pool *pool, struct vmofs_provider *provider, uint64_t size,
+	    unsigned flags, struct vmofs_err *err)
+{
+	struct page_source_properties props;
+	struct vmo *v;
+	int r = check_new(provider, size, flags, err);
+
+	if (r < 0)
+		return r;
+	v = calloc(1, sizeof *v);
+	if (!v)
+		return vmofs_err_set(err, -ENOMEM, "out of memory for an object");
+	vmo_init(v, pool, flags, size);
+	props = properties_of(provider, flags);
+	r = store_memfd_new(&v->store, page_bytes(page_ceil(size)), err);
+	if (r == 0) {
+		r = page_source_new(&v->source, provider, v, &props, pool);
+		if (r < 0)
+			vmofs_err_set(err, r, "out of memory for a page source");
+	}
+	if (r < 0) {
+		store_free(v->store);
+		free(v);
+		return r;
+	}
+	*out = v;
+	return 0;
+}
+
+struct vmo *vmo_get(struct vmo *v)
+{
+	atomic_fetch_add(&v->refs, 1);
+	return v;
+}
+
+bool vmo_get_unless_dead(struct vmo *v)
+{
+	unsigned refs = atomic_load(&v->refs);
+
+	while (refs)
+		if (atomic_compare_exchange_weak(&v->refs, &refs, refs + 1))
+			return true;
+	return false;
+}
+
+/* The last reference is gone; returns the parent, whose reference is now the caller's to drop. */
+static struct vmo *vmo_destroy(struct vmo *v)
+{
+	struct vmo *parent = v->parent;
+	struct page_source *source = v->source;
+	uint64_t n;
+
+	if (!parent)
+		vmo_close(v);
+	mutex_lock(&source->lock);
+	n = page_list_resident(&v->pages);
+	page_list_release(&v->pages);
+	vmofs_list_del(&v->sibling);
+	mutex_unlock(&source->lock);
+	vm_pool_release(v->pool, n);
+	store_free(v->store);
+	vm_pool_dispatch(v->pool);
+	if (!parent)
+		page_source_free(source);
+	free(v);
+	return parent;
+}
+
+void vmo_put(struct vmo *v)
+{
+	while (v && atomic_fetch_sub(&v->refs, 1) == 1)
+		v = vmo_destroy(v);
+}
+
+struct vmo *vmofs_vmo_get(struct vmo *vmo)
+{
+	return vmo_get(vmo);
+}
+
+void vmofs_vmo_put(struct vmo *vmo)
+{
+	vmo_put(vmo);
+}
+
+void vmo_lock(struct vmo *v)
+{
+	mutex_lock(&v->source->lock);
+}
+
+void vmo_unlock(struct vmo *v, struct page_wakeups *wake)
+{
+	struct vm_pool *pool = v->pool;
+
+	mutex_unlock(&v->source->lock);
+	/* A completion may drop the last reference to @v. */
+	page_wakeups_run(wake);
+	vm_pool_dispatch(pool);
+}
+
+int vmo_detach(struct vmo *v)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	uint64_t p = 0;
+	uint64_t end;
+
+	if (v->parent)
+		return -EINVAL;
+	vmo_lock(v);
+	page_source_detach_locked(v->source, &wake);
+	end = page_ceil(v->size);
+	while (p < end) {
+		struct page_run run = page_list_run(&v->pages, p, end);
+
+		if (run.kind == PAGE_CLEAN)
+			vmo_drop_pages(v, run.first, run.end);
+		else if (run.kind == PAGE_ZERO_CLEAN && page_list_zero_prepare(&v->pages) == 0)
+			page_list_zero_clear(&v->pages, run.first, run.end);
+		p = run.end;
+	}
+	vmo_unlock(v, &wake);
+	return 0;
+}
+
+void vmo_close(struct vmo *v)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+
+	vmo_lock(v->root);
+	page_source_close_locked(v->root->source, &wake);
+	vmo_unlock(v->root, &wake);
+}
+
+uint64_t vmo_size(struct vmo *v)
+{
+	uint64_t size;
+
+	vmo_lock(v);
+	size = v->size;
+	mutex_unlock(&v->source->lock);
+	return size;
+}
+
+struct page_source *vmo_page_source(struct vmo *v)
+{
+	return v->source;
+}
+
+void vmo_set_name(struct vmo *v, const char *name)
+{
+	snprintf(v->name, sizeof v->name, "%s", name);
+}
+
+int vmo_check_range(struct vmo *v, uint64_t off, uint64_t len)
+{
+	if (off % VMOFS_PAGE_SIZE || (len % VMOFS_PAGE_SIZE && off + len != v->size))
+		return -EINVAL;
+	if (off + len < off || off + len > page_bytes(page_ceil(v->size)))
+		return -ERANGE;
+	return 0;
+}
+
+uint64_t vmo_step_pages(const struct vmo *v)
+{
+	return v->pool->limit / 2;
+}
+
+/* ---- looking through the chain of parents ---- */
+
+struct vmo_slot vmo_look(struct vmo *v, uint64_t page, uint64_t limit)
+{
+	uint64_t n = limit - page;
+
+	for (;;) {
+		struct page_run run = page_list_run(&v->pages, page, page + n);
+
+		n = run.end - run.first;
+		if (run.kind != PAGE_ABSENT || !v->parent)
+			return (struct vmo_slot){ v, page, n, run.kind };
+		if (page >= v->parent_limit)
+			return (struct vmo_slot){ v, page, n, PAGE_ZERO_CLEAN };
+		n = MIN(n, v->parent_limit - page);
+		page += v->parent_off;
+		v = v->parent;
+	}
+}
+
+uint64_t vmo_n_missing(struct vmo *v, uint64_t first, uint64_t end)
+{
+	uint64_t n = 0;
+
+	while (first < end) {
+		struct vmo_slot s = vmo_look(v, first, end);
+
+		if (s.kind == PAGE_ABSENT)
+			n += s.n;
+		first += s.n;
+	}
+	return n;
+}
+
+uint64_t vmo_n_zeros(struct vmo *v, uint64_t first, uint64_t end)
+{
+	uint64_t n = 0;
+
+	while (first < end) {
+		struct page_run run = page_list_run(&v->pages, first, end);
+
+		if (run.kind == PAGE_ZERO_CLEAN || run.kind == PAGE_ZERO_DIRTY)
+			n += run.end - run.first;
+		first = run.end;
+	}
+	return n;
+}
+
+void *vmo_slot_addr(const struct vmo_slot *s)
+{
+	return store_addr(s->owner->store, page_bytes(s->page), page_bytes(s->n));
+}
+
+void vmo_touch_slot(const struct vmo_slot *s)
+{
+	page_list_touch(&s->owner->pages, s->page, s->page + s->n);
+}
+
+/* ---- asking ---- */
+
+/* Asks for every gap in [first, end); counts the pages that were not pending before. */
+static int ask_gaps(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end,
+		    uint64_t *asked) REQUIRES(v->source->lock)
+{
+	while (first < end) {
+		struct vmo_slot s = vmo_look(v, first, end);
+		uint64_t pending;
+		int r;
+
+		first += s.n;
+		if (s.kind != PAGE_ABSENT)
+			continue;
+		pending = page_source_n_pending_locked(v->source, VMOFS_REQUEST_READ, s.page,
+						       s.page + s.n);
+		r = page_source_ask_locked(v->source, w, s.page, s.page + s.n);
+		if (r < 0)
+			return r;
+		*asked += s.n - pending;
+	}
+	return 0;
+}
+
+int vmo_ask(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end, uint64_t reserved)
+{
+	uint64_t asked = 0;
+	int r = page_source_park_locked(v->source, w, VMOFS_REQUEST_READ, first + v->root_off,
+					end + v->root_off);
+
+	if (r < 0) {
+		vm_pool_unreserve(v->pool, reserved);
+		return r;
+	}
+	r = ask_gaps(v, w, first, end, &asked);
+	assert(asked <= reserved);
+	vm_pool_unreserve(v->pool, reserved - asked);
+	if (r < 0)
+		page_source_unpark_locked(v->source, w);
+	return r;
+}
+
+void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64_t end)
+{
+	hold->first = first + v->root_off;
+	hold->end = end + v->root_off;
+	itree_insert(&v->root->holds, hold);
+}
+
+void vmo_hold_del(struct vmo *v, struct itree_node *hold)
+{
+	itree_remove(&v->root->holds, hold);
+}
+
+void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end)
+{
+	uint64_t n;
+
+	vmo_tokens_forget(v, first, end);
+	n = page_list_drop(&v->pages, first, end);
+	if (!n)
+		return;
+	/* A hole that could not be punched keeps its memory; it is empty for everybody all the same. */
+	store_punch(v->store, page_bytes(first), page_bytes(end - first));
+	vm_pool_release(v->pool, n);
+}
+
+uint64_t vmo_expire(struct vmo *v, uint64_t now_ns)
+{
+	uint64_t a = page_source_expire(v->source, now_ns);
+	uint64_t b = vm_pool_expire(v->pool, now_ns);
+
+	if (!a || !b)
+		return a + b;
+	return MIN(a, b);
+}
+
+/* ---- what is known ---- */
+
+enum page_state vmo_page_state(struct vmo *v, uint64_t off)
+{
+	enum page_state kind;
+
+	vmo_lock(v);
+	kind = page_list_kind(&v->pages, page_floor(off));
+	mutex_unlock(&v->source->lock);
+	return kind;
+}
+
+uint64_t vmo_n_resident(struct vmo *v)
+{
+	uint64_t n;
+
+	vmo_lock(v);
+	n = page_list_resident(&v->pages);
+	mutex_unlock(&v->source->lock);
+	return n;
+}
+
+uint64_t vmo_n_dirty(struct vmo *v)
+{
+	uint64_t n;
+
+	vmo_lock(v);
+	n = v->pages.n_pages[PAGE_DIRTY] + v->pages.n_pages[PAGE_AWAITING_CLEAN];
+	mutex_unlock(&v->source->lock);
+	return n;
+}
+
+uint64_t vmo_overhead_bytes(struct vmo *v)
+{
+	uint64_t n = sizeof *v + sizeof *v->source;
+
+	vmo_lock(v);
+	n += page_list_overhead(&v->pages);
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++)
+		n += v->source->n_requests[t] * sizeof(struct page_request);
+	mutex_unlock(&v->source->lock);
+	return n;
+}
+
+/* The next stretch of pages with memory; false: none. */
+static bool next_resident(struct vmo *v, uint64_t *first, uint64_t *end)
+{
+	uint64_t limit;
+
+	vmo_lock(v);
+	limit = page_ceil(v->size);
+	*first = *end < limit ? page_list_next_resident(&v->pages, *end, limit) : limit;
+	*end = *first;
+	while (*end < limit) {
+		struct page_run run = page_list_run(&v->pages, *end, limit);
+
+		if (run.kind == PAGE_ABSENT || run.kind >= PAGE_NSTATES)
+			break;
+		*end = run.end;
+	}
+	mutex_unlock(&v->source->lock);
+	return *first < *end;
+}
+
+void vmo_each_resident(struct vmo *v, void (*fn)(void *arg, uint64_t off, uint64_t len), void *arg)
+{
+	uint64_t first;
+	uint64_t end = 0;
+
+	while (next_resident(v, &first, &end))
+		fn(arg, page_bytes(first), page_bytes(end - first));
+}
+
+bool vmo_modified(struct vmo *v, bool reset)
+{
+	bool modified;
+
+	vmo_lock(v);
+	modified = v->modified;
+	if (reset)
+		v->modified = false;
+	mutex_unlock(&v->source->lock);
+	return modified;
+}
+
+uint64_t vmo_n_evicted(struct vmo *v)
+{
+	uint64_t n;
+
+	vmo_lock(v);
+	n = v->n_evicted;
+	mutex_unlock(&v->source->lock);
+	return n;
+}
+
+static void dump_runs(struct vmo *v, FILE *out, unsigned max_items) REQUIRES(v->source->lock)
+{
+	uint64_t end = page_ceil(v->size);
+	uint64_t p = 0;
+
+	for (; p < end && max_items; max_items--) {
+		struct page_run run = page_list_run(&v->pages, p, end);
+
+		fprintf(out, "  pages [%" PRIu64 ", %" PRIu64 ") %s\n", run.first, run.end,
+			page_state_name(run.kind));
+		p = run.end;
+	}
+	if (p < end)
+		fprintf(out, "  ...\n");
+}
+
+void vmo_dump(struct vmo *v, FILE *out, unsigned max_items)
+{
+	vmo_lock(v);
+	fprintf(out, "vmo '%s' size %" PRIu64 " refs %u", v->name, v->size, atomic_load(&v->refs));
+	for (unsigned s = PAGE_CLEAN; s < PAGE_NSTATES; s++)
+		fprintf(out, " %s %" PRIu64, page_state_name(s), v->pages.n_pages[s]);
+	fprintf(out, " leaves %" PRIu64 " zeros %" PRIu64 "\n", v->pages.n_leaves,
+		v->pages.n_zeros);
+	dump_runs(v, out, max_items);
+	mutex_unlock(&v->source->lock);
+	page_source_dump(v->source, out, 1, max_items);
+}
+
+static void check_tokens(struct vmo *v)
+{
+	uint64_t end = page_ceil(v->size);
+	uint64_t p = 0;
+
+	while (p < end) {
+		struct page_run run = page_list_run(&v->pages, p, end);
+
+		for (uint64_t q = run.first; run.kind == PAGE_AWAITING_CLEAN && q < run.end; q++) {
+			struct vmofs_list *pos;
+			struct range hit;
+			bool found = false;
+
+			vmofs_list_for_each(pos, &v->tokens)
+				found |= range_set_find(
+					&container_of(pos, struct vmo_token, link)->pages, q, q + 1,
+					&hit);
+			assert(found && "an awaiting page belongs to a token");
+		}
+		p = run.end;
+	}
+}
+
+void vmo_check(struct vmo *v)
+{
+	vmo_lock(v);
+	page_list_check(&v->pages);
+	assert(page_list_next_resident(&v->pages, page_ceil(v->size), UINT64_MAX) == UINT64_MAX);
+	if (v->parent)
+		assert(page_list_resident(&v->pages) == v->pages.n_pages[PAGE_UNTRACKED]);
+	else
+		assert(!v->pages.n_pages[PAGE_UNTRACKED]);
+	page_source_check_locked(v->source);
+	check_tokens(v);
+	mutex_unlock(&v->source->lock);
+	assert(atomic_load(&v->pool->used) <= v->pool->limit);
+}

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The VMO as its own files and the evictor see it. One lock, the page source's, covers a whole
+ * hierarchy: the root, its clones and the hidden nodes between them. Every public operation locks,
+ * works, and leaves through vmo_unlock(), which then runs completions and serves those who wait for
+ * memory.
+ */
+#ifndef VM_VMO_PRIVATE_H
+#define VM_VMO_PRIVATE_H
+
+#include <stdatomic.h>
+
+#include "base/range_set.h"
+#include "store/store.h"
+#include "vm/page_list.h"
+#include "vm/page_source_private.h"
+#include "vm/pool_private.h"
+#include "vm/vmo.h"
+
+struct vmo {
+	_Atomic unsigned refs;
+	/* Fixed at creation. */
+	struct vm_pool *pool;       /* borrowed */
+	struct page_source *source; /* owned by the root, borrowed by the others */
+	struct vmo *root;           /* borrowed; the root itself for a root */
+	unsigned flags;
+	char name[64];
+
+	/* lock: source->lock, everything below */
+	uint64_t size; /* bytes: the one authority */
+	struct page_list pages;
+	struct store *store;   /* owned */
+	struct vmo *parent;    /* counted; NULL for a root */
+	uint64_t parent_off;   /* pages: where this VMO's first page is in the parent */
+	uint64_t root_off;     /* pages: and in the root */
+	uint64_t parent_limit; /* pages of this VMO from which on the parent is not seen */
+	bool frozen; /* a hidden node, or a clone that has been snapshotted: pages are never written */
+	struct vmofs_list children; /* of struct vmo.sibling */
+	struct vmofs_list sibling;
+	struct rb_tree pins;      /* struct vmo_pin.range */
+	struct rb_tree holds;     /* root: ranges that are not evicted */
+	struct vmofs_list tokens; /* root: struct vmo_token.link */
+	bool modified;
+	uint64_t n_evicted;
+	uint64_t writeback_errors; /* how many so far */
+	int writeback_error;       /* the last one */
+};
+
+/* Pages under writeback. */
+struct vmo_token {
+	struct vmofs_list link; /* vmo->tokens */
+	struct vmo *vmo;        /* counted */
+	uint64_t seq;           /* of the source, at begin */
+	struct range_set all;   /* what was dirty at begin: pages and zeros */
+	struct range_set pages; /* not written since */
+	struct range_set zeros; /* not written since */
+};
+
+/* Where the contents of a page are, seen through the chain of parents. */
+struct vmo_slot {
+	struct vmo *owner;
+	uint64_t page; /* in the owner */
+	uint64_t n;    /* pages of the same kind from here */
+	enum page_state kind;
+};
+
+void vmo_lock(struct vmo *v) ACQUIRE(v->source->lock);
+/* Unlocks, runs @wake, serves those who wait for memory. */
+void vmo_unlock(struct vmo *v, struct page_wakeups *wake) RELEASE(v->source->lock);
+
+bool vmo_get_unless_dead(struct vmo *v);
+
+/* What is at @page of @v, for at most up to @limit. */
+struct vmo_slot vmo_look(struct vmo *v, uint64_t page, uint64_t limit) REQUIRES(v->source->lock);
+/* Pages of [first, end) whose contents have to come from the provider. */
+uint64_t vmo_n_missing(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);
+void *vmo_slot_addr(const struct vmo_slot *s);
+void vmo_touch_slot(const struct vmo_slot *s);
+
+/*
+ * Parks @w on [first, end) of @v and asks for every gap. @reserved pages of budget were reserved for
+ * it; what is not needed is given back. 0 or -errno (then nothing is parked and all given back).
+ */
+int vmo_ask(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end, uint64_t reserved)
+	REQUIRES(v->source->lock);
+
+/* Protects [first, end) of @v from eviction until removed. */
+void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64_t end)
+	REQUIRES(v->source->lock);
+void vmo_hold_del(struct vmo *v, struct itree_node *hold) REQUIRES(v->source->lock);
+
+/* Pages that leave: memory is given back, tokens forget them, READ and DIRTY waiters look again. */
+void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);
+/* [first, end) was written (or dropped) since begin: no token cleans it. */
+void vmo_tokens_forget(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);
+/* Non-absent pages of the root become DIRTY; zeros become pages (memory reserved by the caller). */
+int vmo_make_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
+	REQUIRES(v->source->lock);
+/* Zero pages without memory in the range. */
+uint64_t vmo_n_zeros(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);
+
+/* For the evictor; each locks. */
+uint64_t vmo_evict_isolated(struct vmo *v, uint64_t leaf_index, bool follow_hints);
+void vmo_isolate_leaf(struct vmo *v, uint64_t leaf_index, uint64_t generation);
+
+/* The largest range that one step of a long operation takes on. */
+uint64_t vmo_step_pages(const struct vmo *v);
+/* -EINVAL misaligned, -ERANGE beyond the size. @len may end at the exact size. */
+int vmo_check_range(struct vmo *v, uint64_t off, uint64_t len) REQUIRES(v->source->lock);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The provider's side: contents, zeros, failures and grants. Contents are copied in under the lock,
+ * page by page of what is absent, so a late or doubled answer can never touch a page that has
+ * become somebody's. Everything is checked before anything is taken.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/macros.h"
+#include "vm/vmo_private.h"
+
+/* What makes pages of a run present; the leaves are there and the memory is paid for. */
+struct filling {
+	const char *buf; /* contents of the page `first` */
+	uint64_t first;
+	uint64_t off_end; /* bytes: where the contents end */
+};
+
+static int check_supply(struct vmo *v, uint64_t off, uint64_t len) REQUIRES(v->source->lock)
+{
+	if (v->parent)
+		return -EINVAL;
+	if (v->source->detached)
+		return -ESHUTDOWN;
+	return vmo_check_range(v, off, len);
+}
+
+/*
+ * Pays for a run of absent pages: what was asked for has been reserved by those who asked, the rest
+ * needs room now.
+ */
+static bool pay(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock)
+{
+	uint64_t asked = page_source_n_pending_locked(v->source, VMOFS_REQUEST_READ, first, end);
+
+	return vm_pool_try_reserve(v->pool, end - first - asked);
+}
+
+static void copy_run(struct vmo *v, const struct filling *f, uint64_t first, uint64_t end)
+{
+	uint64_t from = page_bytes(first);
+	uint64_t to = MIN(page_bytes(end), f->off_end);
+
+	store_write(v->store, from, f->buf + page_bytes(first - f->first), to - from);
+	/* The tail of the last page may hold an older, longer life of it. */
+	if (to < page_bytes(end))
+		memset(store_addr(v->store, to, page_bytes(end) - to), 0, page_bytes(end) - to);
+}
+
+/* One run of absent pages becomes clean; 0 or -ENOMEM. */
+static int fill_run(struct vmo *v, const struct filling *f, uint64_t first, uint64_t end,
+		    struct page_wakeups *wake) REQUIRES(v->source->lock)
+{
+	if (page_list_prepare(&v->pages, first, end) < 0)
+		return -ENOMEM;
+	if (!pay(v, first, end)) {
+		page_list_trim(&v->pages, first, end);
+		return -ENOBUFS;
+	}
+	copy_run(v, f, first, end);
+	page_list_fill(&v->pages, first, end, PAGE_CLEAN);
+	vm_pool_commit(v->pool, end - first);
+	page_source_resolve_locked(v->source, VMOFS_REQUEST_READ, first, end, UINT64_MAX, wake);
+	return 0;
+}
+
+/* Fills what is absent in [*page, end); stops at the first run there is no room for. */
+static int fill_absent(struct vmo *v, const struct filling *f, uint64_t *page, uint64_t end,
+		       uint64_t *filled, struct page_wakeups *wake) REQUIRES(v->source->lock)
+{
+	while (*page < end) {
+		struct page_run run = page_list_run(&v->pages, *page, end);
+		int r;
+
+		if (run.kind == PAGE_ABSENT) {
+			r = fill_run(v, f, run.first, run.end, wake);
+			if (r < 0)
+				return r;
+			*filled += run.end - run.first;
+		}
+		*page = run.end;
+	}
+	return 0;
+}
+
+/* Bytes of the object in pages [first, end). */
+static int64_t bytes_of(uint64_t npages, uint64_t off_end, uint64_t page_end)
+{
+	uint64_t excess = page_bytes(page_end) > off_end ? page_bytes(page_end) - off_end : 0;
+
+	return npages ? (int64_t)(page_bytes(npages) - excess) : 0;
+}
+
+int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
+{
+	struct filling f = { .buf = buf, .first = page_floor(off), .off_end = off + len };
+	uint64_t end = page_ceil(off + len);
+	uint64_t page = f.first;
+	uint64_t filled = 0;
+	unsigned attempts = 2;
+	int r;
+
+	do {
+		struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+
+		vmo_lock(v);
+		r = check_supply(v, off, len);
+		if (r == 0)
+			r = fill_absent(v, &f, &page, end, &filled, &wake);
+		vmo_unlock(v, &wake);
+		vm_pool_supplied(v->pool);
+		/* Nobody asked for these pages, so nobody made room for them. */
+	} while (r == -ENOBUFS && --attempts && vm_pool_evict(v->pool, end - page));
+	if (r == -ENOBUFS) {
+		atomic_fetch_add(&v->pool->failures, 1);
+		r = -ENOMEM;
+	}
+	if (r < 0 && !filled)
+		return r;
+	return bytes_of(filled, f.off_end, end);
+}
+
+/* Absent pages of the run become clean zeros. */
+static int zero_run(struct vmo *v, struct page_run run, struct page_wakeups *wake)
+	REQUIRES(v->source->lock)
+{
+	if (page_list_zero_prepare(&v->pages) < 0)
+		return -ENOMEM;
+	page_list_zero_set(&v->pages, run.first, run.end, false);
+	page_source_forget_locked(v->source, VMOFS_REQUEST_READ, run.first, run.end, wake);
+	return 0;
+}
+
+int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	uint64_t page = page_floor(off);
+	uint64_t end = page_ceil(off + len);
+	uint64_t filled = 0;
+	int r;
+
+	vmo_lock(v);
+	r = check_supply(v, off, len);
+	while (r == 0 && page < end) {
+		struct page_run run = page_list_run(&v->pages, page, end);
+
+		if (run.kind == PAGE_ABSENT) {
+			r = zero_run(v, run, &wake);
+			if (r < 0)
+				break;
+			filled += run.end - run.first;
+		}
+		page = run.end;
+	}
+	vmo_unlock(v, &wake);
+	if (r < 0 && !filled)
+		return r;
+	return bytes_of(filled, off + len, end);
+}
+
+int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r;
+
+	if (!page_source_is_valid_external_failure_code(code) ||
+	    types >= VMOFS_TYPE_BIT(VMOFS_REQUEST_NTYPES))
+		return -EINVAL;
+	vmo_lock(v);
+	r = check_supply(v, off, len);
+	if (r == 0)
+		page_source_fail_locked(v->source, page_floor(off), page_ceil(off + len), code,
+					types, &wake);
+	vmo_unlock(v, &wake);
+	return r;
+}
+
+/* ---- grants ---- */
+
+/* Zero pages of the run become pages with memory, which the caller has reserved. */
+static void zeros_to_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock)
+{
+	vmo_tokens_forget(v, first, end);
+	page_list_zero_clear(&v->pages, first, end);
+	/* Never written, or punched when it was dropped: the store reads as zero there. */
+	page_list_fill(&v->pages, first, end, PAGE_DIRTY);
+	vm_pool_commit(v->pool, end - first);
+}
+
+/*
+ * Everything that can fail for the zero runs of the range. Only an interval that reaches beyond both
+ * ends of the range is split, so the spares are enough.
+ */
+static int prepare_zeros(struct vmo *v, uint64_t first, uint64_t end)
+{
+	int r = page_list_zero_prepare(&v->pages);
+
+	for (uint64_t p = first; r == 0 && p < end;) {
+		struct page_run run = page_list_run(&v->pages, p, end);
+
+		if (run.kind >= PAGE_NSTATES)
+			r = page_list_prepare(&v->pages, run.first, run.end);
+		p = run.end;
+	}
+	if (r < 0)
+		page_list_trim(&v->pages, first, end);
+	return r;
+}
+
+static void dirty_run(struct vmo *v, struct page_run run) REQUIRES(v->source->lock)
+{
+	switch (run.kind) {
+	case PAGE_CLEAN:
+		page_list_move(&v->pages, run.first, run.end, PAGE_CLEAN, PAGE_DIRTY);
+		break;
+	case PAGE_AWAITING_CLEAN:
+		vmo_tokens_forget(v, run.first, run.end);
+		page_list_move(&v->pages, run.first, run.end, PAGE_AWAITING_CLEAN, PAGE_DIRTY);
+		break;
+	case PAGE_ZERO_CLEAN:
+	case PAGE_ZERO_DIRTY:
+		zeros_to_pages(v, run.first, run.end);
+		break;
+	default:
+		break;
+	}
+}
+
+int vmo_make_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
+{
+	int r = prepare_zeros(v, first, end);
+
+	if (r < 0)
+		return r;
+	for (uint64_t p = first; p < end;) {
+		struct page_run run = page_list_run(&v->pages, p, end);
+
+		assert(run.kind != PAGE_ABSENT);
+		dirty_run(v, run);
+		p = run.end;
+	}
+	page_source_resolve_locked(v->source, VMOFS_REQUEST_DIRTY, first, end, UINT64_MAX, wake);
+	return 0;
+}
+
+static int check_grant(struct vmo *v, uint64_t off, uint64_t len, struct page_wakeups *wake)
+	REQUIRES(v->source->lock)
+{
+	uint64_t size_end = page_ceil(v->size);
+	uint64_t end = page_ceil(off + len);
+
+	if (v->parent)
+		return -EINVAL;
+	if (!v->source->props.supports_request_type[VMOFS_REQUEST_DIRTY])
+		return -EOPNOTSUPP;
+	if (off % VMOFS_PAGE_SIZE || (len % VMOFS_PAGE_SIZE && off + len != v->size))
+		return -EINVAL;
+	if (page_floor(off) > size_end || off + len < off)
+		return -ERANGE;
+	if (v->source->detached)
+		return -ESHUTDOWN;
+	if (end > size_end) {
+		/* Those inside the new size ask again with what is left. */
+		page_source_release_locked(v->source, VMOFS_REQUEST_DIRTY, page_floor(off),
+					   size_end, wake);
+		return -ERANGE;
+	}
+	return 0;
+}
+
+/* All or nothing: a hole in the range sends everybody back to look. */
+static int grant_locked(struct vmo *v, uint64_t first, uint64_t end, uint64_t reserved,
+			struct page_wakeups *wake) REQUIRES(v->source->lock)
+{
+	uint64_t zeros = vmo_n_zeros(v, first, end);
+	int r;
+
+	if (vmo_n_missing(v, first, end)) {
+		page_source_release_locked(v->source, VMOFS_REQUEST_DIRTY, first, end, wake);
+		return -ENOENT;
+	}
+	if (zeros > reserved && !vm_pool_try_reserve(v->pool, zeros - reserved))
+		return -ENOBUFS;
+	r = vmo_make_dirty(v, first, end, wake);
+	if (r < 0)
+		vm_pool_unreserve(v->pool, MAX(zeros, reserved));
+	else if (reserved > zeros)
+		vm_pool_unreserve(v->pool, reserved - zeros);
+	return r;
+}
+
+int vmo_dirty(struct vmo *v, uint64_t off, uint64_t len)
+{
+	uint64_t first = page_floor(off);
+	uint64_t end = page_ceil(off + len);
+	unsigned attempts = 2;
+	int r;
+
+	do {
+		struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+
+		vmo_lock(v);
+		r = check_grant(v, off, len, &wake);
+		if (r == 0)
+			r = grant_locked(v, first, end, 0, &wake);
+		vmo_unlock(v, &wake);
+	} while (r == -ENOBUFS && --attempts && vm_pool_evict(v->pool, end - first));
+	return r == -ENOBUFS ? -ENOMEM : r;
+}
+
+/* ---- the public names ---- */
+
+int64_t vmofs_supply(struct vmo *vmo, uint64_t off, const void *buf, uint64_t len)
+{
+	return vmo_supply(vmo, off, buf, len);
+}
+
+int64_t vmofs_supply_zero(struct vmo *vmo, uint64_t off, uint64_t len)
+{
+	return vmo_supply_zero(vmo, off, len);
+}
+
+int vmofs_fail(struct vmo *vmo, uint64_t off, uint64_t len, int code, unsigned types)
+{
+	return vmo_fail(vmo, off, len, code, types);
+}
+
+int vmofs_grant_dirty(struct vmo *vmo, uint64_t off, uint64_t len)
+{
+	return vmo_dirty(vmo, off, len);
+}

@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changing contents from above: write, zero, resize, pin. A write goes run by run: what is absent is
+ * read first, what is clean is asked for (VMO_TRAP_DIRTY), what is dirty is copied into. Clones keep
+ * what is written to them for themselves and never ask for DIRTY. Blocking; no lock is held while
+ * waiting.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "base/macros.h"
+#include "vm/vmo_private.h"
+
+/* A write, or whatever has to make pages of [first, end) writable. */
+struct writer {
+	struct page_waiter waiter;
+	struct itree_node hold;
+	uint64_t first, end; /* pages */
+	uint64_t reserved;
+};
+
+static void writer_init(struct writer *w, const struct vmo_wait *wait, uint64_t first, uint64_t end)
+{
+	*w = (struct writer){ .first = first, .end = end };
+	page_waiter_init(&w->waiter);
+	if (wait) {
+		w->waiter.cls = wait->cls;
+		w->waiter.deadline_ns = wait->deadline_ns;
+	}
+}
+
+/* Waits for @n pages of memory, holding nothing meanwhile; the lock is dropped and taken again. */
+static int writer_reserve(struct vmo *v, struct writer *w, uint64_t n) REQUIRES(v->source->lock)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r;
+
+	if (n <= w->reserved)
+		return 0;
+	vm_pool_unreserve(v->pool, w->reserved);
+	w->reserved = 0;
+	vmo_hold_del(v, &w->hold);
+	vmo_unlock(v, &wake);
+	r = vm_pool_reserve(v->pool, n, w->waiter.deadline_ns);
+	if (r == 0)
+		w->reserved = n;
+	vmo_lock(v);
+	vmo_hold_add(v, &w->hold, w->first, w->end);
+	return r;
+}
+
+/* The lock is dropped while the parked waiter waits. */
+static int writer_wait(struct vmo *v, struct writer *w) REQUIRES(v->source->lock)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r;
+
+	vmo_unlock(v, &wake);
+	r = page_waiter_wait(v->source, &w->waiter);
+	vmo_lock(v);
+	return r;
+}
+
+/* Reads in what is missing from @page on; 0: look again. */
+static int writer_read(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+{
+	uint64_t end = MIN(w->end, page_ceil(v->size));
+	uint64_t missing = vmo_n_missing(v, page, end);
+	uint64_t reserved;
+	int r;
+
+	if (w->reserved < missing) {
+		if (!vm_pool_try_reserve(v->pool, missing - w->reserved))
+			return writer_reserve(v, w, w->end - w->first);
+		w->reserved = missing;
+	}
+	reserved = w->reserved;
+	w->reserved = 0;
+	r = vmo_ask(v, &w->waiter, page, end, reserved);
+	return r < 0 ? r : writer_wait(v, w);
+}
+
+/* The end of the run from @page that one DIRTY request covers: everything but absent and dirty. */
+static uint64_t grant_end(struct vmo *v, uint64_t page, uint64_t end)
+{
+	while (page < end) {
+		struct page_run run = page_list_run(&v->pages, page, end);
+
+		if (run.kind == PAGE_ABSENT || run.kind == PAGE_DIRTY)
+			break;
+		page = run.end;
+	}
+	return page;
+}
+
+static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+	REQUIRES(v->source->lock)
+{
+	int r = page_source_park_locked(v->source, &w->waiter, VMOFS_REQUEST_DIRTY, page, end);
+
+	if (r < 0)
+		return r;
+	page_list_touch(&v->pages, page, end);
+	r = page_source_ask_locked(v->source, &w->waiter, page, end);
+	if (r < 0) {
+		page_source_unpark_locked(v->source, &w->waiter);
+		return r;
+	}
+	return writer_wait(v, w);
+}
+
+/* Without the trap a run becomes dirty by itself; zeros need memory. 0: look again. */
+static int writer_dirty_untrapped(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+	REQUIRES(v->source->lock)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	uint64_t zeros = vmo_n_zeros(v, page, end);
+	int r = 0;
+
+	if (zeros > w->reserved) {
+		if (!vm_pool_try_reserve(v->pool, zeros - w->reserved))
+			return writer_reserve(v, w, MAX(zeros, w->end - w->first));
+		w->reserved = zeros;
+	}
+	r = vmo_make_dirty(v, page, end, &wake);
+	if (r == 0)
+		w->reserved -= zeros;
+	/* Only waiters with callbacks are collected, and none waits for an untrapped DIRTY. */
+	assert(vmofs_list_empty(&wake.done));
+	return r;
+}
+
+/* ---- copy on write ---- */
+
+/* Copies what the clone sees at @page (present somewhere, or zero) into a page of its own. */
+static void fork_copy(struct vmo *v, uint64_t page, const struct vmo_slot *s)
+{
+	if (s->kind < PAGE_NSTATES)
+		store_write(v->store, page_bytes(page), vmo_slot_addr(s), VMOFS_PAGE_SIZE);
+}
+
+static int fork_page(struct vmo *v, uint64_t page) REQUIRES(v->source->lock)
+{
+	struct vmo_slot s = vmo_look(v, page, page + 1);
+
+	if (page_list_prepare(&v->pages, page, page + 1) < 0)
+		return -ENOMEM;
+	if (page_list_zero_prepare(&v->pages) < 0) {
+		page_list_trim(&v->pages, page, page + 1);
+		return -ENOMEM;
+	}
+	fork_copy(v, page, &s);
+	page_list_zero_clear(&v->pages, page, page + 1);
+	page_list_fill(&v->pages, page, page + 1, PAGE_UNTRACKED);
+	vm_pool_commit(v->pool, 1);
+	return 0;
+}
+
+static int writer_fork(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+{
+	int r;
+
+	if (!w->reserved) {
+		if (!vm_pool_try_reserve(v->pool, 1))
+			return writer_reserve(v, w, w->end - w->first);
+		w->reserved = 1;
+	}
+	r = fork_page(v, page);
+	if (r == 0)
+		w->reserved--;
+	return r;
+}
+
+/* ---- making writable ---- */
+
+/*
+ * One step towards @page being writable. Positive: so many pages from it are; 0: something was
+ * waited for, look again; negative: the error.
+ */
+static int64_t clone_step(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+{
+	struct page_run own = page_list_run(&v->pages, page, w->end);
+	struct vmo_slot s;
+
+	if (own.kind == PAGE_UNTRACKED)
+		return (int64_t)(own.end - page);
+	s = vmo_look(v, page, page + 1);
+	if (s.kind == PAGE_ABSENT)
+		return writer_read(v, w, page);
+	return writer_fork(v, w, page);
+}
+
+static int64_t root_step(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+{
+	uint64_t limit = MIN(w->end, page_ceil(v->size));
+	struct page_run run = page_list_run(&v->pages, page, limit);
+	uint64_t end;
+
+	if (run.kind == PAGE_DIRTY)
+		return (int64_t)(run.end - page);
+	if (run.kind == PAGE_ABSENT)
+		return writer_read(v, w, page);
+	end = grant_end(v, page, limit);
+	if (v->flags & VMO_TRAP_DIRTY)
+		return writer_ask_dirty(v, w, page, end);
+	return writer_dirty_untrapped(v, w, page, end);
+}
+
+static int64_t writable_step(struct vmo *v, struct writer *w, uint64_t page)
+	REQUIRES(v->source->lock)
+{
+	if (page_bytes(page) >= v->size)
+		return -ERANGE;
+	return v->parent ? clone_step(v, w, page) : root_step(v, w, page);
+}
+
+static void writer_finish(struct vmo *v, struct writer *w) REQUIRES(v->source->lock)
+{
+	vm_pool_unreserve(v->pool, w->reserved);
+	vmo_hold_del(v, &w->hold);
+}
+
+/* ---- write ---- */
+
+/* Copies into pages that are dirty (or private) already. */
+static uint64_t copy_in(struct vmo *v, uint64_t off, const char *buf, uint64_t len, uint64_t page,
+			uint64_t npages) REQUIRES(v->source->lock)
+{
+	uint64_t n = MIN(len, page_bytes(page + npages) - off);
+
+	n = MIN(n, v->size - off);
+	store_write(v->store, off, buf, n);
+	v->root->modified |= !v->parent;
+	return n;
+}
+
+static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t len,
+			  const struct vmo_wait *wait)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	struct writer w;
+	uint64_t done = 0;
+	int64_t r = 0;
+
+	writer_init(&w, wait, page_floor(off), page_ceil(off + len));
+	vmo_lock(v);
+	vmo_hold_add(v, &w.hold, w.first, w.end);
+	while (done < len) {
+		uint64_t page = page_floor(off + done);
+
+		r = off + done < v->size ? writable_step(v, &w, page) : -ERANGE;
+		if (r < 0)
+			break;
+		if (r > 0)
+			done += copy_in(v, off + done, buf + done, len - done, page, (uint64_t)r);
+	}
+	writer_finish(v, &w);
+	vmo_unlock(v, &wake);
+	page_waiter_release(&w.waiter);
+	return done ? (int64_t)done : r;
+}
+
+int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
+		  const struct vmo_wait *wait)
+{
+	uint64_t step = page_bytes(vmo_step_pages(v)) - VMOFS_PAGE_SIZE;
+	uint64_t done = 0;
+
+	if (off + len < off)
+		return -ERANGE;
+	while (done < len) {
+		uint64_t part = MIN(step, len - done);
+		int64_t n = write_step(v, off + done, (const char *)buf + done, part, wait);
+
+		if (n < 0)
+			return done ? (int64_t)done : n;
+		done += (uint64_t)n;
+		if ((uint64_t)n < part)
+			break;
+	}
+	return (int64_t)done;
+}
+
+/* ---- zero ---- */
+
+static bool next_pinned(struct vmo *v, uint64_t first, uint64_t end, struct range *out)
+{
+	struct itree_node *n = itree_first(&v->pins, first, end);
+
+	if (!n)
+		return false;
+	*out = (struct range){ MAX(n->first, first), MIN(n->end, end) };
+	return true;
+}
+
+/* Known clean zeros stay clean: nothing changed. */
+static int zero_run(struct vmo *v, struct page_run run, struct page_wakeups *wake)
+	REQUIRES(v->source->lock)
+{
+	if (run.kind == PAGE_ZERO_CLEAN)
+		return 0;
+	if (page_list_zero_prepare(&v->pages) < 0)
+		return -ENOMEM;
+	vmo_drop_pages(v, run.first, run.end);
+	page_list_zero_set(&v->pages, run.first, run.end, !v->parent);
+	v->root->modified |= !v->parent;
+	if (!v->parent)
+		page_source_forget_locked(v->source, VMOFS_REQUEST_READ, run.first, run.end, wake);
+	return 0;
+}
+
+/* Whole pages, none of them pinned. */
+static int zero_pages(struct vmo *v, uint64_t first, uint64_t end)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r = 0;
+
+	vmo_lock(v);
+	end = MIN(end, page_ceil(v->size));
+	while (r == 0 && first < end) {
+		struct page_run run = page_list_run(&v->pages, first, end);
+
+		r = zero_run(v, run, &wake);
+		first = run.end;
+	}
+	vmo_unlock(v, &wake);
+	return r;
+}
+
+/* Overwrites with zeros where the range does not read as zero already. */
+static int zero_bytes(struct vmo *v, uint64_t off, uint64_t end, const struct vmo_wait *wait)
+{
+	static const char zeros[VMOFS_PAGE_SIZE];
+
+	while (off < end) {
+		uint64_t n = MIN(end - off, VMOFS_PAGE_SIZE - off % VMOFS_PAGE_SIZE);
+		struct vmo_slot s;
+		int64_t r;
+
+		vmo_lock(v);
+		s = vmo_look(v, page_floor(off), page_floor(off) + 1);
+		mutex_unlock(&v->source->lock);
+		r = s.kind >= PAGE_NSTATES ? (int64_t)n : vmo_write(v, off, zeros, n, wait);
+		if (r < 0)
+			return (int)r;
+		off += n;
+	}
+	return 0;
+}
+
+static int zero_whole(struct vmo *v, uint64_t first, uint64_t end, const struct vmo_wait *wait)
+{
+	int r = 0;
+
+	while (r == 0 && first < end) {
+		struct range pinned = { end, end };
+
+		vmo_lock(v);
+		next_pinned(v, first, end, &pinned);
+		mutex_unlock(&v->source->lock);
+		if (pinned.first > first)
+			r = zero_pages(v, first, pinned.first);
+		if (r == 0 && pinned.end > pinned.first)
+			r = zero_bytes(v, page_bytes(pinned.first), page_bytes(pinned.end), wait);
+		first = pinned.end;
+	}
+	return r;
+}
+
+int vmo_zero(struct vmo *v, uint64_t off, uint64_t len, const struct vmo_wait *wait)
+{
+	uint64_t size = vmo_size(v);
+	uint64_t end = off + len;
+	uint64_t first_whole = page_ceil(off);
+	uint64_t end_whole = end == size ? page_ceil(end) : page_floor(end);
+	int r;
+
+	if (end < off || end > size)
+		return -ERANGE;
+	if (first_whole >= end_whole)
+		return zero_bytes(v, off, end, wait);
+	r = zero_bytes(v, off, page_bytes(first_whole), wait);
+	if (r == 0)
+		r = zero_whole(v, first_whole, end_whole, wait);
+	if (r == 0 && page_bytes(end_whole) < end)
+		r = zero_bytes(v, page_bytes(end_whole), end, wait);
+	return r;
+}
+
+int vmo_decommit(struct vmo *v, uint64_t off, uint64_t len)
+{
+	(void)v;
+	(void)off;
+	(void)len;
+	return -EOPNOTSUPP;
+}
+
+/* ---- resize ---- */
+
+/* A clone sees nothing of its parent beyond the shortest that it has been since. */
+static void clamp_children(struct vmo *v, uint64_t pages)
+{
+	struct vmofs_list *pos;
+
+	vmofs_list_for_each(pos, &v->children) {
+		struct vmo *c = container_of(pos, struct vmo, sibling);
+		uint64_t seen = pages > c->parent_off ? pages - c->parent_off : 0;
+
+		c->parent_limit = MIN(c->parent_limit, seen);
+	}
+}
+
+static int grow(struct vmo *v, uint64_t from, uint64_t to) REQUIRES(v->source->lock)
+{
+	int r = page_list_zero_prepare(&v->pages);
+
+	if (r == 0)
+		r = store_resize(v->store, page_bytes(to));
+	if (r == 0 && to > from && !v->parent)
+		page_list_zero_set(&v->pages, from, to, true);
+	return r;
+}
+
+static int shrink(struct vmo *v, uint64_t from, uint64_t to, struct page_wakeups *wake)
+	REQUIRES(v->source->lock)
+{
+	int r = 0;
+
+	if (from == to)
+		return 0;
+	if (itree_first(&v->pins, to, from))
+		return -EBUSY;
+	r = page_list_zero_prepare(&v->pages);
+	if (r < 0)
+		return r;
+	vmo_drop_pages(v, to, from);
+	page_list_zero_clear(&v->pages, to, from);
+	store_resize(v->store, page_bytes(to));
+	v->parent_limit = MIN(v->parent_limit, to);
+	clamp_children(v, to);
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES && !v->parent; t++)
+		page_source_forget_locked(v->source, t, to, from, wake);
+	return 0;
+}
+
+static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake)
+	REQUIRES(v->source->lock)
+{
+	uint64_t from = page_ceil(v->size);
+	uint64_t to = page_ceil(size);
+	int r = size >= v->size ? grow(v, from, to) : shrink(v, from, to, wake);
+
+	if (r < 0)
+		return r;
+	v->size = size;
+	v->root->modified |= !v->parent;
+	return 0;
+}
+
+int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	uint64_t old = vmo_size(v);
+	int r = 0;
+
+	if (!(v->flags & VMO_RESIZABLE))
+		return -EPERM;
+	if (size > (UINT64_C(1) << 62))
+		return -ERANGE;
+	/* Old bytes of the last page must not come back when it grows again. */
+	if (size < old && size % VMOFS_PAGE_SIZE)
+		r = zero_bytes(v, size, MIN(old, page_bytes(page_ceil(size))), wait);
+	if (r < 0)
+		return r;
+	vmo_lock(v);
+	r = resize_locked(v, size, &wake);
+	vmo_unlock(v, &wake);
+	return r;
+}
+
+/* ---- pins ---- */
+
+static int64_t readable_step(struct vmo *v, struct writer *w, uint64_t page)
+	REQUIRES(v->source->lock)
+{
+	struct vmo_slot s;
+
+	if (page_bytes(page) >= v->size)
+		return -ERANGE;
+	s = vmo_look(v, page, w->end);
+	if (s.kind == PAGE_ABSENT)
+		return writer_read(v, w, page);
+	return (int64_t)s.n;
+}
+
+/* One pass in which nothing had to be waited for: everything is so at this very moment. */
+static int64_t pin_pass(struct vmo *v, struct writer *w, bool write) REQUIRES(v->source->lock)
+{
+	uint64_t page = w->first;
+	int64_t r = 1;
+
+	while (r > 0 && page < w->end) {
+		r = write ? writable_step(v, w, page) : readable_step(v, w, page);
+		if (r > 0)
+			page += (uint64_t)r;
+	}
+	return r;
+}
+
+int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool write,
+	    const struct vmo_wait *wait)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	struct writer w;
+	int64_t r;
+
+	*pin = (struct vmo_pin){ .write = write };
+	if (!len)
+		return -EINVAL;
+	if (off + len < off || off + len > page_bytes(page_ceil(vmo_size(v))))
+		return -ERANGE;
+	writer_init(&w, wait, page_floor(off), page_ceil(off + len));
+	vmo_lock(v);
+	vmo_hold_add(v, &w.hold, w.first, w.end);
+	do {
+		r = pin_pass(v, &w, write);
+	} while (r == 0);
+	if (r > 0) {
+		pin->vmo = vmo_get(v);
+		pin->range.first = w.first;
+		pin->range.end = w.end;
+		itree_insert(&v->pins, &pin->range);
+		vmo_hold_add(v, &pin->hold, w.first, w.end);
+		v->root->modified |= write && !v->parent;
+	}
+	writer_finish(v, &w);
+	vmo_unlock(v, &wake);
+	page_waiter_release(&w.waiter);
+	return r < 0 ? (int)r : 0;
+}
+
+void vmo_unpin(struct vmo_pin *pin)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	struct vmo *v = pin->vmo;
+
+	if (!v)
+		return;
+	vmo_lock(v);
+	itree_remove(&v->pins, &pin->range);
+	vmo_hold_del(v, &pin->hold);
+	vmo_unlock(v, &wake);
+	pin->vmo = NULL;
+	vmo_put(v);
+}
