@@ -137,7 +137,8 @@ struct vmofs_provider_ops {
 	void (*clear)(struct vmofs_provider *p, struct vmofs_request *req);
 	/*
 	 * @now takes the place of @old in order and in ownership. @now covers a part of @old (the
-	 * rest is not wanted any more), or @now == @old and its class or deadline changed.
+	 * rest is not wanted any more), or @now == @old and its class or deadline changed. For
+	 * WRITEBACK the latter also means: begin again, pages may have changed since.
 	 */
 	void (*swap)(struct vmofs_provider *p, struct vmofs_request *old,
 		     struct vmofs_request *now);

@@ -82,14 +82,15 @@ static int memfd_punch(struct store *st, uint64_t off, uint64_t len)
 static int memfd_grow(struct store_memfd *m, uint64_t size)
 {
 	uint64_t mapped = m->n_windows ? m->window[m->n_windows - 1].len : 0;
-	int r;
+	int r = 0;
 
 	if (ftruncate(m->fd, (off_t)size) < 0)
 		return -errno;
-	m->file_size = size;
-	if (size <= mapped)
-		return 0;
-	r = window_add(m, m->n_windows ? MAX(size, 2 * mapped) : size);
+	if (size > mapped)
+		r = window_add(m, m->n_windows ? MAX(size, 2 * mapped) : size);
+	/* A file that is longer than its window does no harm, but it has not grown for anybody. */
+	if (r == 0)
+		m->file_size = size;
 	return r;
 }
 

@@ -188,7 +188,8 @@ static void drop_unwanted(struct page_source *s, enum vmofs_request_type type, u
 /* Somebody more (in a hurry, later) waits for a request that was sent before. */
 static void request_join(struct page_source *s, struct page_request *r, const struct page_waiter *w)
 {
-	bool changed = false;
+	/* A writeback that is under way may have begun before what this waiter wants stored. */
+	bool changed = r->pub.type == VMOFS_REQUEST_WRITEBACK;
 
 	if (w->cls < r->pub.cls) {
 		r->pub.cls = w->cls;

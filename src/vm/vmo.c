@@ -22,6 +22,7 @@ static void vmo_init(struct vmo *v, struct vm_pool *pool, unsigned flags, uint64
 	v->pool = pool;
 	v->flags = flags;
 	v->size = size;
+	v->origin_size = size;
 	v->root = v;
 	page_list_init(&v->pages, &pool->queue, v);
 	vmofs_list_init(&v->children);
@@ -168,12 +169,12 @@ int vmo_detach(struct vmo *v)
 	vmo_lock(v);
 	page_source_detach_locked(v->source, &wake);
 	end = page_ceil(v->size);
+	/* What a reply is being sent from goes when that ends: see vmo_read_end(). */
+	vmo_evict_clean(v, 0, end, true);
 	while (p < end) {
 		struct page_run run = page_list_run(&v->pages, p, end);
 
-		if (run.kind == PAGE_CLEAN)
-			vmo_drop_pages(v, run.first, run.end);
-		else if (run.kind == PAGE_ZERO_CLEAN && page_list_zero_prepare(&v->pages) == 0)
+		if (run.kind == PAGE_ZERO_CLEAN && page_list_zero_prepare(&v->pages) == 0)
 			page_list_zero_clear(&v->pages, run.first, run.end);
 		p = run.end;
 	}
@@ -212,7 +213,9 @@ void vmo_set_name(struct vmo *v, const char *name)
 
 int vmo_check_range(struct vmo *v, uint64_t off, uint64_t len)
 {
-	if (off % VMOFS_PAGE_SIZE || (len % VMOFS_PAGE_SIZE && off + len != v->size))
+	bool at_an_end = off + len == v->size || off + len == v->origin_size;
+
+	if (off % VMOFS_PAGE_SIZE || (len % VMOFS_PAGE_SIZE && !at_an_end))
 		return -EINVAL;
 	if (off + len < off || off + len > page_bytes(page_ceil(v->size)))
 		return -ERANGE;

@@ -183,9 +183,7 @@ void vmo_isolate_leaf(struct vmo *v, uint64_t leaf_index, uint64_t generation)
 
 /* ---- on request ---- */
 
-/* Evicts clean pages of [first, end) of the root, unless KEEP protects them. */
-static uint64_t evict_range(struct vmo *v, uint64_t first, uint64_t end, bool ignore_hints)
-	REQUIRES(v->source->lock)
+uint64_t vmo_evict_clean(struct vmo *v, uint64_t first, uint64_t end, bool ignore_hints)
 {
 	uint64_t n = 0;
 
@@ -217,7 +215,7 @@ uint64_t vmo_evict(struct vmo *v, uint64_t off, uint64_t len, bool ignore_hints)
 		return 0;
 	vmo_lock(v);
 	end = MIN(page_ceil(off + len), page_ceil(v->size));
-	n = evict_range(v, page_floor(off), end, ignore_hints);
+	n = vmo_evict_clean(v, page_floor(off), end, ignore_hints);
 	vmo_unlock(v, &wake);
 	return n;
 }

@@ -28,6 +28,8 @@ struct vmo {
 
 	/* lock: source->lock, everything below */
 	uint64_t size; /* bytes: the one authority */
+	uint64_t
+		origin_size; /* what the provider knows of: the size at first, less what was cut off */
 	struct page_list pages;
 	struct store *store;   /* owned */
 	struct vmo *parent;    /* counted; NULL for a root */
@@ -88,6 +90,10 @@ int vmo_ask(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end, 
 void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64_t end)
 	REQUIRES(v->source->lock);
 void vmo_hold_del(struct vmo *v, struct itree_node *hold) REQUIRES(v->source->lock);
+
+/* Evicts what of [first, end) is clean and that nobody holds or waits on; returns how many pages. */
+uint64_t vmo_evict_clean(struct vmo *v, uint64_t first, uint64_t end, bool ignore_hints)
+	REQUIRES(v->source->lock);
 
 /* Pages that leave: memory is given back, tokens forget them, READ and DIRTY waiters look again. */
 void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);

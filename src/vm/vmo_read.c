@@ -273,7 +273,9 @@ int vmo_read_start(struct vmo *v, struct vmo_read *r)
 	if (r->off + r->len < r->off)
 		r->len = UINT64_MAX - r->off;
 	rc = read_advance(r);
-	if (rc < 0 && rc != -EINPROGRESS) {
+	if (rc == 0 && !r->len)
+		r->state = VMO_READ_IDLE;
+	if ((rc < 0 && rc != -EINPROGRESS) || (rc == 0 && !r->len)) {
 		page_waiter_release(&r->waiter);
 		vmo_put(steal_ptr(&r->vmo));
 	}
@@ -290,6 +292,8 @@ void vmo_read_end(struct vmo_read *r)
 	assert(r->state == VMO_READ_PINNED);
 	vmo_lock(v);
 	read_unhold(v, r);
+	if (v->source->detached && !v->parent)
+		vmo_evict_clean(v, page_floor(r->off), page_ceil(r->off + r->len), true);
 	vmo_unlock(v, &wake);
 	r->state = VMO_READ_IDLE;
 	iov_release(r);

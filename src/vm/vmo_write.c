@@ -454,6 +454,7 @@ static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake
 	if (r < 0)
 		return r;
 	v->size = size;
+	v->origin_size = MIN(v->origin_size, size);
 	v->root->modified |= !v->parent;
 	return 0;
 }
