@@ -109,7 +109,7 @@ bool range_set_find(const struct range_set *s, uint64_t first, uint64_t end, str
 {
 	size_t i = lower(s, first);
 
-	if (i == s->n || s->v[i].first >= end)
+	if (first >= end || i == s->n || s->v[i].first >= end)
 		return false;
 	out->first = MAX(s->v[i].first, first);
 	out->end = MIN(s->v[i].end, end);

@@ -41,7 +41,7 @@ static bool pay(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source-
 static void copy_run(struct vmo *v, const struct filling *f, uint64_t first, uint64_t end)
 {
 	uint64_t from = page_bytes(first);
-	uint64_t to = MIN(page_bytes(end), f->off_end);
+	uint64_t to = MIN(page_bytes(end), MIN(f->off_end, v->size));
 
 	store_write(v->store, from, f->buf + page_bytes(first - f->first), to - from);
 	/* The tail of the last page may hold an older, longer life of it. */
