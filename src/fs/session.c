@@ -403,3 +403,8 @@ int fs_session_drop_cache(struct fs_session *s, struct fs_object *o, uint64_t of
 {
 	return fuse_lowlevel_notify_inval_inode(s->fuse, o->ino, (off_t)off, (off_t)len);
 }
+
+const char *fs_libfuse_version(void)
+{
+	return fuse_pkgversion();
+}

@@ -64,4 +64,7 @@ void fs_session_stats(struct fs_session *s, struct fs_stats *out);
  */
 int fs_session_drop_cache(struct fs_session *s, struct fs_object *o, uint64_t off, uint64_t len);
 
+/* Of the library that talks to the kernel. */
+const char *fs_libfuse_version(void);
+
 #endif

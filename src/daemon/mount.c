@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The order of things: what is set up last is taken down first, with one exception, that the
+ * kernel's requests stop before the pages go and the kernel's connection ends after the last answer. Runs on
+ * the main thread of the daemon, which otherwise only waits for a signal or the end.
+ */
+#include "daemon/mount.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/macros.h"
+#include "daemon/control.h"
+#include "daemon/ready.h"
+#include "daemon/unmount.h"
+
+enum { THREADS_MIN = 2, THREADS_MAX = 4, THREADS_LIMIT = 12, AGE_MS = 5000 };
+
+/* ---- set-up ---- */
+
+static void limit_malloc(void)
+{
+	/* An arena a thread would cost more memory than all of our state. */
+	mallopt(M_ARENA_MAX, 2);
+}
+
+/* Signals come through a descriptor; blocked before any thread is started, so in all of them. */
+static int mount_take_signals(struct mount *m, struct vmofs_err *err)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->signal_fd < 0 || m->ended_fd < 0)
+		return vmofs_err_set(err, -errno, "cannot take signals: %s", strerror(errno));
+	return 0;
+}
+
+static int mount_start_loops(struct mount *m, struct vmofs_err *err)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+	uint64_t n;
+	int r = config_u64(m->p.config, "threads", &n, err);
+
+	if (r < 0)
+		return r;
+	if (!n)
+		n = MAX((uint64_t)THREADS_MIN, MIN((uint64_t)THREADS_MAX, (uint64_t)MAX(cpus, 1L)));
+	if (n > THREADS_LIMIT)
+		return vmofs_err_set(err, -EINVAL, "option 'threads': at most %d", THREADS_LIMIT);
+	m->loops = loop_pool_new((unsigned)n, err);
+	return m->loops ? loop_pool_start(m->loops, err) : err->code;
+}
+
+static int mount_make_pool(struct mount *m, struct vmofs_err *err)
+{
+	uint64_t limit = vm_pool_default_limit();
+
+	if (config_is_set(m->p.config, "memory") &&
+	    config_size(m->p.config, "memory", &limit, err) < 0)
+		return err->code;
+	if (limit < VM_POOL_MIN)
+		return vmofs_err_set(err, -EINVAL, "option 'memory': at least %lluM are needed",
+				     (unsigned long long)(VM_POOL_MIN >> 20));
+	return vm_pool_new(&m->pool, limit, err);
+}
+
+static void write_schemes(FILE *out)
+{
+	for (const struct vmofs_provider_ops *const *p = vmofs_providers; *p; p++)
+		for (const char *const *s = (*p)->schemes; *s; s++)
+			fprintf(out, " %s", *s);
+}
+
+static int unknown_source(const char *source, struct vmofs_err *err)
+{
+	char schemes[256] = "";
+	FILE *out = fmemopen(schemes, sizeof schemes - 1, "w");
+
+	if (out) {
+		write_schemes(out);
+		fclose(out);
+	}
+	return vmofs_err_set(err, -EINVAL,
+			     "cannot tell what '%s' is; a source begins with one of:%s", source,
+			     schemes);
+}
+
+static int mount_open_source(struct mount *m, struct vmofs_err *err)
+{
+	const struct vmofs_provider_ops *ops = vmofs_provider_find(m->p.source);
+	struct vmofs_provider_env env = { .config = m->p.config, .loops = m->loops };
+	cleanup(mem_freep) struct vmofs_object_info *info = calloc(1, sizeof *info);
+	struct vm_pool_stats st;
+	uint64_t ahead;
+	int r;
+
+	if (!ops)
+		return unknown_source(m->p.source, err);
+	if (!info)
+		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
+	r = config_size(m->p.config, "readahead-max", &ahead, err);
+	if (!r)
+		r = ops->open(&m->provider, m->p.source, &env, info, err);
+	if (!r)
+		r = vmo_new(&m->vmo, m->pool, m->provider, info->size, 0, err);
+	if (r < 0)
+		return r;
+	if (info->weak)
+		log_warn("'%s' has no strong validator: a change at the origin may go unseen",
+			 info->url);
+	vmo_set_name(m->vmo, info->name);
+	vm_pool_stats(m->pool, &st);
+	fs_object_init(&m->object, info, m->provider, m->vmo, MIN(ahead, st.limit / 4));
+	return 0;
+}
+
+/* A directory shows the object inside, a regular file becomes it. */
+static int mount_make_tree(struct mount *m, struct vmofs_err *err)
+{
+	const char *name = config_str(m->p.config, "name");
+	struct stat st;
+	int r;
+
+	if (name &&
+	    (!*name || strchr(name, '/') || strlen(name) > 255 || !strcmp(name, ".") ||
+	     !strcmp(name, "..")))
+		return vmofs_err_set(err, -EINVAL, "option 'name': '%s' is no file name", name);
+	if (stat(m->p.mountpoint, &st) < 0)
+		return vmofs_err_set(err, -errno, "cannot mount at '%s': %s", m->p.mountpoint,
+				     strerror(errno));
+	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
+		return vmofs_err_set(err, -ENOTDIR,
+				     "cannot mount at '%s': neither a directory nor a regular file",
+				     m->p.mountpoint);
+	r = fs_tree_single_new(&m->tree, &m->object, name ? name : m->object.info.name,
+			       S_ISREG(st.st_mode));
+	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
+}
+
+static void mount_ended(void *arg)
+{
+	struct mount *m = arg;
+	uint64_t one = 1;
+
+	if (write(m->ended_fd, &one, sizeof one) < 0)
+		log_error("cannot tell the main thread of the end: %s", strerror(errno));
+}
+
+static int mount_session_params(struct mount *m, struct fs_session_params *sp,
+				struct vmofs_err *err)
+{
+	const struct vmofs_config *c = m->p.config;
+	uint64_t background;
+
+	if (config_time(c, "timeout", &sp->timeout_ns, err) ||
+	    config_size(c, "readahead", &sp->kernel_readahead, err) ||
+	    config_size(c, "max-request", &sp->max_request, err) ||
+	    config_u64(c, "max-background", &background, err))
+		return err->code;
+	if (background < 1 || background > UINT16_MAX)
+		return vmofs_err_set(err, -EINVAL, "option 'max-background': from 1 to 65535");
+	if (sp->max_request < VMOFS_PAGE_SIZE)
+		return vmofs_err_set(err, -EINVAL, "option 'max-request': at least 4K");
+	sp->max_background = (unsigned)background;
+	return 0;
+}
+
+/* libfuse sets nodev and nosuid unless told otherwise. */
+static void mount_write_opts(const struct vmofs_config *c, char *out, size_t len)
+{
+	snprintf(out, len, "%s,%s,%s%s", config_bool(c, "dev") ? "dev" : "nodev",
+		 config_bool(c, "suid") ? "suid" : "nosuid",
+		 config_bool(c, "noexec") ? "noexec" : "exec",
+		 config_bool(c, "allow-other") ? ",allow_other" : "");
+}
+
+static int mount_make_session(struct mount *m, struct vmofs_err *err)
+{
+	char opts[128];
+	struct fs_session_params sp = {
+		.loops = m->loops,
+		.tree = m->tree,
+		.fsname = m->object.info.url,
+		.mountpoint = m->p.mountpoint,
+		.mount_opts = opts,
+		.ended = mount_ended,
+		.arg = m,
+	};
+	int r = mount_session_params(m, &sp, err);
+
+	mount_write_opts(m->p.config, opts, sizeof opts);
+	if (!r)
+		r = fs_session_new(&m->session, &sp, err);
+	return r ? r : fs_session_start(m->session, err);
+}
+
+/* Without a control socket the mount works, and the commands do not: a warning, no failure. */
+static void mount_make_control(struct mount *m)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	if (control_new(&m->control, m, &err) < 0)
+		log_warn("%s; stat, prefetch and the other commands will not work", err.msg);
+}
+
+static int mount_set_up(struct mount *m, struct vmofs_err *err)
+{
+	static int (*const steps[])(struct mount * m, struct vmofs_err * err) = {
+		mount_take_signals, mount_make_pool, mount_start_loops,
+		mount_open_source,  mount_make_tree, mount_make_session,
+	};
+	int r = unmount_if_dead(m->p.mountpoint, err);
+
+	for (size_t i = 0; !r && i < ARRAY_LEN(steps); i++)
+		r = steps[i](m, err);
+	if (!r)
+		mount_make_control(m);
+	return r;
+}
+
+/* ---- the end ---- */
+
+static void mount_take_down(struct mount *m)
+{
+	if (m->control)
+		control_stop(m->control);
+	if (m->session)
+		fs_session_stop(m->session);
+	if (m->vmo)
+		vmo_close(m->vmo);
+	fs_session_free(m->session);
+	control_free(m->control);
+	if (m->tree)
+		m->tree->ops->free(m->tree);
+	fs_object_release(&m->object);
+	if (m->vmo)
+		vmo_put(m->vmo);
+	if (m->provider)
+		m->provider->ops->free(m->provider);
+	if (m->loops) {
+		loop_pool_stop(m->loops);
+		loop_pool_free(m->loops);
+	}
+	if (m->pool)
+		vm_pool_free(m->pool);
+	fd_closep(&m->signal_fd);
+	fd_closep(&m->ended_fd);
+}
+
+/* ---- between ---- */
+
+static int open_log_file(const char *path, struct vmofs_err *err)
+{
+	cleanup(fd_closep) int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd < 0 || dup2(fd, STDERR_FILENO) < 0)
+		return vmofs_err_set(err, -errno, "cannot open the log '%s': %s", path,
+				     strerror(errno));
+	return 0;
+}
+
+static int leave_terminal(const char *log_file, struct vmofs_err *err)
+{
+	cleanup(fd_closep) int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	if (null < 0 || chdir("/") < 0)
+		return vmofs_err_set(err, -errno, "cannot leave the terminal: %s", strerror(errno));
+	dup2(null, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	if (!log_file) {
+		log_use_syslog("vmofs");
+		dup2(null, STDERR_FILENO);
+	}
+	return 0;
+}
+
+/* Where the log goes from now on. Errors before this point went to the terminal. */
+static int mount_settle(const struct mount *m, struct vmofs_err *err)
+{
+	const char *log_file = config_str(m->p.config, "log-file");
+	int r = log_file ? open_log_file(log_file, err) : 0;
+
+	if (!r && !m->p.foreground)
+		r = leave_terminal(log_file, err);
+	if (!r)
+		log_info("'%s' is mounted at '%s'", m->object.info.url, m->p.mountpoint);
+	return r;
+}
+
+/* Time passes for the pages only while somebody reads. */
+static void mount_age(struct mount *m, uint64_t *reads_seen)
+{
+	struct fs_stats st;
+
+	fs_session_stats(m->session, &st);
+	if (st.reads != *reads_seen)
+		vm_pool_age(m->pool);
+	*reads_seen = st.reads;
+}
+
+static void mount_serve(struct mount *m)
+{
+	struct pollfd fds[] = {
+		{ .fd = m->signal_fd, .events = POLLIN },
+		{ .fd = m->ended_fd, .events = POLLIN },
+	};
+	struct signalfd_siginfo si;
+	uint64_t reads_seen = 0;
+
+	while (poll(fds, ARRAY_LEN(fds), AGE_MS) <= 0)
+		mount_age(m, &reads_seen);
+	if (read(m->signal_fd, &si, sizeof si) == (ssize_t)sizeof si)
+		log_info("unmounting '%s' on signal %u", m->p.mountpoint, si.ssi_signo);
+	else
+		log_info("'%s' has been unmounted", m->p.mountpoint);
+}
+
+static int mount_set_log_level(const struct mount_params *p, struct vmofs_err *err)
+{
+	const char *name = config_str(p->config, "log-level");
+	int level = log_parse_level(name);
+
+	if (level < 0)
+		return vmofs_err_set(err, -EINVAL,
+				     "option 'log-level': '%s' is none of error, warn, info, debug",
+				     name);
+	log_set_level((enum log_level)level);
+	return 0;
+}
+
+int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_err *err)
+{
+	struct mount m = { .p = *p, .start_ns = loop_now_ns(), .signal_fd = -1, .ended_fd = -1 };
+	int r = mount_set_log_level(p, err);
+
+	limit_malloc();
+	if (!r)
+		r = mount_set_up(&m, err);
+	if (!r)
+		r = mount_settle(&m, err);
+	if (!r) {
+		ready_ok(ready);
+		mount_serve(&m);
+	}
+	mount_take_down(&m);
+	return r;
+}

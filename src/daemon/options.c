@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The table of mount options, and the files that set them. Set-up path of one thread. */
+#include "daemon/options.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+
+const struct vmofs_option mount_options[] = {
+	{ "memory", "SIZE", NULL,
+	  "memory for contents (default: a quarter of what the machine or the cgroup allows)" },
+	{ "timeout", "TIME", "120s", "deadline of a read; 0 waits for ever" },
+	{ "readahead-max", "SIZE", "64M", "most that is fetched ahead of a sequential reader" },
+	{ "readahead", "SIZE", "8M", "read-ahead of the kernel (root only)" },
+	{ "max-request", "SIZE", "4M", "largest read request, where the kernel allows it" },
+	{ "max-background", "N", "64", "read-ahead requests of the kernel at once" },
+	{ "threads", "N", NULL, "event loops (default: one a CPU, 2 to 4)" },
+	{ "name", "NAME", NULL,
+	  "name of the file in the mounted directory (default: from the source)" },
+	{ "allow-other", NULL, "no", "other users may read" },
+	{ "log-level", "LEVEL", "info", "error, warn, info or debug" },
+	{ "log-file", "FILE", NULL, "append the log to FILE instead of syslog" },
+	{ 0 },
+};
+
+const struct vmofs_option vfs_options[] = {
+	{ "ro", NULL, "yes", "read-only; there is nothing else" },
+	{ "dev", NULL, "no", "interpret device files" },
+	{ "nodev", NULL, "yes", "do not interpret device files" },
+	{ "suid", NULL, "no", "honour set-user-ID bits" },
+	{ "nosuid", NULL, "yes", "do not honour set-user-ID bits" },
+	{ "exec", NULL, "yes", "allow programs to be run" },
+	{ "noexec", NULL, "no", "do not allow programs to be run" },
+	{ 0 },
+};
+
+void options_each_table(void (*fn)(void *arg, const struct vmofs_option *table), void *arg)
+{
+	fn(arg, mount_options);
+	fn(arg, vfs_options);
+	for (const struct vmofs_provider_ops *const *p = vmofs_providers; *p; p++)
+		if ((*p)->options)
+			fn(arg, (*p)->options);
+}
+
+struct add_tables {
+	struct vmofs_config *config;
+	int r;
+};
+
+static void add_table(void *arg, const struct vmofs_option *table)
+{
+	struct add_tables *a = arg;
+
+	if (!a->r)
+		a->r = config_add_table(a->config, table);
+}
+
+int options_new_config(struct vmofs_config **out, struct vmofs_err *err)
+{
+	struct add_tables a = { .config = config_new() };
+
+	if (!a.config)
+		return vmofs_err_set(err, -ENOMEM, "no memory for the configuration");
+	options_each_table(add_table, &a);
+	if (a.r < 0) {
+		config_free(a.config);
+		return vmofs_err_set(err, a.r, "too many tables of options");
+	}
+	*out = a.config;
+	return 0;
+}
+
+/* A file that need not be there. */
+static int load_if_there(struct vmofs_config *c, const char *path, const char *source,
+			 struct vmofs_err *err)
+{
+	int r = config_parse_file(c, path, source, err);
+
+	if (r == -ENOENT || r == -EACCES || r == -ENOTDIR) {
+		*err = (struct vmofs_err)VMOFS_ERR_INIT;
+		return 0;
+	}
+	return r;
+}
+
+static int load_of_user(struct vmofs_config *c, const char *source, struct vmofs_err *err)
+{
+	const char *xdg = getenv("XDG_CONFIG_HOME");
+	const char *home = getenv("HOME");
+	char path[4096];
+	int n;
+
+	if (xdg && *xdg)
+		n = snprintf(path, sizeof path, "%s/vmofs/vmofs.conf", xdg);
+	else if (home && *home)
+		n = snprintf(path, sizeof path, "%s/.config/vmofs/vmofs.conf", home);
+	else
+		return 0;
+	return n < (int)sizeof path ? load_if_there(c, path, source, err) : 0;
+}
+
+int options_load_files(struct vmofs_config *c, const char *source, const char *extra,
+		       struct vmofs_err *err)
+{
+	int r = load_if_there(c, "/etc/vmofs/vmofs.conf", source, err);
+
+	if (!r)
+		r = load_of_user(c, source, err);
+	if (!r && extra)
+		r = config_parse_file(c, extra, source, err);
+	return r;
+}

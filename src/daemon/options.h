@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The options of a mount that are not a provider's, and the places configuration comes from. The
+ * tables here, and those of the providers, are all there is: help, checks and man page read them.
+ */
+#ifndef DAEMON_OPTIONS_H
+#define DAEMON_OPTIONS_H
+
+#include <vmofs/err.h>
+#include <vmofs/provider.h>
+
+#include "base/config.h"
+
+extern const struct vmofs_option mount_options[];
+/* The flags of mount(8) that mean something here. */
+extern const struct vmofs_option vfs_options[];
+
+/* Knows the options above and those of every provider. */
+int options_new_config(struct vmofs_config **out, struct vmofs_err *err);
+
+/*
+ * Reads /etc/vmofs/vmofs.conf and ~/.config/vmofs/vmofs.conf, if they are there, then @extra (may
+ * be NULL), which must be.
+ */
+int options_load_files(struct vmofs_config *c, const char *source, const char *extra,
+		       struct vmofs_err *err);
+
+/* Calls @fn for each table: the mount's, the kernel's, then each provider's. */
+void options_each_table(void (*fn)(void *arg, const struct vmofs_option *table), void *arg);
+
+#endif

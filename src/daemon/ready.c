@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One message goes through the pipe: the whole struct vmofs_err, with code 0 for success. Its size is
+ * below PIPE_BUF, so it arrives in one piece.
+ */
+#include "daemon/ready.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/macros.h"
+
+/* The child has gone without a word: tells how. */
+static int ready_lost(pid_t child, struct vmofs_err *err)
+{
+	int status = 0;
+
+	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	if (WIFSIGNALED(status))
+		return vmofs_err_set(err, -EIO, "the daemon was ended by signal %d (%s)",
+				     WTERMSIG(status), strsignal(WTERMSIG(status)));
+	return vmofs_err_set(err, -EIO, "the daemon ended with status %d", WEXITSTATUS(status));
+}
+
+static int ready_wait(int fd, pid_t child, struct vmofs_err *err)
+{
+	struct vmofs_err said;
+	ssize_t n;
+
+	do
+		n = read(fd, &said, sizeof said);
+	while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)sizeof said)
+		return ready_lost(child, err);
+	if (!said.code)
+		return 1;
+	*err = said;
+	return err->code;
+}
+
+int ready_fork(struct ready *r, struct vmofs_err *err)
+{
+	int p[2];
+	pid_t child;
+
+	if (pipe2(p, O_CLOEXEC) < 0)
+		return vmofs_err_set(err, -errno, "cannot make a pipe");
+	child = fork();
+	if (child < 0) {
+		int e = errno;
+
+		close(p[0]);
+		close(p[1]);
+		return vmofs_err_set(err, -e, "cannot start the daemon: %s", strerror(e));
+	}
+	if (child) {
+		int ret;
+
+		close(p[1]);
+		ret = ready_wait(p[0], child, err);
+		close(p[0]);
+		return ret;
+	}
+	close(p[0]);
+	r->fd = p[1];
+	setsid();
+	return 0;
+}
+
+static void ready_say(struct ready *r, const struct vmofs_err *err)
+{
+	ssize_t n;
+
+	do
+		n = write(r->fd, err, sizeof *err);
+	while (n < 0 && errno == EINTR);
+	fd_closep(&r->fd);
+}
+
+void ready_ok(struct ready *r)
+{
+	static const struct vmofs_err none;
+
+	if (r->fd >= 0)
+		ready_say(r, &none);
+}
+
+void ready_fail(struct ready *r, const struct vmofs_err *err)
+{
+	if (r->fd >= 0)
+		ready_say(r, err);
+}
