@@ -122,7 +122,6 @@ uint64_t vm_pool_evict(struct vm_pool *p, uint64_t pages)
 
 	for (unsigned l = EVICT_INCLUDE_NEWEST; l < EVICT_NLEVELS && freed < pages; l++)
 		freed += evictor_evict_pages(p, pages - freed, l);
-	atomic_fetch_add(&p->evicted, freed);
 	return freed;
 }
 

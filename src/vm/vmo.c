@@ -334,9 +334,13 @@ void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64
 	itree_insert(&v->root->holds, hold);
 }
 
-void vmo_hold_del(struct vmo *v, struct itree_node *hold)
+/* The root has the same lock, which the analysis cannot know. */
+void vmo_hold_del(struct vmo *v, struct itree_node *hold) NO_TSA
 {
 	itree_remove(&v->root->holds, hold);
+	/* Detach left what was held. */
+	if (v->source->detached)
+		vmo_evict_clean(v->root, hold->first, hold->end, true);
 }
 
 void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end)

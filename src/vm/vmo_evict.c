@@ -40,6 +40,7 @@ static uint64_t evict_run(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(
 
 	vmo_drop_pages(v, first, end);
 	v->n_evicted += n;
+	atomic_fetch_add(&v->pool->evicted, n);
 	return n;
 }
 

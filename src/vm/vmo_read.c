@@ -292,8 +292,6 @@ void vmo_read_end(struct vmo_read *r)
 	assert(r->state == VMO_READ_PINNED);
 	vmo_lock(v);
 	read_unhold(v, r);
-	if (v->source->detached && !v->parent)
-		vmo_evict_clean(v, page_floor(r->off), page_ceil(r->off + r->len), true);
 	vmo_unlock(v, &wake);
 	r->state = VMO_READ_IDLE;
 	iov_release(r);

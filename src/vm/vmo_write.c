@@ -221,6 +221,14 @@ static void writer_finish(struct vmo *v, struct writer *w) REQUIRES(v->source->l
 	vmo_hold_del(v, &w->hold);
 }
 
+/* Pages from @page on that can be written without asking anybody. */
+static uint64_t writable_now(struct vmo *v, uint64_t page, uint64_t end)
+{
+	struct page_run run = page_list_run(&v->pages, page, end);
+
+	return run.kind == PAGE_DIRTY || run.kind == PAGE_UNTRACKED ? run.end - page : 0;
+}
+
 /* ---- write ---- */
 
 /* Copies into pages that are dirty (or private) already. */
@@ -249,11 +257,15 @@ static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t
 	while (done < len) {
 		uint64_t page = page_floor(off + done);
 
+		int64_t n;
+
 		r = off + done < v->size ? writable_step(v, &w, page) : -ERANGE;
+		/* What was granted before a failure is written. */
+		n = r < 0 && r != -ERANGE ? (int64_t)writable_now(v, page, w.end) : r;
+		if (n > 0)
+			done += copy_in(v, off + done, buf + done, len - done, page, (uint64_t)n);
 		if (r < 0)
 			break;
-		if (r > 0)
-			done += copy_in(v, off + done, buf + done, len - done, page, (uint64_t)r);
 	}
 	writer_finish(v, &w);
 	vmo_unlock(v, &wake);
