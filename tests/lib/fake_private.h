@@ -15,7 +15,6 @@ enum {
 	FAKE_N_SLOTS = 16384,
 	FAKE_N_EVENTS = 65536,
 	FAKE_N_THREADS = 8,
-	FAKE_CHECK_MAX = 512, /* overlap is looked for among at most so many */
 };
 
 struct fake_slot {

@@ -71,6 +71,11 @@ unsigned fake_n_unseen(struct fake_provider *f); /* of these, not returned by a 
 /* The @i-th owned request in order of sending; false: there are fewer. */
 bool fake_owned(struct fake_provider *f, unsigned i, struct fake_request *out);
 bool fake_owns(struct fake_provider *f, enum vmofs_request_type type, uint64_t page, uint64_t n);
+/*
+ * No two owned requests of a type share a page. True as long as nothing was evicted: a page that was
+ * supplied, evicted and asked for again inside a request that is still out is asked for by another.
+ */
+bool fake_owned_are_disjoint(struct fake_provider *f);
 
 enum fake_event_kind { FAKE_SEND, FAKE_CLEAR, FAKE_SWAP, FAKE_DETACH, FAKE_CLOSE, FAKE_NEVENTS };
 
