@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The laboratory: objects in memory, servers, the slow link, and what processes have used.
+
+Every process started here is remembered and ended by its id; nothing is looked for by name.
+"""
+import glob
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TICKS = os.sysconf("SC_CLK_TCK")
+MIB = 1 << 20
+
+
+def read_text(path):
+    with open(path) as f:
+        return f.read()
+
+
+def drop_caches():
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("3\n")
+
+
+def wait_until(condition, seconds, step=0.002):
+    """The first true value of condition(), or its last false one when the time is over."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value or time.monotonic() > end:
+            return value
+        time.sleep(step)
+
+
+def enter(netns):
+    return ["nsenter", f"--net={netns}"] if netns else []
+
+
+def process_tree(pid):
+    """The process and all below it."""
+    pids, todo = [], [pid]
+    while todo:
+        pid = todo.pop()
+        pids.append(pid)
+        for path in glob.glob(f"/proc/{pid}/task/*/children"):
+            try:
+                todo += [int(child) for child in read_text(path).split()]
+            except OSError:
+                pass
+    return pids
+
+
+def status(pid, key):
+    """A number of /proc/PID/status; 0 for a process that is gone."""
+    try:
+        for line in read_text(f"/proc/{pid}/status").splitlines():
+            if line.startswith(key + ":"):
+                return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+def cpu_seconds(pid):
+    """User and system time, with the children it has waited for."""
+    try:
+        fields = read_text(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()
+    except OSError:
+        return 0
+    return sum(int(x) for x in fields[11:15]) / TICKS
+
+
+def usage(roots):
+    """What daemons and their children have used so far."""
+    pids = [pid for root in roots for pid in process_tree(root)]
+    return {
+        "cpu_s": sum(cpu_seconds(p) for p in pids),
+        "peak_mib": sum(status(p, "VmHWM") for p in pids) / 1024,
+        "rss_mib": sum(status(p, "VmRSS") for p in pids) / 1024,
+        "anon_mib": sum(status(p, "RssAnon") + status(p, "RssFile") for p in pids) / 1024,
+        "threads": sum(status(p, "Threads") for p in pids),
+    }
+
+
+def machine_busy():
+    """(busy, all) CPU ticks of the machine so far."""
+    ticks = [int(x) for x in read_text("/proc/stat").splitlines()[0].split()[1:9]]
+    return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+
+
+class Lab:
+    """Owns the directories and processes of one harness run."""
+
+    def __init__(self, big_mib, warm_mib, many):
+        self.dir = tempfile.mkdtemp(prefix="vmofs-bench.", dir="/dev/shm")
+        self.disk = tempfile.mkdtemp(prefix="vmofs-bench.", dir="/var/tmp")
+        self.tools = os.environ["BENCH_TOOLS"]
+        self.processes = []
+        self.many = many
+        self.objects = os.path.join(self.dir, "objects")
+        os.mkdir(self.objects)
+        self._make("big.bin", big_mib)
+        self._make("warm.bin", warm_mib)
+        for i in range(many[0]):
+            self._make(f"part{i:02}.bin", many[1])
+        self._near = self._far = None
+
+    def _make(self, name, mib):
+        with open(os.path.join(self.objects, name), "wb") as f:
+            for _ in range(mib):
+                f.write(os.urandom(MIB))
+
+    def object(self, name):
+        return os.path.join(self.objects, name)
+
+    def native(self, name):
+        """The same bytes as a file on disk, made when first asked for."""
+        path = os.path.join(self.disk, name)
+        if not os.path.exists(path):
+            shutil.copyfile(self.object(name), path)
+            fd = os.open(path, os.O_RDONLY)
+            os.fsync(fd)
+            os.close(fd)
+        return path
+
+    def scratch(self, where=None):
+        return tempfile.mkdtemp(dir=where or self.disk)
+
+    def start(self, argv, netns=None, **kwargs):
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        process = subprocess.Popen(enter(netns) + argv, start_new_session=True, **kwargs)
+        self.processes.append(process)
+        return process
+
+    def stop(self, process, sig=signal.SIGTERM):
+        """Ends a process that was started here, gently and then not."""
+        if process.poll() is None:
+            process.send_signal(sig)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if process in self.processes:
+            self.processes.remove(process)
+
+    def near(self):
+        """A server on loopback."""
+        if not self._near:
+            self._near = Nginx(self, "127.0.0.1", None, None)
+        return self._near
+
+    def far(self):
+        """A server 20 ms away; its clients enter server.client_netns."""
+        if not self._far:
+            link = self.start([os.path.join(self.tools, "tunlink"), "-d", "20"],
+                              stdout=subprocess.PIPE, text=True)
+            ends = dict(word.split("=", 1) for word in link.stdout.readline().split())
+            self._far = Nginx(self, ends["far_addr"], ends["far"], ends["near"])
+        return self._far
+
+    def close(self):
+        for process in reversed(self.processes[:]):
+            self.stop(process)
+        shutil.rmtree(self.dir, ignore_errors=True)
+        shutil.rmtree(self.disk, ignore_errors=True)
+
+
+NGINX_CONF = """
+daemon off; worker_processes 1; {user}
+pid {dir}/pid; error_log {dir}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+    sendfile on; keepalive_requests 1000000000; keepalive_timeout 600s;
+    log_format bench '$body_bytes_sent $bytes_sent $request_length';
+    access_log {dir}/access.log bench buffer=64k;
+    client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t;
+    uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t;
+    server {{
+        listen {address}:{port} backlog=4096;
+        root {root}; autoindex on;
+        location = /bucket/ {{ default_type application/xml; return 200 '{bucket}'; }}
+        location /bucket/ {{ alias {root}/; autoindex off; }}
+    }}
+}}
+"""
+
+# What s3fs asks of a bucket before it believes in it. Objects are found by HEAD and GET alone.
+BUCKET_XML = """<?xml version="1.0" encoding="UTF-8"?>
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name><Prefix></Prefix>
+<KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"""
+
+
+class Nginx:
+    """The origin. Its access log counts what went over the wire."""
+
+    def __init__(self, lab, address, netns, client_netns):
+        self.lab = lab
+        self.dir = lab.scratch(lab.dir)
+        self.client_netns = client_netns
+        self.host = f"{address}:{8080 if netns else free_port()}"
+        self.base = f"http://{self.host}"
+        user = "user root;" if os.geteuid() == 0 else ""
+        with open(f"{self.dir}/nginx.conf", "w") as f:
+            f.write(NGINX_CONF.format(dir=self.dir, user=user, root=lab.objects, address=address,
+                                      port=self.host.split(":")[1], bucket=BUCKET_XML))
+        self.process = lab.start(["nginx", "-c", f"{self.dir}/nginx.conf"], netns)
+        if not wait_until(self._answers, 5, 0.02):
+            raise RuntimeError("nginx does not answer: " + read_text(f"{self.dir}/error.log"))
+        self.log = open(f"{self.dir}/access.log")
+
+    def _answers(self):
+        argv = enter(self.client_netns) + ["curl", "-sfI", f"{self.base}/big.bin"]
+        return subprocess.run(argv, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL).returncode == 0
+
+    def url(self, name):
+        return f"{self.base}/{name}"
+
+    def sent(self):
+        """What has been sent since the last call: body bytes, all bytes, requests."""
+        body = wire = requests = 0
+        self.process.send_signal(signal.SIGUSR1)  # reopens, and so writes the log out
+        time.sleep(0.3)
+        for line in self.log:
+            fields = [int(x) for x in line.split()]
+            body, wire, requests = body + fields[0], wire + fields[1], requests + 1
+        return {"body_mib": body / MIB, "wire_mib": wire / MIB, "requests": requests}
+
+    def signal(self, sig):
+        """To the master and its worker."""
+        for pid in process_tree(self.process.pid):
+            os.kill(pid, sig)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
