@@ -468,6 +468,10 @@ static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake
 	v->size = size;
 	v->origin_size = MIN(v->origin_size, size);
 	v->root->modified |= !v->parent;
+	/* Whoever waits below a clone for what it no longer shows looks again. */
+	if (to < from && v->parent)
+		page_source_release_locked(v->source, VMOFS_REQUEST_READ, to + v->root_off,
+					   from + v->root_off, wake);
 	return 0;
 }
 
