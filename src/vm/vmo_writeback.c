@@ -273,6 +273,18 @@ static void end_part_locked(struct vmo *v, struct vmo_token *t, uint64_t first, 
 	settle_waiters(v, t, first, end, status, wake);
 }
 
+/* What has ended is not the token's any more: a later failure says nothing about it. */
+static void leave_token(struct vmo *v, struct vmo_token *t, uint64_t first, uint64_t end,
+			struct page_wakeups *wake) REQUIRES(v->source->lock)
+{
+	struct range lost;
+
+	range_set_subtract(&t->all, first, end, &lost);
+	if (lost.first < lost.end)
+		page_source_fail_locked(v->source, lost.first, lost.end, -ENOMEM,
+					VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK), wake);
+}
+
 void vmo_writeback_end_part(struct vmo_token *t, uint64_t off, uint64_t len, int status)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
@@ -280,6 +292,7 @@ void vmo_writeback_end_part(struct vmo_token *t, uint64_t off, uint64_t len, int
 
 	vmo_lock(v);
 	end_part_locked(v, t, page_floor(off), page_ceil(off + len), status, &wake);
+	leave_token(v, t, page_floor(off), page_ceil(off + len), &wake);
 	vmo_unlock(v, &wake);
 }
 
