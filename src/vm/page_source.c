@@ -138,21 +138,22 @@ static void request_clear(struct page_source *s, struct page_request *r)
 	page_request_free(r);
 }
 
-/* Another request for a part of @r takes its place. Without memory @r simply stays as it is. */
-static void request_narrow(struct page_source *s, struct page_request *r, uint64_t first,
+/* Another request for a part of @r takes its place. false: no memory, @r stays as it is. */
+static bool request_narrow(struct page_source *s, struct page_request *r, uint64_t first,
 			   uint64_t end)
 {
 	enum vmofs_request_type type = r->pub.type;
 	struct page_request *now = page_request_narrow(r, first, end);
 
 	if (!now)
-		return;
+		return false;
 	itree_remove(&s->requests[type], &r->range);
 	itree_insert(&s->requests[type], &now->range);
 	s->n_swapped++;
 	s->provider->ops->swap(s->provider, &r->pub, &now->pub);
 	unreserve(s, type, r->n_pending - now->n_pending);
 	page_request_free(r);
+	return true;
 }
 
 /* Cuts @r down to the hull of what its waiters want, or clears it. */
@@ -163,7 +164,7 @@ static void request_trim(struct page_source *s, struct page_request *r)
 	struct itree_node *n = itree_first(&s->waiters[r->pub.type], r->range.first, r->range.end);
 
 	for (; n; n = itree_next(n, r->range.first, r->range.end)) {
-		first = MIN(first, MAX(n->first, r->range.first));
+		first = MIN(first, MAX(waiter_of(n)->wake, r->range.first));
 		end = MAX(end, MIN(n->end, r->range.end));
 	}
 	if (first >= end || page_request_next_pending(r, first, end) == end)
@@ -499,6 +500,18 @@ void page_source_release_locked(struct page_source *s, enum vmofs_request_type t
 
 		page_source_complete_locked(s, w, 0, wake);
 		drop_unwanted(s, type, w->range.first, w->range.end);
+	}
+}
+
+void page_source_truncate_locked(struct page_source *s, uint64_t page, struct page_wakeups *wake)
+{
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
+		struct page_request *r;
+
+		page_source_forget_locked(s, t, page, UINT64_MAX, wake);
+		while ((r = request_first(s, t, page, UINT64_MAX)))
+			if (!request_narrow(s, r, r->range.first, page))
+				break;
 	}
 }
 

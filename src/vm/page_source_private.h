@@ -19,7 +19,7 @@ struct page_source {
 	struct mutex lock; /* the lock of the whole hierarchy */
 
 	/* lock: lock */
-	bool detached;
+	_Atomic bool detached; /* written with the lock; also read by those who wait for memory */
 	bool closed;
 	uint64_t seq; /* grows with every request and every writeback token */
 	struct rb_tree requests[VMOFS_REQUEST_NTYPES];
@@ -75,6 +75,9 @@ void page_source_fail_locked(struct page_source *s, uint64_t first, uint64_t end
 /* Wakes the waiters of the type in the range with 0 so that they look again. */
 void page_source_release_locked(struct page_source *s, enum vmofs_request_type type, uint64_t first,
 				uint64_t end, struct page_wakeups *wake) REQUIRES(s->lock);
+/* [page, ...) is gone: nothing of it is pending any more, and no request reaches into it. */
+void page_source_truncate_locked(struct page_source *s, uint64_t page, struct page_wakeups *wake)
+	REQUIRES(s->lock);
 void page_source_detach_locked(struct page_source *s, struct page_wakeups *wake) REQUIRES(s->lock);
 void page_source_close_locked(struct page_source *s, struct page_wakeups *wake) REQUIRES(s->lock);
 

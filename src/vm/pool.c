@@ -99,6 +99,13 @@ void vm_pool_unreserve(struct vm_pool *p, uint64_t n)
 	uint64_t before UNUSED = atomic_fetch_sub(&p->used, n);
 
 	assert(before >= n);
+	if (n)
+		vm_pool_note_gain(p);
+}
+
+void vm_pool_note_gain(struct vm_pool *p)
+{
+	atomic_fetch_add_explicit(&p->gains, 1, memory_order_relaxed);
 }
 
 void vm_pool_commit(struct vm_pool *p, uint64_t n)
@@ -135,7 +142,12 @@ static bool freed_wait(struct vm_pool *p, uint64_t deadline_ns) REQUIRES(p->lock
 	return true;
 }
 
-int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns)
+static bool is_gone(const _Atomic bool *gone)
+{
+	return gone && atomic_load(gone);
+}
+
+int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _Atomic bool *gone)
 {
 	bool in_time = true;
 	bool done = false;
@@ -149,7 +161,7 @@ int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns)
 	mutex_lock(&p->lock);
 	p->blocked++;
 	atomic_fetch_add(&p->n_waiting, 1);
-	while (!done && in_time) {
+	while (!done && in_time && !is_gone(gone)) {
 		/* Try once more under the lock: what is freed from here on signals. */
 		done = vm_pool_try_reserve(p, n);
 		if (done)
@@ -162,7 +174,9 @@ int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns)
 	p->blocked--;
 	atomic_fetch_sub(&p->n_waiting, 1);
 	mutex_unlock(&p->lock);
-	return done ? 0 : -ETIMEDOUT;
+	if (done)
+		return 0;
+	return in_time ? -ESHUTDOWN : -ETIMEDOUT;
 }
 
 int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w)
@@ -175,6 +189,9 @@ int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w)
 	mutex_lock(&p->lock);
 	vmofs_list_add_tail(&p->waiting, &w->link);
 	atomic_fetch_add(&p->n_waiting, 1);
+	/* The attempt above may have been before the last gain. */
+	p->gains_served = 0;
+	vm_pool_note_gain(p);
 	mutex_unlock(&p->lock);
 	/* What was freed between the attempt and the queueing found nobody to serve. */
 	vm_pool_dispatch(p);
@@ -195,12 +212,21 @@ bool vm_pool_cancel(struct vm_pool *p, struct pool_waiter *w)
 	return queued;
 }
 
-/* Reserves for the first in the queue and takes it off; NULL when there is none or no room. */
+/*
+ * Reserves for the first in the queue and takes it off; NULL when there is none or no room, or when
+ * nothing has come back since the last attempt.
+ */
 static struct pool_waiter *grant_first(struct vm_pool *p, uint64_t *missing)
 {
+	uint64_t gains = atomic_load(&p->gains);
 	struct pool_waiter *w;
 
+	*missing = 0;
 	mutex_lock(&p->lock);
+	if (gains == p->gains_served) {
+		mutex_unlock(&p->lock);
+		return NULL;
+	}
 	w = vmofs_list_first(&p->waiting, struct pool_waiter, link);
 	*missing = w ? w->n : 0;
 	if (w && vm_pool_try_reserve(p, w->n)) {
@@ -208,6 +234,7 @@ static struct pool_waiter *grant_first(struct vm_pool *p, uint64_t *missing)
 		atomic_fetch_sub(&p->n_waiting, 1);
 	} else {
 		w = NULL;
+		p->gains_served = gains;
 	}
 	if (p->blocked)
 		cond_broadcast(&p->freed);
@@ -227,6 +254,36 @@ void vm_pool_dispatch(struct vm_pool *p)
 		else if (!missing || !vm_pool_evict(p, missing))
 			return;
 	}
+}
+
+static struct pool_waiter *pop_owned(struct vm_pool *p, const void *owner)
+{
+	struct pool_waiter *found = NULL;
+	struct vmofs_list *pos;
+
+	mutex_lock(&p->lock);
+	vmofs_list_for_each(pos, &p->waiting) {
+		found = container_of(pos, struct pool_waiter, link);
+		if (found->owner == owner)
+			break;
+		found = NULL;
+	}
+	if (found) {
+		vmofs_list_del(&found->link);
+		atomic_fetch_sub(&p->n_waiting, 1);
+	} else if (p->blocked) {
+		cond_broadcast(&p->freed);
+	}
+	mutex_unlock(&p->lock);
+	return found;
+}
+
+void vm_pool_abort(struct vm_pool *p, const void *owner)
+{
+	struct pool_waiter *w;
+
+	while ((w = pop_owned(p, owner)))
+		w->granted(w, -ESHUTDOWN);
 }
 
 /* Takes the first waiter off whose deadline has passed; else NULL and the nearest deadline. */

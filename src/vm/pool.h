@@ -23,7 +23,8 @@ struct pool_waiter {
 	struct vmofs_list link; /* lock: pool->lock; empty when not queued */
 	uint64_t n;             /* pages */
 	uint64_t deadline_ns;   /* CLOCK_MONOTONIC, 0: none */
-	/* 0: the pages are reserved; -ETIMEDOUT: they are not. No lock is held. */
+	const void *owner;      /* for whom: see vm_pool_abort() */
+	/* 0: the pages are reserved; -ETIMEDOUT, -ESHUTDOWN: they are not. No lock is held. */
 	void (*granted)(struct pool_waiter *w, int status);
 };
 

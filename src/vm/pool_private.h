@@ -28,7 +28,10 @@ struct vm_pool {
 	_Atomic uint64_t failures;
 	_Atomic unsigned n_waiting; /* waiting + blocked: a hint read without the lock */
 
+	_Atomic uint64_t gains; /* how often memory came back or became evictable */
+
 	struct mutex lock;
+	uint64_t gains_served;     /* lock: lock; those that waiters have been told of */
 	struct vmofs_list waiting; /* lock: lock; struct pool_waiter, first come first served */
 	unsigned blocked;          /* lock: lock; threads in vm_pool_reserve() */
 	struct cond freed;
@@ -39,10 +42,17 @@ void vm_pool_unreserve(struct vm_pool *p, uint64_t n);
 void vm_pool_commit(struct vm_pool *p, uint64_t n);
 void vm_pool_release(struct vm_pool *p, uint64_t n);
 
-/* Evicts if it must and waits if it must. -ENOMEM: more than the limit; -ETIMEDOUT. No lock held. */
-int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns);
+/*
+ * Evicts if it must and waits if it must. -ENOMEM: more than the limit; -ETIMEDOUT; -ESHUTDOWN: @gone
+ * became true (vm_pool_abort() makes the waiting thread look). No lock held.
+ */
+int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _Atomic bool *gone);
 /* The same without waiting: 0 reserved, -EINPROGRESS queued, -ENOMEM. No lock held. */
 int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w);
+/* Ends those who wait on behalf of @owner with -ESHUTDOWN. No lock held. */
+void vm_pool_abort(struct vm_pool *p, const void *owner);
+/* Something became evictable: whoever waits for memory may try again at the next dispatch. */
+void vm_pool_note_gain(struct vm_pool *p);
 /* true: it was queued, granted() will not be called. */
 bool vm_pool_cancel(struct vm_pool *p, struct pool_waiter *w);
 

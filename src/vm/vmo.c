@@ -179,6 +179,7 @@ int vmo_detach(struct vmo *v)
 		p = run.end;
 	}
 	vmo_unlock(v, &wake);
+	vm_pool_abort(v->pool, v->source);
 	return 0;
 }
 
@@ -189,6 +190,7 @@ void vmo_close(struct vmo *v)
 	vmo_lock(v->root);
 	page_source_close_locked(v->root->source, &wake);
 	vmo_unlock(v->root, &wake);
+	vm_pool_abort(v->pool, v->source);
 }
 
 uint64_t vmo_size(struct vmo *v)
@@ -338,6 +340,7 @@ void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64
 void vmo_hold_del(struct vmo *v, struct itree_node *hold) NO_TSA
 {
 	itree_remove(&v->root->holds, hold);
+	vm_pool_note_gain(v->pool);
 	/* Detach left what was held. */
 	if (v->source->detached)
 		vmo_evict_clean(v->root, hold->first, hold->end, true);

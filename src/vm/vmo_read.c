@@ -172,6 +172,8 @@ static int read_look(struct vmo *v, struct vmo_read *r) REQUIRES(v->source->lock
 	first = page_floor(r->off);
 	end = r->len ? page_ceil(r->off + r->len) : first;
 	missing = vmo_n_missing(v, first, end);
+	if (missing && v->source->detached)
+		return read_fail(v, r, -ESHUTDOWN);
 	if (missing && !read_reserve(v, r, missing, end - first))
 		return READ_MUST_QUEUE;
 	if (!r->held && end > first) {
@@ -263,6 +265,7 @@ int vmo_read_start(struct vmo *v, struct vmo_read *r)
 	r->waiter.done = read_waited;
 	vmofs_list_init(&r->budget.link);
 	r->budget.granted = read_granted;
+	r->budget.owner = v->source;
 	r->vmo = vmo_get(v);
 	r->held = false;
 	r->cancelled = false;
@@ -370,7 +373,7 @@ static int stepper_reserve(struct vmo *v, struct stepper *t) REQUIRES(v->source-
 	t->reserved = 0;
 	vmo_hold_del(v, &t->hold);
 	vmo_unlock(v, &wake);
-	r = vm_pool_reserve(v->pool, all, t->waiter.deadline_ns);
+	r = vm_pool_reserve(v->pool, all, t->waiter.deadline_ns, &v->source->detached);
 	if (r == 0)
 		t->reserved = all;
 	vmo_lock(v);
@@ -389,6 +392,8 @@ static int stepper_park(struct vmo *v, struct stepper *t, uint64_t first, uint64
 
 	if (t->waiter.state == PAGE_WAITER_PARKED)
 		page_source_unpark_locked(v->source, &t->waiter);
+	if (v->source->detached)
+		return -ESHUTDOWN;
 	if (more && !vm_pool_try_reserve(v->pool, more)) {
 		r = stepper_reserve(v, t);
 		return r < 0 ? r : 1;

@@ -310,21 +310,46 @@ int vmo_dirty(struct vmo *v, uint64_t off, uint64_t len)
 	return r == -ENOBUFS ? -ENOMEM : r;
 }
 
-/* ---- the public names ---- */
+/*
+ * ---- the public names ----
+ *
+ * A provider answers for the object as it was when it asked; what has been cut off since is not
+ * taken, and no error.
+ */
+
+/* @len without what lies beyond the size now; 0: all of it does. */
+static uint64_t clip(struct vmo *vmo, uint64_t off, uint64_t len)
+{
+	uint64_t size = vmo_size(vmo);
+
+	return off < size ? MIN(len, size - off) : 0;
+}
 
 int64_t vmofs_supply(struct vmo *vmo, uint64_t off, const void *buf, uint64_t len)
 {
-	return vmo_supply(vmo, off, buf, len);
+	int64_t r = vmo_supply(vmo, off, buf, len);
+
+	while (r == -ERANGE && (len = clip(vmo, off, len)))
+		r = vmo_supply(vmo, off, buf, len);
+	return r;
 }
 
 int64_t vmofs_supply_zero(struct vmo *vmo, uint64_t off, uint64_t len)
 {
-	return vmo_supply_zero(vmo, off, len);
+	int64_t r = vmo_supply_zero(vmo, off, len);
+
+	while (r == -ERANGE && (len = clip(vmo, off, len)))
+		r = vmo_supply_zero(vmo, off, len);
+	return r;
 }
 
 int vmofs_fail(struct vmo *vmo, uint64_t off, uint64_t len, int code, unsigned types)
 {
-	return vmo_fail(vmo, off, len, code, types);
+	int r = vmo_fail(vmo, off, len, code, types);
+
+	while (r == -ERANGE && (len = clip(vmo, off, len)))
+		r = vmo_fail(vmo, off, len, code, types);
+	return r;
 }
 
 int vmofs_grant_dirty(struct vmo *vmo, uint64_t off, uint64_t len)

@@ -42,7 +42,7 @@ static int writer_reserve(struct vmo *v, struct writer *w, uint64_t n) REQUIRES(
 	w->reserved = 0;
 	vmo_hold_del(v, &w->hold);
 	vmo_unlock(v, &wake);
-	r = vm_pool_reserve(v->pool, n, w->waiter.deadline_ns);
+	r = vm_pool_reserve(v->pool, n, w->waiter.deadline_ns, &v->source->detached);
 	if (r == 0)
 		w->reserved = n;
 	vmo_lock(v);
@@ -70,6 +70,8 @@ static int writer_read(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(
 	uint64_t reserved;
 	int r;
 
+	if (v->source->detached)
+		return -ESHUTDOWN;
 	if (w->reserved < missing) {
 		if (!vm_pool_try_reserve(v->pool, missing - w->reserved))
 			return writer_reserve(v, w, w->end - w->first);
@@ -451,8 +453,8 @@ static int shrink(struct vmo *v, uint64_t from, uint64_t to, struct page_wakeups
 	store_resize(v->store, page_bytes(to));
 	v->parent_limit = MIN(v->parent_limit, to);
 	clamp_children(v, to);
-	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES && !v->parent; t++)
-		page_source_forget_locked(v->source, t, to, from, wake);
+	if (!v->parent)
+		page_source_truncate_locked(v->source, to, wake);
 	return 0;
 }
 
