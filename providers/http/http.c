@@ -176,7 +176,7 @@ static void fill_info(const struct http *h, const struct url *source,
 	info->mtime.tv_sec = mtime;
 	memcpy(info->url, h->shown, strlen(h->shown) + 1);
 	memcpy(info->validator, validator, strlen(validator) + 1);
-	info->weak = o->etag[0] != '"';
+	info->weak = o->size > 0 && o->etag[0] != '"';
 	if (url_name(source, info->name, sizeof info->name) < 0)
 		memcpy(info->name, "object", sizeof "object");
 }

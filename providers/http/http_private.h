@@ -29,10 +29,11 @@ struct http_fetch;
 
 /* A contiguous part of one request that waits, or is carried by one fetch. */
 struct http_piece {
-	struct vmofs_list link;     /* in a queue, in h->delayed, or in its fetch */
-	struct http_piece *sibling; /* the next piece of the same request */
-	struct vmofs_request *req;  /* NULL: nobody wants it any more */
-	struct http_fetch *fetch;   /* NULL: it waits */
+	struct vmofs_list link;       /* in a queue, in h->delayed, or in its fetch */
+	struct http_piece *sibling;   /* the next piece of the same request */
+	struct vmofs_request *req;    /* NULL: nobody wants it any more */
+	struct http_fetch *fetch;     /* NULL: it waits */
+	enum vmofs_request_class cls; /* the request's own may change under us until swap() */
 	uint64_t off;
 	uint64_t end;
 	uint64_t deadline_ns;

@@ -72,24 +72,21 @@ static void piece_orphan_locked(struct http *h, struct http_piece *p) REQUIRES(h
 		http_fetch_unwanted_locked(h, f);
 }
 
-static uint64_t deadline_of(const struct http *h, const struct vmofs_request *req, uint64_t now_ns)
-{
-	return req->deadline_ns ? req->deadline_ns : now_ns + h->limits.timeout_ns;
-}
-
 static struct http_piece *piece_new_locked(struct http *h, struct vmofs_request *req,
-					   uint64_t now_ns) REQUIRES(h->lock)
+					   enum vmofs_request_class cls, uint64_t deadline_ns)
+	REQUIRES(h->lock)
 {
 	struct http_piece *p = calloc(1, sizeof *p);
 
 	if (!p)
 		return NULL;
-	vmofs_list_init(&p->link);
 	p->off = req->off;
 	p->end = req->off + req->len;
-	p->deadline_ns = deadline_of(h, req, now_ns);
+	p->cls = cls;
+	p->deadline_ns = deadline_ns;
 	piece_attach(p, req);
-	http_due_locked(h, p->deadline_ns);
+	http_due_locked(h, deadline_ns);
+	vmofs_list_add_tail(&h->queue[cls], &p->link);
 	return p;
 }
 
@@ -110,21 +107,19 @@ static struct http_piece *piece_split(struct http_piece *p, uint64_t at)
 
 /* -- the queue -------------------------------------------------------------------------------- */
 
+/* Another try for the requests that send() had no memory for; they get the usual time. */
 void http_absorb_locked(struct http *h, uint64_t now_ns)
 {
 	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++) {
 		while (!vmofs_list_empty(&h->incoming[cls])) {
 			struct vmofs_request *req;
-			struct http_piece *p;
 
 			req = vmofs_list_first(&h->incoming[cls], struct vmofs_request, link);
-			p = piece_new_locked(h, req, now_ns);
-			if (!p) {
+			if (!piece_new_locked(h, req, cls, now_ns + h->limits.timeout_ns)) {
 				http_due_locked(h, now_ns + 10 * NSEC_PER_MSEC);
 				return;
 			}
 			vmofs_list_del(&req->link);
-			vmofs_list_add_tail(&h->queue[cls], &p->link);
 		}
 	}
 }
@@ -171,7 +166,7 @@ void http_piece_requeue_locked(struct http *h, struct http_piece *p)
 {
 	p->fetch = NULL;
 	vmofs_list_del(&p->link);
-	vmofs_list_add(&h->queue[p->req->cls], &p->link);
+	vmofs_list_add(&h->queue[p->cls], &p->link);
 }
 
 void http_piece_delay_locked(struct http *h, struct http_piece *p, uint64_t until_ns)
@@ -202,9 +197,13 @@ static void wake_locked(struct http *h) REQUIRES(h->lock)
 void http_send(struct vmofs_provider *provider, struct vmofs_request *req)
 {
 	struct http *h = http_of(provider);
+	uint64_t deadline = req->deadline_ns;
 
+	if (!deadline)
+		deadline = loop_now_ns() + h->limits.timeout_ns;
 	mutex_lock(&h->lock);
-	vmofs_list_add_tail(&h->incoming[req->cls], &req->link);
+	if (!piece_new_locked(h, req, req->cls, deadline))
+		vmofs_list_add_tail(&h->incoming[req->cls], &req->link);
 	wake_locked(h);
 	mutex_unlock(&h->lock);
 }
@@ -243,13 +242,14 @@ static void piece_update_locked(struct http *h, struct http_piece *p) REQUIRES(h
 {
 	struct vmofs_request *req = p->req;
 
+	p->cls = req->cls;
 	if (req->deadline_ns)
 		p->deadline_ns = req->deadline_ns;
 	http_due_locked(h, p->deadline_ns);
 	if (p->fetch || p->not_before_ns)
 		return;
 	vmofs_list_del(&p->link);
-	vmofs_list_add_tail(&h->queue[req->cls], &p->link);
+	vmofs_list_add_tail(&h->queue[p->cls], &p->link);
 }
 
 static void swap_locked(struct http *h, struct vmofs_request *old, struct vmofs_request *now)
@@ -257,7 +257,7 @@ static void swap_locked(struct http *h, struct vmofs_request *old, struct vmofs_
 {
 	struct http_piece *p, *next;
 
-	if (!vmofs_list_empty(&old->link)) { /* still incoming */
+	if (!vmofs_list_empty(&old->link)) { /* still without a piece */
 		if (old == now) {
 			vmofs_list_del(&old->link);
 			vmofs_list_add_tail(&h->incoming[now->cls], &now->link);
@@ -351,7 +351,7 @@ static void release_delayed_locked(struct http *h, uint64_t now_ns) REQUIRES(h->
 		}
 		p->not_before_ns = 0;
 		vmofs_list_del(&p->link);
-		vmofs_list_add_tail(&h->queue[p->req->cls], &p->link);
+		vmofs_list_add_tail(&h->queue[p->cls], &p->link);
 	}
 }
 

@@ -584,8 +584,19 @@ struct loop_pool *sink_loops(struct sink *s)
 	return s->loops;
 }
 
+static void nothing(void *arg UNUSED, struct loop *l UNUSED)
+{
+}
+
+void sink_settle(struct sink *s)
+{
+	for (unsigned i = 0; i < loop_pool_size(s->loops); i++)
+		loop_call(loop_pool_nth(s->loops, i), nothing, NULL);
+}
+
 void sink_stats(struct sink *s, struct vmofs_provider_stats *out)
 {
+	sink_settle(s);
 	s->provider->ops->stats(s->provider, out);
 }
 

@@ -30,6 +30,9 @@ void sink_close(struct sink *s);
 const struct vmofs_object_info *sink_info(const struct sink *s);
 struct vmofs_provider *sink_provider(struct sink *s);
 struct loop_pool *sink_loops(struct sink *s);
+/* Every loop goes through a turn, so that what follows an answer has been done too. */
+void sink_settle(struct sink *s);
+/* Settled first. */
 void sink_stats(struct sink *s, struct vmofs_provider_stats *out);
 
 /* One request over whole pages that nobody else has asked for. @deadline_ns 0: none. */
