@@ -42,12 +42,10 @@ void cmd_print_overview(void)
 	       "vmofs(1) explains them.\n");
 }
 
-static void list_table(void *arg UNUSED, const struct vmofs_option *table)
+static void list_option(void *arg UNUSED, const struct vmofs_option *o)
 {
-	for (; table->name; table++)
-		printf("mount -o %s%s%s\t%s%s%s\n", table->name, table->arg ? "=" : "",
-		       table->arg ? table->arg : "", table->help, table->def ? "; default " : "",
-		       table->def ? table->def : "");
+	printf("mount -o %s%s%s\t%s%s%s\n", o->name, o->arg ? "=" : "", o->arg ? o->arg : "",
+	       o->help, o->def ? "; default " : "", o->def ? o->def : "");
 }
 
 static void list_options(void)
@@ -57,7 +55,7 @@ static void list_options(void)
 		for (const struct opt *o = (*c)->opts; o->name; o++)
 			printf("%s --%s%s%s\t%s\n", (*c)->name, o->name, o->arg ? " " : "",
 			       o->arg ? o->arg : "", o->help);
-	options_each_table(list_table, NULL);
+	options_each(list_option, NULL);
 }
 
 static int fail(const struct vmofs_err *err, int status)

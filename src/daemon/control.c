@@ -308,7 +308,8 @@ static int control_listen(struct control *c, struct vmofs_err *err)
 		return vmofs_err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	c->watch.fd = fd;
 	unlink(c->address.sun_path);
-	if (bind(fd, (struct sockaddr *)&c->address, sizeof c->address) < 0 || listen(fd, 16) < 0)
+	if (bind(fd, (struct sockaddr *)&c->address, sizeof c->address) < 0 ||
+	    listen(fd, CONNECTIONS_MAX) < 0)
 		return vmofs_err_set(err, -errno, "cannot listen at '%s': %s", c->address.sun_path,
 				     strerror(errno));
 	return 0;

@@ -180,6 +180,7 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 		return vmofs_err_set(err, -EINVAL, "option 'max-background': from 1 to 65535");
 	if (sp->max_request < VMOFS_PAGE_SIZE)
 		return vmofs_err_set(err, -EINVAL, "option 'max-request': at least 4K");
+	sp->async_dio = config_bool(c, "async-dio");
 	sp->max_background = (unsigned)background;
 	return 0;
 }

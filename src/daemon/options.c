@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/macros.h"
@@ -16,7 +17,10 @@ const struct vmofs_option mount_options[] = {
 	{ "readahead-max", "SIZE", "64M", "most that is fetched ahead of a sequential reader" },
 	{ "readahead", "SIZE", "8M", "read-ahead of the kernel (root only)" },
 	{ "max-request", "SIZE", "4M", "largest read request, where the kernel allows it" },
-	{ "max-background", "N", "64", "read-ahead requests of the kernel at once" },
+	{ "max-background", "N", "16384",
+	  "read-ahead and asynchronous requests of the kernel at once" },
+	{ "async-dio", NULL, "no",
+	  "O_DIRECT reads go out in parallel; they then cannot be interrupted, only time out" },
 	{ "threads", "N", NULL, "event loops (default: one a CPU, 2 to 4)" },
 	{ "name", "NAME", NULL,
 	  "name of the file in the mounted directory (default: from the source)" },
@@ -37,41 +41,53 @@ const struct vmofs_option vfs_options[] = {
 	{ 0 },
 };
 
-void options_each_table(void (*fn)(void *arg, const struct vmofs_option *table), void *arg)
-{
-	fn(arg, mount_options);
-	fn(arg, vfs_options);
-	for (const struct vmofs_provider_ops *const *p = vmofs_providers; *p; p++)
-		if ((*p)->options)
-			fn(arg, (*p)->options);
-}
-
-struct add_tables {
-	struct vmofs_config *config;
-	int r;
-};
-
-static void add_table(void *arg, const struct vmofs_option *table)
-{
-	struct add_tables *a = arg;
-
-	if (!a->r)
-		a->r = config_add_table(a->config, table);
-}
+DEFINE_FREEP(struct vmofs_config, config_free)
 
 int options_new_config(struct vmofs_config **out, struct vmofs_err *err)
 {
-	struct add_tables a = { .config = config_new() };
+	cleanup(config_freep) struct vmofs_config *c = config_new();
+	int r;
 
-	if (!a.config)
+	if (!c)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the configuration");
-	options_each_table(add_table, &a);
-	if (a.r < 0) {
-		config_free(a.config);
-		return vmofs_err_set(err, a.r, "too many tables of options");
-	}
-	*out = a.config;
+	r = config_add_table(c, mount_options);
+	if (!r)
+		r = config_add_table(c, vfs_options);
+	for (const struct vmofs_provider_ops *const *p = vmofs_providers; !r && *p; p++)
+		r = config_add_table(c, (*p)->options);
+	if (r < 0)
+		return vmofs_err_set(err, r, "too many tables of options");
+	*out = steal_ptr(&c);
 	return 0;
+}
+
+struct each_call {
+	void (*fn)(void *arg, const struct vmofs_option *opt);
+	void *arg;
+	const struct vmofs_option *seen[256];
+	size_t n_seen;
+};
+
+static void each_once(void *arg, const struct vmofs_option *opt, const char *value UNUSED)
+{
+	struct each_call *call = arg;
+
+	for (size_t i = 0; i < call->n_seen; i++)
+		if (!strcmp(call->seen[i]->name, opt->name))
+			return;
+	if (call->n_seen < ARRAY_LEN(call->seen))
+		call->seen[call->n_seen++] = opt;
+	call->fn(call->arg, opt);
+}
+
+void options_each(void (*fn)(void *arg, const struct vmofs_option *opt), void *arg)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	cleanup(config_freep) struct vmofs_config *c = NULL;
+	struct each_call call = { .fn = fn, .arg = arg };
+
+	if (!options_new_config(&c, &err))
+		config_list(c, each_once, &call);
 }
 
 /* A file that need not be there. */

@@ -25,7 +25,10 @@ int options_new_config(struct vmofs_config **out, struct vmofs_err *err);
 int options_load_files(struct vmofs_config *c, const char *source, const char *extra,
 		       struct vmofs_err *err);
 
-/* Calls @fn for each table: the mount's, the kernel's, then each provider's. */
-void options_each_table(void (*fn)(void *arg, const struct vmofs_option *table), void *arg);
+/*
+ * Calls @fn for each option: the mount's, mount(8)'s, then each provider's. A name that stands in
+ * several tables is one option, and the first table describes it.
+ */
+void options_each(void (*fn)(void *arg, const struct vmofs_option *opt), void *arg);
 
 #endif

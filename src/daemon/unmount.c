@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,11 +59,17 @@ static bool is_our_mount(const char *mountpoint)
 		!strcmp(m->mountpoint, mountpoint);
 }
 
+/* statfs always asks the daemon; what stat says may come from the kernel's cache. */
+static bool is_dead(const char *mountpoint)
+{
+	struct statfs st;
+
+	return statfs(mountpoint, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED);
+}
+
 int unmount_if_dead(const char *mountpoint, struct vmofs_err *err)
 {
-	struct stat st;
-
-	while (stat(mountpoint, &st) < 0 && (errno == ENOTCONN || errno == ECONNABORTED)) {
+	while (is_dead(mountpoint)) {
 		int r;
 
 		if (!is_our_mount(mountpoint))

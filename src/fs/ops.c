@@ -47,7 +47,8 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
 	want(conn, FUSE_CAP_ASYNC_READ, true);
-	want(conn, FUSE_CAP_ASYNC_DIO, true);
+	/* The kernel waits for such reads where no signal reaches it. */
+	want(conn, FUSE_CAP_ASYNC_DIO, s->p.async_dio);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
 	want(conn, FUSE_CAP_NO_OPENDIR_SUPPORT, true);
 	/* The kernel sizes its read requests by max_write. */

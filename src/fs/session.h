@@ -10,6 +10,7 @@
 #ifndef FS_SESSION_H
 #define FS_SESSION_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <vmofs/err.h>
@@ -30,6 +31,7 @@ struct fs_session_params {
 	uint64_t kernel_readahead; /* bytes the kernel reads ahead, where we may set it */
 	uint64_t max_request;      /* bytes of one read request, where the kernel allows it */
 	unsigned max_background;   /* read-ahead requests at once */
+	bool async_dio;            /* O_DIRECT reads in parallel, but not interruptible */
 	/* Called once, from a loop, when the kernel has ended the connection. */
 	void (*ended)(void *arg);
 	void *arg;
