@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# An unknown option is an error that names the nearest one, on the command line and in a file.
+. "$TEST_LIB/common.sh"
+
+assert_fails "unknown option 'memroy'; did you mean 'memory'" "$VMOFS" mount -o memroy=1G http://127.0.0.1:1/x "$MNT"
+assert_fails "unknown option 'quite-different'" "$VMOFS" mount -o quite-different http://127.0.0.1:1/x "$MNT"
+assert_fails "'memory': 'much' is not a size" "$VMOFS" mount --memory much http://127.0.0.1:1/x "$MNT"
+printf '[mount]\nmemory = 1G\ntimeuot = 5s\n' >"$TEST_TMP/conf"
+assert_fails "conf:3: unknown option 'timeuot'; did you mean 'timeout'" \
+	"$VMOFS" mount -c "$TEST_TMP/conf" http://127.0.0.1:1/x "$MNT"
+assert_fails "cannot open" "$VMOFS" mount -c "$TEST_TMP/missing" http://127.0.0.1:1/x "$MNT"
+"$VMOFS" --list-options | sed -n 's/^mount -o \([a-z0-9-]*\).*/\1/p' | sort | uniq -d >"$TEST_TMP/twice"
+assert_eq "" "$(cat "$TEST_TMP/twice")" "options listed twice"

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A file read from one end to the other is the object, byte for byte, and is fetched once.
+. "$TEST_LIB/common.sh"
+
+make_object big.bin 64M
+nginx_start
+vmofs_mount "$NGINX_URL/big.bin"
+assert_eq big.bin "$(ls "$MNT")"
+assert_eq 67108864 "$(stat -c %s "$MNT/big.bin")"
+assert_same_file "$SRV/big.bin" "$MNT/big.bin"
+assert_between 67108864 "$(vmofs_stat bytes_fetched)" 68000000 "bytes fetched"
+assert_same_file "$SRV/big.bin" "$MNT/big.bin"
+assert_between 67108864 "$(vmofs_stat bytes_fetched)" 68000000 "bytes fetched after a second reading"
+vmofs_umount
