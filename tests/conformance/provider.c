@@ -330,12 +330,64 @@ CASE(295, AS_IS, "Query vs write race", "")
 	write_against_writeback(VMO_TRAP_DIRTY);
 }
 
+enum { KILL_READS = 32, KILL_ROUNDS = 100 };
+
+struct killer {
+	struct aread *a;
+	uint64_t seed;
+	bool killed[KILL_READS];
+};
+
+static int64_t kill_all(void *arg)
+{
+	struct killer *k = arg;
+
+	for (uint64_t n = KILL_READS, i = rnd(&k->seed, KILL_READS); n;
+	     n--, i = (i + 1) % KILL_READS)
+		if (k->a[i].start == -EINPROGRESS)
+			k->killed[i] = vmo_read_cancel(&k->a[i].r);
+	return 0;
+}
+
+/* Each is killed and hears nothing, or hears once. */
+static void kill_round(struct rig *r, uint64_t *seed)
+{
+	struct aread a[KILL_READS];
+	struct killer k = { .a = a, .seed = rnd(seed, UINT64_MAX) | 1 };
+	struct test_thread t;
+
+	for (int i = 0; i < KILL_READS; i++) {
+		uint64_t page = rnd(seed, STORM_PAGES);
+
+		aread_start(&a[i], r->v, page, 1 + rnd(seed, STORM_PAGES - page));
+	}
+	thread_run(&t, kill_all, &k);
+	CHECK_EQ(vmo_evict(r->v, 0, page_bytes(STORM_PAGES), true) <= STORM_PAGES, 1);
+	CHECK_EQ(thread_join_status(&t), 0);
+	for (int i = 0; i < KILL_READS; i++) {
+		int status = k.killed[i] ? -EINTR : aread_wait(&a[i]);
+
+		CHECK(!k.killed[i] || !a[i].n_done);
+		CHECK(status == 0 || status == -EINTR || status == -EIO);
+		if (status == 0)
+			aread_expect_data(&a[i], KEY);
+	}
+}
+
 CASE(296, AS_IS, "Kill storm", "")
 {
 	RIG(r, STORM_PAGES, 0);
+	uint64_t seed = 296;
 
-	storm(&r, true, false, 0, false);
+	fake_set_failures(r.f, 4);
+	fake_start(r.f, FAKE_RANDOM, 2, 296);
+	for (int i = 0; i < KILL_ROUNDS; i++)
+		kill_round(&r, &seed);
+	fake_stop(r.f);
+	CHECK_EQ(n_parked(vmo_page_source(r.v)), 0);
 	CHECK_EQ(page_source_n_requests(vmo_page_source(r.v), VMOFS_REQUEST_READ), 0);
+	CHECK_EQ(fake_n_owned(r.f), 0);
+	CHECK_EQ(fake_count(r.f, FAKE_SEND), fake_count(r.f, FAKE_CLEAR));
 }
 
 CASE(297, AS_IS, "Lock order", "")

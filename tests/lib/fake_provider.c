@@ -210,6 +210,9 @@ static void fake_op_swap(struct vmofs_provider *p, struct vmofs_request *old,
 			test_die("swap with a request that reaches beyond the old one");
 		old->priv = NULL;
 		slot_take(s, now);
+	} else if (s->type == VMOFS_REQUEST_WRITEBACK) {
+		/* To be begun again. */
+		s->seen = s->handled = false;
 	}
 	record_locked(f, FAKE_SWAP, s);
 	mutex_unlock(&f->lock);

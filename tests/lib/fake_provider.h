@@ -48,6 +48,7 @@ struct fake_request {
 /*
  * Wait for a request that no wait has returned before and that is exactly [page, page + n); abort
  * with a dump when none comes in time. Requests that are cleared before they were seen are withdrawn.
+ * A WRITEBACK request that is to be begun again counts as not seen again.
  */
 struct fake_request fake_wait(struct fake_provider *f, enum vmofs_request_type type, uint64_t page,
 			      uint64_t n);
