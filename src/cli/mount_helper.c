@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/config.h"
 #include "base/macros.h"
@@ -30,29 +31,27 @@ static const struct opt helper_opts[] = {
 
 DEFINE_FREEP(struct vmofs_config, config_free)
 
-/* Without their values; a final '-' or '.' stands for anything that begins so. */
+/* Switches; our option `user` has a value. */
 static const char *const not_ours[] = {
-	"_netdev",    "auto",       "noauto",     "nofail",      "user",
-	"users",      "nouser",     "owner",      "group",       "defaults",
-	"rw",         "comment",    "x-",         "X-",          "async",
-	"sync",       "dirsync",    "atime",      "noatime",     "diratime",
-	"nodiratime", "relatime",   "norelatime", "strictatime", "nostrictatime",
-	"lazytime",   "nolazytime", "silent",     "loud",        "mand",
-	"nomand",     "iversion",   "noiversion",
+	"_netdev",  "auto",       "noauto",      "nofail",        "user",     "users",
+	"nouser",   "owner",      "group",       "defaults",      "rw",       "async",
+	"sync",     "dirsync",    "atime",       "noatime",       "diratime", "nodiratime",
+	"relatime", "norelatime", "strictatime", "nostrictatime", "lazytime", "nolazytime",
+	"silent",   "loud",       "mand",        "nomand",        "iversion", "noiversion",
 };
+/* Whatever they are set to. */
+static const char *const prefixes_not_ours[] = { "x-", "X-", "comment=" };
 
 static bool is_not_ours(const char *opt, size_t len)
 {
-	size_t name = strcspn(opt, "=");
-
-	name = MIN(name, len);
-	for (size_t i = 0; i < ARRAY_LEN(not_ours); i++) {
-		size_t n = strlen(not_ours[i]);
-
-		if (!strncmp(opt, not_ours[i], n) && (n == name || not_ours[i][n - 1] == '-'))
+	for (size_t i = 0; i < ARRAY_LEN(not_ours); i++)
+		if (strlen(not_ours[i]) == len && !strncmp(opt, not_ours[i], len))
 			return true;
-	}
-	return false;
+	for (size_t i = 0; i < ARRAY_LEN(prefixes_not_ours); i++)
+		if (!strncmp(opt, prefixes_not_ours[i], strlen(prefixes_not_ours[i])))
+			return true;
+	/* mount(8) adds the name of the ordinary user who mounts. */
+	return geteuid() && !strncmp(opt, "user=", strlen("user="));
 }
 
 /* The length of the option at @p, whose commas may be written with a backslash. */

@@ -110,6 +110,24 @@ CONF
 	wait_for 10 curl -s -o /dev/null "$NGINX_URL/" || fail "nginx does not start"
 }
 
+# httpd_start ARGUMENT...: the server that can lie (tests/lib/httpd.h); sets HTTPD_URL, HTTPD_PID
+httpd_start()
+{
+	[ -x "$TEST_TOOLS/httpd_main" ] || skip "httpd_main has not been built"
+	# It serves until its standard input ends, so that gets an end that stays open.
+	rm -f "$TEST_TMP/httpd.in" "$TEST_TMP/httpd.out"
+	mkfifo "$TEST_TMP/httpd.in"
+	exec 8<>"$TEST_TMP/httpd.in"
+	"$TEST_TOOLS/httpd_main" "$@" <&8 >"$TEST_TMP/httpd.out" 2>"$TEST_TMP/httpd.log" 8>&- &
+	HTTPD_PID=$!
+	PIDS="$PIDS $HTTPD_PID"
+	wait_for 10 test -s "$TEST_TMP/httpd.out" || fail "httpd_main does not start"
+	HTTPD_URL=http://127.0.0.1:$(cat "$TEST_TMP/httpd.out")
+}
+
+# httpd_set MODE=VALUE[&...]
+httpd_set() { curl -sf -o /dev/null -X PUT "$HTTPD_URL/_ctl?$1" || fail "httpd refuses '$1'"; }
+
 # All processes of the server at once, to stop and continue it.
 nginx_processes() { echo "$NGINX_PID"; ps -o pid= --ppid "$NGINX_PID"; }
 
