@@ -164,8 +164,13 @@ static void request_trim(struct page_source *s, struct page_request *r)
 	struct itree_node *n = itree_first(&s->waiters[r->pub.type], r->range.first, r->range.end);
 
 	for (; n; n = itree_next(n, r->range.first, r->range.end)) {
-		first = MIN(first, MAX(waiter_of(n)->wake, r->range.first));
-		end = MAX(end, MIN(n->end, r->range.end));
+		struct page_waiter *w = waiter_of(n);
+
+		/* What lies beyond its first failed page is nothing to a waiter any more. */
+		if (w->stop <= r->range.first)
+			continue;
+		first = MIN(first, MAX(w->wake, r->range.first));
+		end = MAX(end, MIN(w->stop, r->range.end));
 	}
 	if (first >= end || page_request_next_pending(r, first, end) == end)
 		request_clear(s, r);

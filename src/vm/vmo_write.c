@@ -342,7 +342,7 @@ static int zero_pages(struct vmo *v, uint64_t first, uint64_t end)
 	return r;
 }
 
-/* Overwrites with zeros where the range does not read as zero already. */
+/* Overwrites with zeros where the VMO's own slot does not say zero already; a parent's may change. */
 static int zero_bytes(struct vmo *v, uint64_t off, uint64_t end, const struct vmo_wait *wait)
 {
 	static const char zeros[VMOFS_PAGE_SIZE];
@@ -350,12 +350,13 @@ static int zero_bytes(struct vmo *v, uint64_t off, uint64_t end, const struct vm
 	while (off < end) {
 		uint64_t n = MIN(end - off, VMOFS_PAGE_SIZE - off % VMOFS_PAGE_SIZE);
 		struct vmo_slot s;
-		int64_t r;
+		int64_t r = (int64_t)n;
 
 		vmo_lock(v);
 		s = vmo_look(v, page_floor(off), page_floor(off) + 1);
 		mutex_unlock(&v->source->lock);
-		r = s.kind >= PAGE_NSTATES ? (int64_t)n : vmo_write(v, off, zeros, n, wait);
+		if (s.owner != v || s.kind < PAGE_NSTATES)
+			r = vmo_write(v, off, zeros, n, wait);
 		if (r < 0)
 			return (int)r;
 		off += n;
