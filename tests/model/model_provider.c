@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The provider of the model test: it answers nothing by itself, records what it owns and fails the
+ * run at the first breach of the contract. Only one thread runs at a time, so it has no lock.
+ */
+#include "base/macros.h"
+#include "model/model.h"
+
+static struct script *script_of(struct vmofs_provider *p)
+{
+	return container_of(p, struct script, base);
+}
+
+static struct asked *find(struct script *s, const struct vmofs_request *req)
+{
+	for (unsigned i = 0; i < s->n; i++)
+		if (s->asked[i].req == req)
+			return &s->asked[i];
+	model_fail("the provider does not own this request");
+}
+
+static uint64_t pages_of(const struct script *s, const struct vmofs_request *req)
+{
+	return s->v ? ref_mask(s->v, req->off, req->len) : 0;
+}
+
+static void check_request(const struct script *s, const struct vmofs_request *req)
+{
+	if (s->detached)
+		model_fail("a request after on_detach()");
+	if (req->type >= VMOFS_REQUEST_NTYPES || !(s->base.ops->supports & BIT(req->type)))
+		model_fail("a request of type %d", (int)req->type);
+	if (req->len == 0 || (req->off | req->len) % PAGE)
+		model_fail("request not aligned: %#jx+%#jx", (uintmax_t)req->off,
+			   (uintmax_t)req->len);
+}
+
+static void script_send(struct vmofs_provider *p, struct vmofs_request *req)
+{
+	struct script *s = script_of(p);
+
+	check_request(s, req);
+	if (!vmofs_list_empty(&req->link) || req->priv)
+		model_fail("a new request with a used link or priv");
+	if (s->n == MODEL_ASKED)
+		model_fail("more than %d requests", MODEL_ASKED);
+	s->asked[s->n++] = (struct asked){
+		.req = req,
+		.type = req->type,
+		.off = req->off,
+		.len = req->len,
+		.unresolved = pages_of(s, req),
+		.born = world.step,
+		.joined = world.step,
+	};
+	s->n_sent++;
+}
+
+static void script_clear(struct vmofs_provider *p, struct vmofs_request *req)
+{
+	struct script *s = script_of(p);
+	struct asked *a = find(s, req);
+
+	if (a->type != req->type || a->off != req->off || a->len != req->len)
+		model_fail("a request changed while it was owned");
+	*a = s->asked[--s->n];
+	s->n_cleared++;
+}
+
+static void script_swap(struct vmofs_provider *p, struct vmofs_request *old,
+			struct vmofs_request *now)
+{
+	struct script *s = script_of(p);
+	struct asked *a = find(s, old);
+
+	if (now->type != a->type || now->off < a->off || now->off + now->len > a->off + a->len)
+		model_fail("swap to a request that is not a part of the old one");
+	a->req = now;
+	if (old == now)
+		a->joined = world.step;
+	a->off = now->off;
+	a->len = now->len;
+	a->unresolved &= pages_of(s, now);
+	check_request(s, now);
+}
+
+static void script_on_detach(struct vmofs_provider *p)
+{
+	struct script *s = script_of(p);
+
+	if (s->detached || s->closed || s->n)
+		model_fail("on_detach(): twice, or after close, or with %u requests", s->n);
+	s->detached = true;
+}
+
+static void script_on_close(struct vmofs_provider *p)
+{
+	struct script *s = script_of(p);
+
+	if (!s->detached || s->closed)
+		model_fail("on_close(): twice or before on_detach()");
+	s->closed = true;
+}
+
+static void script_stats(struct vmofs_provider *p, struct vmofs_provider_stats *out)
+{
+	*out = (struct vmofs_provider_stats){ .requests = script_of(p)->n_sent };
+}
+
+static void script_dump(struct vmofs_provider *p, FILE *out, unsigned depth UNUSED,
+			unsigned max_items UNUSED)
+{
+	fprintf(out, "script: %u requests\n", script_of(p)->n);
+}
+
+static uint64_t script_koid(struct vmofs_provider *p UNUSED)
+{
+	return 7;
+}
+
+#define SCRIPT_OPS(types)                                                                          \
+	{                                                                                          \
+		.name = "script", .supports = (types), .send = script_send, .clear = script_clear, \
+		.swap = script_swap, .on_detach = script_on_detach, .on_close = script_on_close,   \
+		.stats = script_stats, .dump = script_dump, .koid = script_koid,                   \
+	}
+
+/* By trap and writeback. */
+static const struct vmofs_provider_ops script_ops[2][2] = {
+	{ SCRIPT_OPS(BIT(VMOFS_REQUEST_READ)),
+	  SCRIPT_OPS(BIT(VMOFS_REQUEST_READ) | BIT(VMOFS_REQUEST_WRITEBACK)) },
+	{ SCRIPT_OPS(BIT(VMOFS_REQUEST_READ) | BIT(VMOFS_REQUEST_DIRTY)),
+	  SCRIPT_OPS(BIT(VMOFS_REQUEST_READ) | BIT(VMOFS_REQUEST_DIRTY) |
+		     BIT(VMOFS_REQUEST_WRITEBACK)) },
+};
+
+void script_init(struct script *s, struct ref_vmo *v, bool trap, bool writeback)
+{
+	*s = (struct script){ .base.ops = &script_ops[trap][writeback], .v = v };
+}
