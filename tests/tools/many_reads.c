@@ -136,5 +136,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < n; i++)
 		pthread_join(jobs[i].thread, NULL);
 	jobs_print(jobs, n);
+	free(jobs);
 	return 0;
 }
