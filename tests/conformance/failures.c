@@ -285,6 +285,7 @@ CASE(62, IMPROVED, "InvalidOpRange",
 	CHECK_EQ(vmo_fail(r.v, 1, PAGE, -EIO, 1), -EINVAL);
 	CHECK_EQ(vmo_fail(r.v, 0, 5, -EIO, 1), -EINVAL);
 	CHECK_EQ(vmo_fail(r.v, 0, 5 * PAGE, -EIO, 1), -ERANGE);
+	CHECK_EQ(vmo_fail(r.v, 0, PAGE, -EIO, VMOFS_TYPE_BIT(VMOFS_REQUEST_NTYPES)), -EINVAL);
 	CHECK_EQ(vmo_dirty(r.v, 8, PAGE), -EINVAL);
 	CHECK_EQ(vmo_dirty(r.v, 0, 8), -EINVAL);
 	CHECK_EQ(vmo_dirty(r.v, 4 * PAGE, PAGE), -ERANGE);
