@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The namespace of one object, below a directory and as the root itself. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/macros.h"
+#include "fs/object.h"
+#include "fs/tree.h"
+
+static struct fs_object object;
+
+static struct fs_tree *make(bool as_root)
+{
+	struct fs_tree *t;
+
+	memset(&object, 0, sizeof object);
+	object.info.size = 12345;
+	object.info.mtime.tv_sec = 1000;
+	assert_int_equal(fs_tree_single_new(&t, &object, "a.bin", as_root), 0);
+	return t;
+}
+
+static bool fill(void *arg, const struct fs_tree_entry *e)
+{
+	strcat(arg, e->name);
+	strcat(arg, " ");
+	return strlen(arg) < 8;
+}
+
+static void test_directory(void **state UNUSED)
+{
+	struct fs_tree *t = make(false);
+	char names[100] = "";
+	struct stat st;
+
+	assert_int_equal(t->ops->getattr(t, FS_TREE_ROOT, &st), 0);
+	assert_true(S_ISDIR(st.st_mode));
+	assert_null(t->ops->object(t, FS_TREE_ROOT));
+	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "b.bin", &st), -ENOENT);
+	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	assert_int_equal(st.st_size, 12345);
+	assert_int_equal(st.st_mtim.tv_sec, 1000);
+	assert_int_equal(object.ino, st.st_ino);
+	assert_ptr_equal(t->ops->object(t, st.st_ino), &object);
+	assert_int_equal(t->ops->lookup(t, st.st_ino, "x", &st), -ENOTDIR);
+	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, fill, names), 0);
+	assert_string_equal(names, ". .. a.bin ");
+	names[0] = '\0';
+	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 2, fill, names), 0);
+	assert_string_equal(names, "a.bin ");
+	assert_int_equal(t->ops->getattr(t, 99, &st), -ENOENT);
+	t->ops->free(t);
+}
+
+static void test_root_is_file(void **state UNUSED)
+{
+	struct fs_tree *t = make(true);
+	char names[100] = "";
+	struct stat st;
+
+	assert_int_equal(t->ops->getattr(t, FS_TREE_ROOT, &st), 0);
+	assert_true(S_ISREG(st.st_mode));
+	assert_ptr_equal(t->ops->object(t, FS_TREE_ROOT), &object);
+	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, fill, names), -ENOTDIR);
+	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", &st), -ENOTDIR);
+	assert_ptr_equal(fs_tree_find(t, ""), &object);
+	t->ops->free(t);
+}
+
+static void test_find(void **state UNUSED)
+{
+	struct fs_tree *t = make(false);
+
+	assert_ptr_equal(fs_tree_find(t, "/a.bin"), &object);
+	assert_ptr_equal(fs_tree_find(t, "//a.bin/"), &object);
+	assert_null(fs_tree_find(t, "/"));
+	assert_null(fs_tree_find(t, "/a.bin/x"));
+	assert_null(fs_tree_find(t, "/../a.bin"));
+	t->ops->free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_directory),
+		cmocka_unit_test(test_root_is_file),
+		cmocka_unit_test(test_find),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
