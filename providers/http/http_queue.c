@@ -72,6 +72,12 @@ static void piece_orphan_locked(struct http *h, struct http_piece *p) REQUIRES(h
 		http_fetch_unwanted_locked(h, f);
 }
 
+/* Nobody waits for ever. */
+static uint64_t deadline_of(const struct http *h, const struct vmofs_request *req)
+{
+	return req->deadline_ns ? req->deadline_ns : loop_now_ns() + h->limits.timeout_ns;
+}
+
 static struct http_piece *piece_new_locked(struct http *h, struct vmofs_request *req,
 					   enum vmofs_request_class cls, uint64_t deadline_ns)
 	REQUIRES(h->lock)
@@ -197,10 +203,8 @@ static void wake_locked(struct http *h) REQUIRES(h->lock)
 void http_send(struct vmofs_provider *provider, struct vmofs_request *req)
 {
 	struct http *h = http_of(provider);
-	uint64_t deadline = req->deadline_ns;
+	uint64_t deadline = deadline_of(h, req);
 
-	if (!deadline)
-		deadline = loop_now_ns() + h->limits.timeout_ns;
 	mutex_lock(&h->lock);
 	if (!piece_new_locked(h, req, req->cls, deadline))
 		vmofs_list_add_tail(&h->incoming[req->cls], &req->link);
@@ -243,8 +247,7 @@ static void piece_update_locked(struct http *h, struct http_piece *p) REQUIRES(h
 	struct vmofs_request *req = p->req;
 
 	p->cls = req->cls;
-	if (req->deadline_ns)
-		p->deadline_ns = req->deadline_ns;
+	p->deadline_ns = deadline_of(h, req);
 	http_due_locked(h, p->deadline_ns);
 	if (p->fetch || p->not_before_ns)
 		return;

@@ -336,10 +336,9 @@ void http_net_share(struct http_net *n, struct http_source *s, struct loop *but)
 {
 	struct loop *l = loop_pool_idle(n->pool, but);
 
-	if (!l)
-		return;
 	source_enqueue(n, s);
-	loop_wake(l);
+	if (l)
+		loop_wake(l);
 }
 
 void http_net_forget(struct http_net *n, struct http_source *s)
