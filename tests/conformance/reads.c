@@ -524,13 +524,19 @@ CASE(37, AS_IS, "Empty supply", "")
 CASE(38, AS_IS, "Write to absent", "")
 {
 	RIG(r, 4, 0);
-	struct op *op = op_write_bytes(r.v, 3 * PAGE + 8, 16, NEW);
+	struct op *op = op_write(r.v, 3, 1, NEW);
 
 	fake_wait_read(r.f, 3, 1);
 	rig_supply(&r, 3, 1);
-	op_expect(op, 16);
+	op_expect_all(op);
 	fake_expect_none(r.f);
 	EXPECT_DIRTY(r.v, D(3, 1));
+	op = op_write_bytes(r.v, 2 * PAGE + 8, 16, NEW);
+	fake_wait_read(r.f, 2, 1);
+	rig_supply(&r, 2, 1);
+	op_expect_all(op);
+	EXPECT_DIRTY(r.v, D(2, 2));
+	CHECK_EQ(fake_pages_asked(r.f, VMOFS_REQUEST_DIRTY), 0);
 }
 
 CASE(39, IMPROVED, "Write populate cap", "there is no cap: one request for all that is needed")
