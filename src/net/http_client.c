@@ -58,6 +58,7 @@ struct http_easy {
 	struct http_get *get;     /* NULL: idle */
 	enum get_state state;
 	enum http_outcome verdict; /* of the head, in BODY and BAD */
+	int64_t head_time;         /* seconds since 1970, of the status line */
 	uint64_t discarded;        /* of a bad answer's body */
 	struct http_reply reply;
 	char msg[512];
@@ -87,12 +88,15 @@ static size_t easy_header(char *p, size_t size, size_t n, void *arg)
 	struct http_easy *e = arg;
 	bool complete = e->reply.complete;
 
-	if (n >= 5 && memcmp(p, "HTTP/", 5) == 0 && e->state != GET_HEAD)
-		easy_set_state(e, GET_HEAD);
-	http_reply_line(&e->reply, p, size * n, time(NULL));
+	if (n >= 5 && memcmp(p, "HTTP/", 5) == 0) {
+		if (e->state != GET_HEAD)
+			easy_set_state(e, GET_HEAD);
+		e->head_time = time(NULL);
+		e->get->active_ns = loop_now_ns();
+	}
+	http_reply_line(&e->reply, p, size * n, e->head_time);
 	if (e->reply.complete && !complete && e->state == GET_HEAD)
 		easy_judge(e);
-	e->get->active_ns = loop_now_ns();
 	return size * n;
 }
 
