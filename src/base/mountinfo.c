@@ -10,16 +10,19 @@
 
 #include "base/macros.h"
 
+static bool is_octal(char c)
+{
+	return c >= '0' && c <= '7';
+}
+
 /* Decodes \ooo in place: the table writes spaces, tabs, newlines and backslashes so. */
 static void unescape_octal(char *s)
 {
 	char *out = s;
 
 	for (; *s; s++) {
-		unsigned v;
-
-		if (*s == '\\' && sscanf(s + 1, "%3o", &v) == 1) {
-			*out++ = (char)v;
+		if (s[0] == '\\' && is_octal(s[1]) && is_octal(s[2]) && is_octal(s[3])) {
+			*out++ = (char)((s[1] - '0') << 6 | (s[2] - '0') << 3 | (s[3] - '0'));
 			s += 3;
 		} else {
 			*out++ = *s;
