@@ -93,12 +93,14 @@ static void read_end_parked(struct parked_read *r, int status)
 	struct parked_set *set = &r->session->parked;
 
 	read_answer(r, status);
-	mutex_lock(&set->lock);
+	/* Not armed any more, so nobody looks at its state. */
 	parked_set_state(r, PARKED_FREE);
+	parked_give_back(set, r);
+	/* Last: the session may be freed once nothing is outstanding. */
+	mutex_lock(&set->lock);
 	if (--set->n_waiting == 0)
 		cond_broadcast(&set->idle);
 	mutex_unlock(&set->lock);
-	parked_give_back(set, r);
 }
 
 static bool read_end_locked(struct parked_set *set UNUSED, struct parked_read *r, int status)

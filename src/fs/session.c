@@ -337,9 +337,10 @@ void fs_session_stop(struct fs_session *s)
 	mutex_lock(&s->parked.lock);
 	s->parked.stopped = true;
 	mutex_unlock(&s->parked.lock);
-	loop_call(loop_pool_nth(s->p.loops, 0), session_stop_clock, s);
 	for (unsigned i = 0; i < s->n_loops; i++)
 		loop_call(loop_pool_nth(s->p.loops, i), session_unwatch, s);
+	/* Last: a loop that parked a read just now has posted the start of the clock before. */
+	loop_call(loop_pool_nth(s->p.loops, 0), session_stop_clock, s);
 }
 
 static void session_wait_idle(struct parked_set *set) EXCLUDES(set->lock)
