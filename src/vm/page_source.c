@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/macros.h"
+#include "base/range_set.h"
 #include "vm/page.h"
 #include "vm/page_source_private.h"
 #include "vm/pool_private.h"
@@ -156,8 +157,11 @@ static bool request_narrow(struct page_source *s, struct page_request *r, uint64
 	return true;
 }
 
-/* Cuts @r down to the hull of what its waiters want, or clears it. */
-static void request_trim(struct page_source *s, struct page_request *r)
+/*
+ * The hull of what its waiters want of @r. What lies beyond a waiter's first failed page is nothing to
+ * it any more. false: nobody wants anything.
+ */
+static bool request_hull(struct page_source *s, const struct page_request *r, struct range *hull)
 {
 	uint64_t first = UINT64_MAX;
 	uint64_t end = 0;
@@ -166,16 +170,24 @@ static void request_trim(struct page_source *s, struct page_request *r)
 	for (; n; n = itree_next(n, r->range.first, r->range.end)) {
 		struct page_waiter *w = waiter_of(n);
 
-		/* What lies beyond its first failed page is nothing to a waiter any more. */
 		if (w->stop <= r->range.first)
 			continue;
 		first = MIN(first, MAX(w->wake, r->range.first));
 		end = MAX(end, MIN(w->stop, r->range.end));
 	}
-	if (first >= end || page_request_next_pending(r, first, end) == end)
+	*hull = (struct range){ first, end };
+	return first < end && page_request_next_pending(r, first, end) < end;
+}
+
+/* Cuts @r down to what is still wanted of it, or clears it. */
+static void request_trim(struct page_source *s, struct page_request *r)
+{
+	struct range hull;
+
+	if (!request_hull(s, r, &hull))
 		request_clear(s, r);
-	else if (first > r->range.first || end < r->range.end)
-		request_narrow(s, r, first, end);
+	else if (hull.first > r->range.first || hull.end < r->range.end)
+		request_narrow(s, r, hull.first, hull.end);
 }
 
 static void drop_unwanted(struct page_source *s, enum vmofs_request_type type, uint64_t first,
@@ -187,6 +199,22 @@ static void drop_unwanted(struct page_source *s, enum vmofs_request_type type, u
 		struct page_request *next = request_next(r, first, end);
 
 		request_trim(s, r);
+		r = next;
+	}
+}
+
+/* Clears the requests in [first, end) of which nobody wants anything; the others stay whole. */
+static void drop_orphans(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+			 uint64_t end)
+{
+	struct page_request *r = request_first(s, type, first, end);
+
+	while (r) {
+		struct page_request *next = request_next(r, first, end);
+		struct range hull;
+
+		if (!request_hull(s, r, &hull))
+			request_clear(s, r);
 		r = next;
 	}
 }
@@ -387,6 +415,8 @@ void page_source_complete_locked(struct page_source *s, struct page_waiter *w, i
 	w->status = status;
 	if (early)
 		drop_unwanted(s, w->type, w->range.first, w->range.end);
+	else
+		drop_orphans(s, w->type, w->range.first, w->range.end);
 	if (w->done)
 		vmofs_list_add_tail(&wake->done, &w->done_link);
 	else
@@ -462,11 +492,12 @@ void page_source_forget_locked(struct page_source *s, enum vmofs_request_type ty
 	unreserve(s, type, page_source_resolve_locked(s, type, first, end, UINT64_MAX, wake));
 }
 
-/* The first failed page that each waiter still misses becomes its end. */
-static void mark_failed(struct page_source *s, enum vmofs_request_type type, uint64_t first,
-			uint64_t end, int status) REQUIRES(s->lock)
+/* The first failed page that each waiter still misses becomes its end. Where the last of them ended. */
+static uint64_t mark_failed(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+			    uint64_t end, int status) REQUIRES(s->lock)
 {
 	struct itree_node *n = itree_first(&s->waiters[type], first, end);
+	uint64_t reach = end;
 
 	for (; n; n = itree_next(n, first, end)) {
 		struct page_waiter *w = waiter_of(n);
@@ -475,10 +506,12 @@ static void mark_failed(struct page_source *s, enum vmofs_request_type type, uin
 		uint64_t p = from < to ? page_source_next_pending_locked(s, type, from, to) : to;
 
 		if (p < to) {
+			reach = MAX(reach, w->stop);
 			w->stop = p;
 			w->status = status;
 		}
 	}
+	return reach;
 }
 
 void page_source_fail_locked(struct page_source *s, uint64_t first, uint64_t end, int status,
@@ -488,10 +521,13 @@ void page_source_fail_locked(struct page_source *s, uint64_t first, uint64_t end
 	if (s->detached)
 		return;
 	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
+		uint64_t reach;
+
 		if (!(types & VMOFS_TYPE_BIT(t)))
 			continue;
-		mark_failed(s, t, first, end, status);
+		reach = mark_failed(s, t, first, end, status);
 		page_source_forget_locked(s, t, first, end, wake);
+		drop_unwanted(s, t, first, reach);
 	}
 }
 

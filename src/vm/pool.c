@@ -134,23 +134,39 @@ bool vm_pool_reserve_now(struct vm_pool *p, uint64_t n)
 	return true;
 }
 
-static bool freed_wait(struct vm_pool *p, uint64_t deadline_ns) REQUIRES(p->lock)
-{
-	if (deadline_ns)
-		return cond_wait_until(&p->freed, &p->lock, deadline_ns);
-	cond_wait(&p->freed, &p->lock);
-	return true;
-}
-
 static bool is_gone(const _Atomic bool *gone)
 {
 	return gone && atomic_load(gone);
 }
 
-int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _Atomic bool *gone)
+/* Sleeps until something has come back since @gains was read; false: the deadline passed. */
+static bool wait_for_gain(struct vm_pool *p, uint64_t gains, uint64_t deadline_ns,
+			  const _Atomic bool *gone)
 {
 	bool in_time = true;
-	bool done = false;
+
+	mutex_lock(&p->lock);
+	while (in_time && atomic_load(&p->gains) == gains && !is_gone(gone)) {
+		if (deadline_ns)
+			in_time = cond_wait_until(&p->freed, &p->lock, deadline_ns);
+		else
+			cond_wait(&p->freed, &p->lock);
+	}
+	mutex_unlock(&p->lock);
+	return in_time;
+}
+
+static void count_blocked(struct vm_pool *p, int n)
+{
+	mutex_lock(&p->lock);
+	p->blocked += (unsigned)n;
+	atomic_fetch_add(&p->n_waiting, (unsigned)n);
+	mutex_unlock(&p->lock);
+}
+
+int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _Atomic bool *gone)
+{
+	int r = -EINPROGRESS;
 
 	if (n > p->limit)
 		return -ENOMEM;
@@ -158,25 +174,22 @@ int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _
 		return 0;
 	sync_assert_none_held();
 	atomic_fetch_add(&p->waits, 1);
-	mutex_lock(&p->lock);
-	p->blocked++;
-	atomic_fetch_add(&p->n_waiting, 1);
-	while (!done && in_time && !is_gone(gone)) {
-		/* Try once more under the lock: what is freed from here on signals. */
-		done = vm_pool_try_reserve(p, n);
-		if (done)
-			break;
-		in_time = freed_wait(p, deadline_ns);
-		mutex_unlock(&p->lock);
-		done = vm_pool_reserve_now(p, n);
-		mutex_lock(&p->lock);
+	count_blocked(p, 1);
+	while (r == -EINPROGRESS) {
+		/* Read before the attempt: a gain that the attempt missed ends the wait at once. */
+		uint64_t gains = atomic_load(&p->gains);
+
+		if (vm_pool_reserve_now(p, n))
+			r = 0;
+		else if (is_gone(gone))
+			r = -ESHUTDOWN;
+		else if (!wait_for_gain(p, gains, deadline_ns, gone))
+			r = -ETIMEDOUT;
 	}
-	p->blocked--;
-	atomic_fetch_sub(&p->n_waiting, 1);
-	mutex_unlock(&p->lock);
-	if (done)
-		return 0;
-	return in_time ? -ESHUTDOWN : -ETIMEDOUT;
+	count_blocked(p, -1);
+	/* Eviction may have freed more than this one took. */
+	vm_pool_dispatch(p);
+	return r;
 }
 
 int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w)

@@ -354,8 +354,10 @@ void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end)
 	n = page_list_drop(&v->pages, first, end);
 	if (!n)
 		return;
-	/* A hole that could not be punched keeps its memory; it is empty for everybody all the same. */
-	store_punch(v->store, page_bytes(first), page_bytes(end - first));
+	/* What could not be punched is emptied: pages that are not there read as zero in the store. */
+	if (store_punch(v->store, page_bytes(first), page_bytes(end - first)) < 0)
+		memset(store_addr(v->store, page_bytes(first), page_bytes(end - first)), 0,
+		       page_bytes(end - first));
 	vm_pool_release(v->pool, n);
 }
 

@@ -103,7 +103,10 @@ struct vmo_read {
  */
 int vmo_read_start(struct vmo *v, struct vmo_read *r);
 void vmo_read_end(struct vmo_read *r);
-/* true: it was parked; done() will not be called. false: done() has been or will be called. */
+/*
+ * true: it was parked; done() will not be called. false: done() has been or will be called. The
+ * caller has a reference of its own to the VMO, and keeps @r from being freed meanwhile.
+ */
 bool vmo_read_cancel(struct vmo_read *r);
 
 /* Blocking; wakes early and copies progressively. Returns bytes read (short at the size) or -errno. */

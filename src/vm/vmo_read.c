@@ -208,14 +208,19 @@ static int read_advance(struct vmo_read *r)
 	return rc;
 }
 
-/* Tells the owner; on an error the reference goes first, since the owner may free @r. */
+/*
+ * Tells the owner, who may free @r then. @r->vmo stays as it is: a thread that comes too late to
+ * cancel reads it without a lock.
+ */
 static void read_report(struct vmo_read *r, int status)
 {
-	if (status < 0) {
+	struct vmo *v = r->vmo;
+
+	if (status < 0)
 		page_waiter_release(&r->waiter);
-		vmo_put(steal_ptr(&r->vmo));
-	}
 	r->done(r, status);
+	if (status < 0)
+		vmo_put(v);
 }
 
 static void read_resume(struct vmo_read *r)
@@ -288,11 +293,11 @@ int vmo_read_start(struct vmo *v, struct vmo_read *r)
 void vmo_read_end(struct vmo_read *r)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct vmo *v = steal_ptr(&r->vmo);
+	struct vmo *v = r->vmo;
 
-	if (!v)
+	/* Failed, cancelled, ended, or there was nothing to pin: the reference is gone. */
+	if (r->state != VMO_READ_PINNED)
 		return;
-	assert(r->state == VMO_READ_PINNED);
 	vmo_lock(v);
 	read_unhold(v, r);
 	vmo_unlock(v, &wake);
@@ -323,7 +328,6 @@ bool vmo_read_cancel(struct vmo_read *r)
 	vmo_unlock(v, &wake);
 	if (ours) {
 		page_waiter_release(&r->waiter);
-		r->vmo = NULL;
 		vmo_put(v);
 	}
 	return ours;

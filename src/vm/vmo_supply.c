@@ -66,6 +66,12 @@ static int fill_run(struct vmo *v, const struct filling *f, uint64_t first, uint
 	return 0;
 }
 
+/* Bytes of an answer that ends at @off_end in the pages of @run. */
+static uint64_t bytes_of(struct page_run run, uint64_t off_end)
+{
+	return MIN(page_bytes(run.end), off_end) - page_bytes(run.first);
+}
+
 /* Fills what is absent in [*page, end); stops at the first run there is no room for. */
 static int fill_absent(struct vmo *v, const struct filling *f, uint64_t *page, uint64_t end,
 		       uint64_t *filled, struct page_wakeups *wake) REQUIRES(v->source->lock)
@@ -78,19 +84,11 @@ static int fill_absent(struct vmo *v, const struct filling *f, uint64_t *page, u
 			r = fill_run(v, f, run.first, run.end, wake);
 			if (r < 0)
 				return r;
-			*filled += run.end - run.first;
+			*filled += bytes_of(run, f->off_end);
 		}
 		*page = run.end;
 	}
 	return 0;
-}
-
-/* Bytes of the object in pages [first, end). */
-static int64_t bytes_of(uint64_t npages, uint64_t off_end, uint64_t page_end)
-{
-	uint64_t excess = page_bytes(page_end) > off_end ? page_bytes(page_end) - off_end : 0;
-
-	return npages ? (int64_t)(page_bytes(npages) - excess) : 0;
 }
 
 int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
@@ -119,7 +117,7 @@ int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
 	}
 	if (r < 0 && !filled)
 		return r;
-	return bytes_of(filled, f.off_end, end);
+	return (int64_t)filled;
 }
 
 /* Absent pages of the run become clean zeros. */
@@ -150,14 +148,14 @@ int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
 			r = zero_run(v, run, &wake);
 			if (r < 0)
 				break;
-			filled += run.end - run.first;
+			filled += bytes_of(run, off + len);
 		}
 		page = run.end;
 	}
 	vmo_unlock(v, &wake);
 	if (r < 0 && !filled)
 		return r;
-	return bytes_of(filled, off + len, end);
+	return (int64_t)filled;
 }
 
 int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types)

@@ -437,65 +437,96 @@ static int grow(struct vmo *v, uint64_t from, uint64_t to) REQUIRES(v->source->l
 	return r;
 }
 
-static int shrink(struct vmo *v, uint64_t from, uint64_t to, struct page_wakeups *wake)
+/* Everything that can stop a shrink to @to pages; after it, it cannot fail. */
+static int shrink_prepare(struct vmo *v, uint64_t from, uint64_t to) REQUIRES(v->source->lock)
+{
+	if (from > to && itree_first(&v->pins, to, from))
+		return -EBUSY;
+	return page_list_zero_prepare(&v->pages);
+}
+
+static void shrink(struct vmo *v, uint64_t from, uint64_t to, struct page_wakeups *wake)
 	REQUIRES(v->source->lock)
 {
-	int r = 0;
-
 	if (from == to)
-		return 0;
-	if (itree_first(&v->pins, to, from))
-		return -EBUSY;
-	r = page_list_zero_prepare(&v->pages);
-	if (r < 0)
-		return r;
+		return;
 	vmo_drop_pages(v, to, from);
 	page_list_zero_clear(&v->pages, to, from);
 	store_resize(v->store, page_bytes(to));
 	v->parent_limit = MIN(v->parent_limit, to);
 	clamp_children(v, to);
-	if (!v->parent)
+	if (v->parent)
+		page_source_release_locked(v->source, VMOFS_REQUEST_READ, to + v->root_off,
+					   from + v->root_off, wake);
+	else
 		page_source_truncate_locked(v->source, to, wake);
-	return 0;
 }
 
-static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake)
+/* Old bytes of the last page must not come back when it grows again. The page is writable or zero. */
+static void zero_tail(struct vmo *v, uint64_t size) REQUIRES(v->source->lock)
+{
+	uint64_t page = page_floor(size);
+	uint64_t n = page_bytes(page + 1) - size;
+
+	if (writable_now(v, page, page + 1))
+		memset(store_addr(v->store, size, n), 0, n);
+}
+
+/*
+ * Makes the page that the new end cuts writable, unless it reads as zero; the lock may be dropped
+ * and taken again meanwhile. Nothing has changed when this fails.
+ */
+static int tail_writable(struct vmo *v, struct writer *w, uint64_t size) REQUIRES(v->source->lock)
+{
+	int64_t r = 0;
+
+	while (r == 0 && size < v->size && size % VMOFS_PAGE_SIZE &&
+	       page_list_kind(&v->pages, page_floor(size)) < PAGE_NSTATES)
+		r = writable_step(v, w, page_floor(size));
+	return r < 0 ? (int)r : 0;
+}
+
+static int resize_locked(struct vmo *v, struct writer *w, uint64_t size, struct page_wakeups *wake)
 	REQUIRES(v->source->lock)
 {
-	uint64_t from = page_ceil(v->size);
 	uint64_t to = page_ceil(size);
-	int r = size >= v->size ? grow(v, from, to) : shrink(v, from, to, wake);
+	int r = tail_writable(v, w, size);
 
 	if (r < 0)
 		return r;
+	if (size >= v->size)
+		r = grow(v, page_ceil(v->size), to);
+	else
+		r = shrink_prepare(v, page_ceil(v->size), to);
+	if (r < 0)
+		return r;
+	if (size < v->size && size % VMOFS_PAGE_SIZE)
+		zero_tail(v, size);
+	if (size < v->size)
+		shrink(v, page_ceil(v->size), to, wake);
 	v->size = size;
 	v->origin_size = MIN(v->origin_size, size);
 	v->root->modified |= !v->parent;
-	/* Whoever waits below a clone for what it no longer shows looks again. */
-	if (to < from && v->parent)
-		page_source_release_locked(v->source, VMOFS_REQUEST_READ, to + v->root_off,
-					   from + v->root_off, wake);
 	return 0;
 }
 
 int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	uint64_t old = vmo_size(v);
-	int r = 0;
+	struct writer w;
+	int r;
 
 	if (!(v->flags & VMO_RESIZABLE))
 		return -EPERM;
 	if (size > (UINT64_C(1) << 62))
 		return -ERANGE;
-	/* Old bytes of the last page must not come back when it grows again. */
-	if (size < old && size % VMOFS_PAGE_SIZE)
-		r = zero_bytes(v, size, MIN(old, page_bytes(page_ceil(size))), wait);
-	if (r < 0)
-		return r;
+	writer_init(&w, wait, page_floor(size), page_floor(size) + 1);
 	vmo_lock(v);
-	r = resize_locked(v, size, &wake);
+	vmo_hold_add(v, &w.hold, w.first, w.end);
+	r = resize_locked(v, &w, size, &wake);
+	writer_finish(v, &w);
 	vmo_unlock(v, &wake);
+	page_waiter_release(&w.waiter);
 	return r;
 }
 

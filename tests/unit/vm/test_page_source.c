@@ -524,7 +524,7 @@ static void model_trim(struct model *m)
 		bool wanted = false;
 
 		for (int i = 0; i < MODEL_WAITERS; i++)
-			wanted |= m->w[i].parked && p >= m->w[i].wake && p < m->w[i].end;
+			wanted |= m->w[i].parked && p >= m->w[i].wake && p < m->w[i].stop;
 		m->asked[p] &= wanted;
 	}
 }
@@ -594,6 +594,7 @@ static void model_fail(struct model *m, uint64_t page, uint64_t n)
 	}
 	for (uint64_t p = page; p < page + n; p++)
 		m->asked[p] = false;
+	model_trim(m);
 }
 
 /* Every page that is asked for in the model is in an owned request. */
