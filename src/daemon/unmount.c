@@ -80,6 +80,8 @@ int unmount_if_dead(const char *mountpoint, struct vmofs_err *err)
 		if (r < 0)
 			return r;
 	}
+	if (is_our_mount(mountpoint))
+		return vmofs_err_set(err, -EBUSY, "'%s' is mounted already", mountpoint);
 	return 0;
 }
 

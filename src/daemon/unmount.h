@@ -9,7 +9,7 @@
 /* @lazy: off the tree now, gone when the last user has closed it. -EBUSY: somebody uses it. */
 int unmount(const char *mountpoint, bool lazy, struct vmofs_err *err);
 
-/* A mount of ours whose daemon has died is taken away; a live one, or none, is left alone. */
+/* A mount of ours whose daemon has died is taken away; -EBUSY when there is a live one. */
 int unmount_if_dead(const char *mountpoint, struct vmofs_err *err);
 
 /*

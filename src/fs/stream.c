@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The window of a stream begins at 1 MiB and doubles whenever its reader stalls on something that
- * was asked for after the last growth: it so tends towards bandwidth times delay, and never grows
- * for a reader that is slower than the network. The kernel's own read-ahead sends several requests
- * at once, which arrive out of order: reads a little beside the end still belong to the stream.
+ * The window of a stream begins at an eighth of what its reader has read, and at least doubles whenever the
+ * reader stalls on something that was asked for after the last growth: it so tends towards bandwidth
+ * times delay, never grows for a reader that is slower than the network, and a reader who stops after a
+ * few blocks has cost little. The kernel's own read-ahead sends several requests at once, which arrive
+ * out of order: reads a little beside the end still belong to the stream.
  */
 #include "fs/stream.h"
 
@@ -17,7 +18,7 @@ enum {
 	STREAM_IDLE_READS = 1024, /* of others make it give up its place */
 };
 #define STREAM_MIN_BYTES  KIB(256) /* or two reads of this much together */
-#define STREAM_WINDOW_MIN MIB(1)
+#define STREAM_WINDOW_MIN KIB(64)
 #define STREAM_STEP_MAX   MIB(8)
 #define STREAM_SLACK      MIB(4)  /* out of order within an established stream */
 #define STREAM_LARGE_READ KIB(64) /* reads of the kernel's read-ahead are at least this long */
@@ -96,25 +97,23 @@ static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t m
 	if (!st->window) {
 		if (!stream_is_sequential(st))
 			return;
-		st->window = MIN(STREAM_WINDOW_MIN, max);
+		st->window = MIN(MAX(st->bytes / 8, STREAM_WINDOW_MIN), max);
 	} else if (missed && off >= st->grown_at && st->window < max) {
-		st->window = MIN(2 * st->window, max);
+		st->window = MIN(MAX(st->bytes / 4, 2 * st->window), max);
 	} else {
 		return;
 	}
 	st->grown_at = MAX(st->ahead, st->end);
 }
 
-/* The next piece, once the reader has come within half a window of what was asked for. */
+/* The next piece: half a window at least, so that requests are large. */
 static struct stream_ask stream_next(struct stream *st, uint64_t size)
 {
 	struct stream_ask ask = { .off = MAX(st->ahead, st->end) };
-	uint64_t step = MIN(MAX(st->window / 2, STREAM_WINDOW_MIN), STREAM_STEP_MAX);
+	uint64_t step = MIN(st->window / 2, STREAM_STEP_MAX);
 	uint64_t to = MIN(st->end + st->window, size);
 
-	if (ask.off > st->end + st->window / 2 || to <= ask.off)
-		return ask;
-	if (to - ask.off < MIN(step, st->window) && to < size)
+	if (to <= ask.off || (to - ask.off < step && to < size))
 		return ask;
 	ask.len = to - ask.off;
 	st->ahead = to;

@@ -17,4 +17,5 @@ assert_fails "log-level" vmofs_mount "$NGINX_URL/data.bin" "$MNT" -o log-level=l
 assert_fails "usage:" "$VMOFS" mount "$NGINX_URL/data.bin"
 ! is_mounted || fail "something is mounted"
 vmofs_mount "$NGINX_URL/data.bin" || fail "the good one does not work"
+assert_fails "is mounted already" vmofs_mount "$NGINX_URL/data.bin"
 vmofs_umount

@@ -48,7 +48,7 @@ static void test_third_read_makes_a_stream(void **state UNUSED)
 	assert_int_equal(stream_read(&set, 4096, 4096, true).len, 0);
 	ask = stream_read(&set, 8192, 4096, true);
 	assert_int_equal(ask.off, 12288);
-	assert_int_equal(ask.len, MIB(1));
+	assert_int_equal(ask.len, KIB(64));
 	stop();
 }
 
@@ -93,6 +93,23 @@ static void test_window_stays_without_stalls(void **state UNUSED)
 	start(GIB(4), MIB(64));
 	ahead = read_through(0, MIB(300), KIB(128), false);
 	assert_true(ahead > MIB(299) && ahead <= MIB(301));
+	stop();
+}
+
+static void test_short_runs_cost_little(void **state UNUSED)
+{
+	uint64_t asked = 0;
+
+	start(GIB(4), MIB(64));
+	srand(2);
+	/* Random reads of 2 MiB, which the kernel sends in two requests. */
+	for (unsigned i = 0; i < 100; i++) {
+		uint64_t off = (uint64_t)(rand() % 2048) * MIB(2);
+
+		asked += stream_read(&set, off, MIB(1), true).len;
+		asked += stream_read(&set, off + MIB(1), MIB(1), true).len;
+	}
+	assert_true(asked <= MIB(200) / 5);
 	stop();
 }
 
@@ -152,6 +169,7 @@ int main(void)
 		cmocka_unit_test(test_large_reads_out_of_order),
 		cmocka_unit_test(test_window_grows_with_stalls),
 		cmocka_unit_test(test_window_stays_without_stalls),
+		cmocka_unit_test(test_short_runs_cost_little),
 		cmocka_unit_test(test_window_obeys_its_limit),
 		cmocka_unit_test(test_nothing_twice),
 		cmocka_unit_test(test_switched_off),
