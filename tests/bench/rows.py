@@ -188,6 +188,8 @@ def warm(context, tool, job, **variables):
         return fio(job, context.seconds, FILE=paths[0], **variables)
     if tool == "native":
         return read([context.lab.native("warm.bin")])
+    if tool == "tmpfs":
+        return read([context.lab.object("warm.bin")])
     return cold(context, tool, context.lab.near(), ["warm.bin"], "sequential", read)
 
 
@@ -254,7 +256,7 @@ def kernel_waiting(point):
 def outstanding(context, tool):
     """10,000 reads while the server stands still; then it goes on and all must be answered."""
     server, count = context.lab.near(), 10000
-    if not os.path.isdir("/sys/fs/fuse/connections/"):
+    if not os.path.ismount("/sys/fs/fuse/connections"):
         subprocess.run(["mount", "-t", "fusectl", "none", "/sys/fs/fuse/connections"], check=False)
     mount = tools.open_mount(context.lab, tool, server, ["big.bin"], "random")
     try:
@@ -327,8 +329,8 @@ ROWS = {
     "rand1-cold": ("cold, random 4 KiB, 1 reader", cold_random_1, ["curl", "vmofs", *PEERS], "iops", 99),
     "rand16-cold": ("cold, random 4 KiB, 16 readers", cold_random_16, ["curl", "vmofs", *PEERS], "iops", 99),
     "many-cold": ("cold, many files, 4 readers, 1 MiB", cold_many, ["curl", "vmofs", *PEERS], "mib_s", 99),
-    "seq-warm": ("warm, sequential 1 MiB", warm_sequential, ["native", "vmofs", *PEERS], "mib_s", 99),
-    "rand1-warm": ("warm, random 4 KiB, 1 reader", warm_random, ["native", "vmofs", *PEERS], "iops", 99),
+    "seq-warm": ("warm, sequential 1 MiB", warm_sequential, ["native", "tmpfs", "vmofs", *PEERS], "mib_s", 99),
+    "rand1-warm": ("warm, random 4 KiB, 1 reader", warm_random, ["native", "tmpfs", "vmofs", *PEERS], "iops", 99),
     "seq-20ms": ("20 ms RTT, 256 MiB sequential", far_sequential, ["curl", "vmofs", *PEERS], "mib_s", 99),
     "rand1-20ms": ("20 ms RTT, random 4 KiB, 1 reader", far_random_1, ["curl", "vmofs", *PEERS], "iops", 99),
     "rand16-20ms": ("20 ms RTT, random 4 KiB, 16 readers", far_random_16, ["curl", "vmofs", *PEERS], "iops", 99),

@@ -136,7 +136,7 @@ MOUNTS = {
     "httpdirfs": mount_httpdirfs,
 }
 PEERS = [name for name in MOUNTS if name != "vmofs"]
-ALL = ["vmofs", "curl", "native", *PEERS]
+ALL = ["vmofs", "curl", "native", "tmpfs", *PEERS]
 
 
 def open_mount(lab, tool, server, names, mode="sequential", options=None):
