@@ -3,8 +3,11 @@
  * The window of a stream begins at an eighth of what its reader has read, and at least doubles whenever the
  * reader stalls on something that was asked for after the last growth: it so tends towards bandwidth
  * times delay, never grows for a reader that is slower than the network, and a reader who stops after a
- * few blocks has cost little. The kernel's own read-ahead sends several requests at once, which arrive
- * out of order: reads a little beside the end still belong to the stream.
+ * few blocks has cost little.
+ *
+ * The kernel's own read-ahead, and its read-around of a page fault, send several requests at once. They
+ * arrive out of order: reads a little beside the end still belong to the stream. And they show nothing of
+ * what the reader will do next: the window grows only after answers have come.
  */
 #include "fs/stream.h"
 
@@ -82,7 +85,7 @@ static struct stream *stream_set_start_locked(struct stream_set *s, uint64_t off
 	for (unsigned i = 1; i < STREAMS_PER_FILE; i++)
 		if (stream_gives_way(s, &s->streams[i], victim))
 			victim = &s->streams[i];
-	*victim = (struct stream){ .end = off };
+	*victim = (struct stream){ .start = off, .end = off };
 	return victim;
 }
 
@@ -98,12 +101,14 @@ static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t m
 		if (!stream_is_sequential(st))
 			return;
 		st->window = MIN(MAX(st->bytes / 8, STREAM_WINDOW_MIN), max);
-	} else if (missed && off >= st->grown_at && st->window < max) {
+	} else if (missed && off >= st->grown_at && st->served >= st->grown_end &&
+		   st->window < max) {
 		st->window = MIN(MAX(st->bytes / 4, 2 * st->window), max);
 	} else {
 		return;
 	}
 	st->grown_at = MAX(st->ahead, st->end);
+	st->grown_end = st->end;
 }
 
 /* The next piece: half a window at least, so that requests are large. */
@@ -131,7 +136,10 @@ static struct stream_ask stream_read_locked(struct stream_set *s, uint64_t off, 
 	st->used = s->tick;
 	st->reads++;
 	st->bytes += len;
+	st->start = MIN(st->start, off);
 	st->end = MAX(st->end, off + len);
+	if (!missed)
+		st->served = MAX(st->served, off + len);
 	stream_grow(st, off, missed, s->window_max);
 	return st->window ? stream_next(st, s->size) : (struct stream_ask){ 0 };
 }
@@ -146,4 +154,23 @@ struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, 
 	ask = stream_read_locked(s, off, len, missed);
 	mutex_unlock(&s->lock);
 	return ask;
+}
+
+static void stream_served_locked(struct stream_set *s, uint64_t off, uint64_t end) REQUIRES(s->lock)
+{
+	for (unsigned i = 0; i < STREAMS_PER_FILE; i++) {
+		struct stream *st = &s->streams[i];
+
+		if (st->reads && off >= st->start && end <= st->end)
+			st->served = MAX(st->served, end);
+	}
+}
+
+void stream_served(struct stream_set *s, uint64_t off, uint64_t len)
+{
+	if (!s->window_max)
+		return;
+	mutex_lock(&s->lock);
+	stream_served_locked(s, off, off + len);
+	mutex_unlock(&s->lock);
 }

@@ -19,13 +19,17 @@ enum { STREAMS_PER_FILE = 8 };
  * Only streams read ahead: random reads get exactly what they ask for.
  */
 struct stream {
-	uint64_t end;      /* where its reads have come to */
-	uint64_t ahead;    /* what has been asked for up to here */
-	uint64_t window;   /* bytes to keep asked for beyond end; 0: a candidate */
-	uint64_t grown_at; /* only a stall beyond this widens the window again */
-	uint64_t bytes;    /* read so far */
-	unsigned reads;    /* 0: a free place */
-	uint64_t used;     /* tick of the last read */
+	uint64_t start;  /* where its reads began */
+	uint64_t end;    /* where its reads have come to */
+	uint64_t served; /* where their answers have come to */
+	uint64_t ahead;  /* what has been asked for up to here */
+	uint64_t window; /* bytes to keep asked for beyond end; 0: a candidate */
+	/* The window grows again when served has come to grown_end and a read beyond grown_at stalls. */
+	uint64_t grown_end;
+	uint64_t grown_at;
+	uint64_t bytes; /* read so far */
+	unsigned reads; /* 0: a free place */
+	uint64_t used;  /* tick of the last read */
 };
 
 struct stream_set {
@@ -48,5 +52,8 @@ void stream_set_release(struct stream_set *s);
 /* A read of [off, off+len) that @missed, that is, had to wait for the origin. */
 struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, bool missed)
 	EXCLUDES(s->lock);
+
+/* A read that missed has been answered. */
+void stream_served(struct stream_set *s, uint64_t off, uint64_t len) EXCLUDES(s->lock);
 
 #endif
