@@ -244,7 +244,6 @@ static void fault_run(struct fault *f)
 
 	do {
 		mutex_lock(&f->lock);
-		f->posted = false;
 		again = due_locked(f, loop_now_ns(), &fail, &code, &next);
 		mutex_unlock(&f->lock);
 		if (again) {
@@ -259,7 +258,12 @@ static void fault_run(struct fault *f)
 
 static void task_run(struct loop_task *t, struct loop *l UNUSED)
 {
-	fault_run(container_of(t, struct fault, task));
+	struct fault *f = container_of(t, struct fault, task);
+
+	mutex_lock(&f->lock);
+	f->posted = false;
+	mutex_unlock(&f->lock);
+	fault_run(f);
 }
 
 static void timer_fire(struct loop_timer *t, struct loop *l UNUSED)
