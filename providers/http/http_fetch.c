@@ -572,13 +572,14 @@ static struct http_fetch *lane_find(struct http_lane *lane,
 
 static void lane_cut(struct http_lane *lane,
 		     bool (*pick)(const struct http_fetch *f, uint64_t now_ns),
+		     void (*end)(struct http_client *c, struct http_get *g),
 		     const struct http_result *result)
 {
 	uint64_t now = loop_now_ns();
 	struct http_fetch *f;
 
 	while ((f = lane_find(lane, pick, now))) {
-		http_client_cancel(lane->client, &f->get);
+		end(lane->client, &f->get);
 		fetch_done(&f->get, result);
 	}
 }
@@ -620,7 +621,7 @@ static void cut_run(struct loop_task *t, struct loop *l UNUSED)
 	mutex_lock(&h->lock);
 	lane->cut_posted = false;
 	mutex_unlock(&h->lock);
-	lane_cut(lane, is_cut, &result_cut);
+	lane_cut(lane, is_cut, http_client_cancel, &result_cut);
 	http_put(h);
 }
 
@@ -647,7 +648,7 @@ static void timer_fire(struct loop_timer *t, struct loop *l UNUSED)
 	struct http_fails fails = { 0 };
 	struct http *h = lane->h;
 
-	lane_cut(lane, is_stalled, &result_stalled);
+	lane_cut(lane, is_stalled, http_client_abandon, &result_stalled);
 	mutex_lock(&h->lock);
 	http_sweep_locked(h, loop_now_ns(), &fails);
 	mutex_unlock(&h->lock);
@@ -665,7 +666,7 @@ static void close_run(struct loop_task *t, struct loop *l)
 	struct http *h = lane->h;
 	struct http_fetch *f;
 
-	lane_cut(lane, is_any, &result_cut);
+	lane_cut(lane, is_any, http_client_cancel, &result_cut);
 	loop_timer_del(l, &lane->timer);
 	while ((f = vmofs_list_first(&lane->spares, struct http_fetch, spare))) {
 		vmofs_list_del(&f->spare);

@@ -206,6 +206,7 @@ static int easy_set_range(struct http_easy *e, const struct http_get *g)
 {
 	char range[64];
 
+	curl_easy_setopt(e->curl, CURLOPT_FORBID_REUSE, 0L);
 	if (g->whole)
 		return curl_easy_setopt(e->curl, CURLOPT_RANGE, NULL) == CURLE_OK ? 0 : -ENOMEM;
 	snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, g->off, g->off + g->len - 1);
@@ -255,6 +256,13 @@ void http_client_cancel(struct http_client *c UNUSED, struct http_get *g)
 		return;
 	easy_finish(e);
 	easy_give_back(e);
+}
+
+void http_client_abandon(struct http_client *c, struct http_get *g)
+{
+	if (g->easy)
+		curl_easy_setopt(g->easy->curl, CURLOPT_FORBID_REUSE, 1L);
+	http_client_cancel(c, g);
 }
 
 void http_client_drop(struct http_client *c, struct http_endpoint *ep)

@@ -79,8 +79,10 @@ void http_net_forget(struct http_net *n, struct http_source *s);
 struct loop *http_client_loop(struct http_client *c);
 /* -ENOMEM: not started, done() will not be called. @ep is kept until the GET has ended. */
 int http_client_start(struct http_client *c, struct http_get *g, struct http_endpoint *ep);
-/* Ends a GET without done(); its connection is closed. Not from data(). */
+/* Ends a GET without done(); with HTTP/1.1 its connection is closed. Not from data(). */
 void http_client_cancel(struct http_client *c, struct http_get *g);
+/* The same, and its connection is used for nothing new: the server has gone silent. */
+void http_client_abandon(struct http_client *c, struct http_get *g);
 /* Frees idle handles of @ep. */
 void http_client_drop(struct http_client *c, struct http_endpoint *ep);
 
