@@ -27,6 +27,7 @@ _Static_assert(ARRAY_LEN(levels) == EVICT_NLEVELS, "one row per level");
 struct victim {
 	struct vmo *vmo;
 	uint64_t index;
+	uint64_t generation; /* the oldest when it was picked */
 };
 
 static bool pick_from(struct page_queue *q, unsigned id, struct victim *v) REQUIRES(q->lock)
@@ -39,7 +40,7 @@ static bool pick_from(struct page_queue *q, unsigned id, struct victim *v) REQUI
 		/* A VMO that is being freed takes its leaves along itself. */
 		if (!vmo_get_unless_dead(leaf->vmo))
 			continue;
-		*v = (struct victim){ leaf->vmo, leaf->index };
+		*v = (struct victim){ leaf->vmo, leaf->index, q->lru };
 		return true;
 	}
 	return false;
@@ -80,7 +81,7 @@ uint64_t evictor_evict_pages(struct vm_pool *p, uint64_t n, enum evict_level lev
 		if (what == PICK_ISOLATED)
 			got = vmo_evict_isolated(v.vmo, v.index, levels[level].follow_hints);
 		else
-			vmo_isolate_leaf(v.vmo, v.index, p->queue.lru);
+			vmo_isolate_leaf(v.vmo, v.index, v.generation);
 		vmo_put(v.vmo);
 		freed += got;
 		/* Held pages become young again and come round: two rounds without a page are enough. */
@@ -131,17 +132,16 @@ void vm_pool_age(struct vm_pool *p)
 	struct victim v;
 
 	while (page_queue_rotate(q) == -EAGAIN) {
-		uint64_t lru = atomic_load(&q->lru);
 		bool found;
 
 		mutex_lock(&q->lock);
-		found = pick_from(q, lru % PAGE_QUEUE_GENERATIONS, &v);
-		if (!found && q->lru == lru)
+		found = pick_from(q, q->lru % PAGE_QUEUE_GENERATIONS, &v);
+		if (!found && q->mru - q->lru == PAGE_QUEUE_GENERATIONS - 1)
 			atomic_fetch_add(&q->lru, 1);
 		mutex_unlock(&q->lock);
 		if (!found)
 			continue;
-		vmo_isolate_leaf(v.vmo, v.index, lru);
+		vmo_isolate_leaf(v.vmo, v.index, v.generation);
 		vmo_put(v.vmo);
 	}
 }

@@ -72,6 +72,15 @@ void page_queue_count(struct page_queue *q, uint8_t from, uint8_t to, int64_t n)
 		atomic_fetch_add_explicit(&q->inserted, (uint64_t)n, memory_order_relaxed);
 }
 
+/* A generation that the evictor had left behind holds a page again: it was read before the newest moved. */
+static void reopen(struct page_queue *q, unsigned id) REQUIRES(q->lock)
+{
+	uint64_t age = (q->mru - id) % PAGE_QUEUE_GENERATIONS;
+
+	if (id < PAGE_QUEUE_GENERATIONS && age <= q->mru && q->mru - age < q->lru)
+		atomic_store(&q->lru, q->mru - age);
+}
+
 void page_queue_file(struct page_queue *q, struct page_leaf *leaf, unsigned id)
 {
 	if (!leaf->vmo || id > PAGE_QUEUE_ISOLATE)
@@ -83,6 +92,7 @@ void page_queue_file(struct page_queue *q, struct page_leaf *leaf, unsigned id)
 		vmofs_list_del(&leaf->queue_link);
 		vmofs_list_add_tail(&q->leaves[id], &leaf->queue_link);
 		leaf->queue = (uint8_t)id;
+		reopen(q, id);
 	}
 	mutex_unlock(&q->lock);
 }
