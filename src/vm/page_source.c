@@ -15,6 +15,7 @@
 #include "vm/page.h"
 #include "vm/page_source_private.h"
 #include "vm/pool_private.h"
+#include "vm/vmo_private.h"
 
 static const uint8_t page_waiter_next[] = {
 	[PAGE_WAITER_IDLE] = BIT(PAGE_WAITER_PARKED),
@@ -114,6 +115,14 @@ static void unreserve(struct page_source *s, enum vmofs_request_type type, uint6
 		vm_pool_unreserve(s->pool, n);
 }
 
+/* Pages of the range that were asked for will not come. */
+static void not_coming(struct page_source *s, enum vmofs_request_type type, uint64_t first,
+		       uint64_t end)
+{
+	if (s->pool && type == VMOFS_REQUEST_READ)
+		vmo_trim(s->vmo, first, end);
+}
+
 static void request_send(struct page_source *s, struct page_request *r)
 {
 	enum vmofs_request_type type = r->pub.type;
@@ -136,6 +145,8 @@ static void request_clear(struct page_source *s, struct page_request *r)
 	s->n_requests[type]--;
 	s->n_cleared++;
 	unreserve(s, type, r->n_pending);
+	if (r->n_pending)
+		not_coming(s, type, r->range.first, r->range.end);
 	page_request_free(r);
 }
 
@@ -153,6 +164,8 @@ static bool request_narrow(struct page_source *s, struct page_request *r, uint64
 	s->n_swapped++;
 	s->provider->ops->swap(s->provider, &r->pub, &now->pub);
 	unreserve(s, type, r->n_pending - now->n_pending);
+	not_coming(s, type, r->range.first, first);
+	not_coming(s, type, end, r->range.end);
 	page_request_free(r);
 	return true;
 }
@@ -390,6 +403,9 @@ static void waiter_remove(struct page_source *s, struct page_waiter *w, enum pag
 	if (w->deadline_ns)
 		rb_erase(&s->timers, &w->timer_node);
 	page_waiter_set_state(w, to);
+	/* What it waited on was not evicted. */
+	if (s->pool)
+		vm_pool_note_gain(s->pool);
 }
 
 void page_source_unpark_locked(struct page_source *s, struct page_waiter *w)
@@ -489,7 +505,11 @@ uint64_t page_source_resolve_locked(struct page_source *s, enum vmofs_request_ty
 void page_source_forget_locked(struct page_source *s, enum vmofs_request_type type, uint64_t first,
 			       uint64_t end, struct page_wakeups *wake)
 {
-	unreserve(s, type, page_source_resolve_locked(s, type, first, end, UINT64_MAX, wake));
+	uint64_t n = page_source_resolve_locked(s, type, first, end, UINT64_MAX, wake);
+
+	unreserve(s, type, n);
+	if (n)
+		not_coming(s, type, first, end);
 }
 
 /* The first failed page that each waiter still misses becomes its end. Where the last of them ended. */

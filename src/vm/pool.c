@@ -14,6 +14,12 @@
 #include "vm/page.h"
 #include "vm/pool_private.h"
 
+/* What stores may keep of memory that holds nothing: a small part, and nothing of a tiny budget. */
+static uint64_t heat_of(uint64_t limit)
+{
+	return limit < MIB(64) ? 0 : MIN(limit / 8, MIB(16));
+}
+
 int vm_pool_new(struct vm_pool **out, uint64_t limit, struct vmofs_err *err)
 {
 	struct vm_pool *p;
@@ -26,7 +32,8 @@ int vm_pool_new(struct vm_pool **out, uint64_t limit, struct vmofs_err *err)
 	p = calloc(1, sizeof *p);
 	if (!p)
 		return vmofs_err_set(err, -ENOMEM, "out of memory for the page pool");
-	p->limit = page_floor(limit);
+	p->heat.limit = heat_of(limit);
+	p->limit = page_floor(limit - p->heat.limit);
 	page_queue_init(&p->queue);
 	mutex_init(&p->lock, LOCK_RANK_BUDGET);
 	cond_init(&p->freed);
@@ -105,7 +112,8 @@ void vm_pool_unreserve(struct vm_pool *p, uint64_t n)
 
 void vm_pool_note_gain(struct vm_pool *p)
 {
-	atomic_fetch_add_explicit(&p->gains, 1, memory_order_relaxed);
+	/* Ordered before the look at n_waiting in vm_pool_dispatch(). */
+	atomic_fetch_add(&p->gains, 1);
 }
 
 void vm_pool_commit(struct vm_pool *p, uint64_t n)
@@ -192,23 +200,21 @@ int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _
 	return r;
 }
 
-int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w)
+bool vm_pool_reserve_in_turn(struct vm_pool *p, uint64_t n)
 {
-	if (w->n > p->limit)
-		return -ENOMEM;
-	if (!atomic_load(&p->n_waiting) && vm_pool_reserve_now(p, w->n))
-		return 0;
+	return !atomic_load(&p->n_waiting) && vm_pool_reserve_now(p, n);
+}
+
+void vm_pool_queue(struct vm_pool *p, struct pool_waiter *w)
+{
 	atomic_fetch_add(&p->waits, 1);
 	mutex_lock(&p->lock);
 	vmofs_list_add_tail(&p->waiting, &w->link);
 	atomic_fetch_add(&p->n_waiting, 1);
-	/* The attempt above may have been before the last gain. */
+	/* What came back between the caller's attempt and now found nobody to serve. */
 	p->gains_served = 0;
 	vm_pool_note_gain(p);
 	mutex_unlock(&p->lock);
-	/* What was freed between the attempt and the queueing found nobody to serve. */
-	vm_pool_dispatch(p);
-	return -EINPROGRESS;
 }
 
 bool vm_pool_cancel(struct vm_pool *p, struct pool_waiter *w)
@@ -255,7 +261,7 @@ static struct pool_waiter *grant_first(struct vm_pool *p, uint64_t *missing)
 	return w;
 }
 
-void vm_pool_dispatch(struct vm_pool *p)
+static void serve_waiting(struct vm_pool *p)
 {
 	uint64_t missing = 0;
 
@@ -267,6 +273,19 @@ void vm_pool_dispatch(struct vm_pool *p)
 		else if (!missing || !vm_pool_evict(p, missing))
 			return;
 	}
+}
+
+void vm_pool_dispatch(struct vm_pool *p)
+{
+	/* Those who are served free memory in their turn, which the loop that serves them finds. */
+	static _Thread_local struct vm_pool *serving;
+	struct vm_pool *outer = serving;
+
+	if (!atomic_load(&p->n_waiting) || outer == p)
+		return;
+	serving = p;
+	serve_waiting(p);
+	serving = outer;
 }
 
 static struct pool_waiter *pop_owned(struct vm_pool *p, const void *owner)
@@ -351,7 +370,7 @@ void vm_pool_stats(struct vm_pool *p, struct vm_pool_stats *out)
 	uint64_t resident = atomic_load(&p->resident);
 
 	*out = (struct vm_pool_stats){
-		.limit = page_bytes(p->limit),
+		.limit = page_bytes(p->limit) + p->heat.limit,
 		.resident = page_bytes(resident),
 		.reserved = page_bytes(used > resident ? used - resident : 0),
 		.peak = page_bytes(atomic_load(&p->peak)),

@@ -14,11 +14,13 @@
 #include <vmofs/list.h>
 
 #include "base/sync.h"
+#include "store/store.h"
 #include "vm/page_queue.h"
 #include "vm/pool.h"
 
 struct vm_pool {
-	uint64_t limit; /* pages */
+	uint64_t limit;         /* pages; without what stores may keep hot */
+	struct store_heat heat; /* shared by the stores of all VMOs */
 	struct page_queue queue;
 	_Atomic uint64_t used;     /* pages: resident + reserved <= limit */
 	_Atomic uint64_t resident; /* pages */
@@ -47,8 +49,13 @@ void vm_pool_release(struct vm_pool *p, uint64_t n);
  * became true (vm_pool_abort() makes the waiting thread look). No lock held.
  */
 int vm_pool_reserve(struct vm_pool *p, uint64_t n, uint64_t deadline_ns, const _Atomic bool *gone);
-/* The same without waiting: 0 reserved, -EINPROGRESS queued, -ENOMEM. No lock held. */
-int vm_pool_reserve_async(struct vm_pool *p, struct pool_waiter *w);
+/* Reserves, evicting if it must, unless others wait already. No lock held. */
+bool vm_pool_reserve_in_turn(struct vm_pool *p, uint64_t n);
+/*
+ * Queues @w, at most the limit; granted() follows. The VMO's lock may be held; vm_pool_dispatch() is
+ * called after it.
+ */
+void vm_pool_queue(struct vm_pool *p, struct pool_waiter *w);
 /* Ends those who wait on behalf of @owner with -ESHUTDOWN. No lock held. */
 void vm_pool_abort(struct vm_pool *p, const void *owner);
 /* Something became evictable: whoever waits for memory may try again at the next dispatch. */

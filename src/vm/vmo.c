@@ -59,6 +59,17 @@ static int check_new(const struct vmofs_provider *p, uint64_t size, unsigned fla
 	return 0;
 }
 
+/* Where the kernel does not let us map as much without a promise of memory, a memfd will do. */
+static int new_store(struct vmo *v, struct vmofs_err *err)
+{
+	uint64_t len = page_bytes(page_ceil(v->size));
+
+	if (!(v->flags & VMO_RESIZABLE) && store_anon_new(&v->store, len, &v->pool->heat, err) == 0)
+		return 0;
+	*err = (struct vmofs_err)VMOFS_ERR_INIT;
+	return store_memfd_new(&v->store, len, err);
+}
+
 int vmo_new(struct vmo **out, struct vm_pool *pool, struct vmofs_provider *provider, uint64_t size,
 	    unsigned flags, struct vmofs_err *err)
 {
@@ -73,7 +84,7 @@ int vmo_new(struct vmo **out, struct vm_pool *pool, struct vmofs_provider *provi
 		return vmofs_err_set(err, -ENOMEM, "out of memory for an object");
 	vmo_init(v, pool, flags, size);
 	props = properties_of(provider, flags);
-	r = store_memfd_new(&v->store, page_bytes(page_ceil(size)), err);
+	r = new_store(v, err);
 	if (r == 0) {
 		r = page_source_new(&v->source, provider, v, &props, pool);
 		if (r < 0)
@@ -346,6 +357,34 @@ void vmo_hold_del(struct vmo *v, struct itree_node *hold) NO_TSA
 		vmo_evict_clean(v->root, hold->first, hold->end, true);
 }
 
+/* The next stretch without pages in [first, end), which lies in one block. */
+static bool next_empty(struct vmo *v, uint64_t first, uint64_t end, struct page_run *out)
+{
+	for (; first < end; first = out->end) {
+		*out = page_list_run(&v->pages, first, end);
+		if (out->kind == PAGE_ABSENT || out->kind >= PAGE_NSTATES)
+			return true;
+	}
+	return false;
+}
+
+void vmo_trim(struct vmo *v, uint64_t first, uint64_t end)
+{
+	const uint64_t block = page_floor(STORE_BLOCK);
+	struct page_run run;
+
+	end = MIN(end, page_floor(v->store->size));
+	for (uint64_t b = first / block * block; v->store->ops->dense && b < end; b += block) {
+		uint64_t to = MIN(end, b + block);
+
+		if (!v->store->ops->is_dense(v->store, page_bytes(b)))
+			continue;
+		for (uint64_t p = MAX(first, b); next_empty(v, p, to, &run); p = run.end)
+			store_punch(v->store, page_bytes(run.first),
+				    page_bytes(run.end - run.first));
+	}
+}
+
 void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end)
 {
 	uint64_t n;
@@ -366,6 +405,8 @@ uint64_t vmo_expire(struct vmo *v, uint64_t now_ns)
 	uint64_t a = page_source_expire(v->source, now_ns);
 	uint64_t b = vm_pool_expire(v->pool, now_ns);
 
+	/* Prefetches that ended leave memory behind. */
+	vm_pool_dispatch(v->pool);
 	if (!a || !b)
 		return a + b;
 	return MIN(a, b);

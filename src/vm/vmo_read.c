@@ -151,15 +151,14 @@ static bool read_reserve(struct vmo *v, struct vmo_read *r, uint64_t missing, ui
 		return true;
 	}
 	read_fail(v, r, 0);
-	r->state = VMO_READ_QUEUED;
 	r->budget.n = all;
 	r->budget.deadline_ns = r->deadline_ns;
 	return false;
 }
 
-enum { READ_MUST_QUEUE = 1 };
+enum { READ_NEEDS_MEMORY = 1 };
 
-/* One look: 0 pinned, -EINPROGRESS parked, READ_MUST_QUEUE, or an error. */
+/* One look: 0 pinned, -EINPROGRESS parked, READ_NEEDS_MEMORY, or an error. */
 static int read_look(struct vmo *v, struct vmo_read *r) REQUIRES(v->source->lock)
 {
 	uint64_t first;
@@ -175,12 +174,38 @@ static int read_look(struct vmo *v, struct vmo_read *r) REQUIRES(v->source->lock
 	if (missing && v->source->detached)
 		return read_fail(v, r, -ESHUTDOWN);
 	if (missing && !read_reserve(v, r, missing, end - first))
-		return READ_MUST_QUEUE;
+		return READ_NEEDS_MEMORY;
 	if (!r->held && end > first) {
 		vmo_hold_add(v, &r->hold, first, end);
 		r->held = true;
 	}
 	return missing ? read_park(v, r, first, end) : read_pin(v, r, first, end);
+}
+
+/*
+ * Queues for memory under the lock, so that no cancel and no detach comes between the decision and
+ * the queue. -EINPROGRESS: queued, @r is not the caller's any more; 0: memory has come at once, or
+ * something has changed: look again.
+ */
+static int read_queue(struct vmo *v, struct vmo_read *r)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	bool queued;
+
+	if (r->budget.n > v->pool->limit)
+		return -ENOMEM;
+	if (vm_pool_reserve_in_turn(v->pool, r->budget.n)) {
+		r->reserved = r->budget.n;
+		return 0;
+	}
+	vmo_lock(v);
+	queued = !r->cancelled && !v->source->detached;
+	if (queued) {
+		r->state = VMO_READ_QUEUED;
+		vm_pool_queue(v->pool, &r->budget);
+	}
+	vmo_unlock(v, &wake);
+	return queued ? -EINPROGRESS : 0;
 }
 
 /* Looks until the read is pinned, parked, queued or failed. */
@@ -189,38 +214,30 @@ static int read_advance(struct vmo_read *r)
 	struct vmo *v = r->vmo;
 	int rc;
 
-	for (;;) {
+	do {
 		struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 
 		vmo_lock(v);
 		rc = read_look(v, r);
 		vmo_unlock(v, &wake);
-		if (rc != READ_MUST_QUEUE)
+		if (rc != READ_NEEDS_MEMORY)
 			return rc;
-		rc = vm_pool_reserve_async(v->pool, &r->budget);
-		if (rc == -EINPROGRESS)
-			return rc;
-		if (rc < 0)
-			break;
-		r->reserved = r->budget.n;
-	}
-	r->state = VMO_READ_IDLE;
+		rc = read_queue(v, r);
+	} while (rc == 0);
 	return rc;
 }
 
 /*
- * Tells the owner, who may free @r then. @r->vmo stays as it is: a thread that comes too late to
- * cancel reads it without a lock.
+ * Tells the owner, who may free @r and everything else then, so the reference goes first. @r->vmo stays
+ * as it is: a thread that comes too late to cancel reads it without a lock.
  */
 static void read_report(struct vmo_read *r, int status)
 {
-	struct vmo *v = r->vmo;
-
-	if (status < 0)
+	if (status < 0) {
 		page_waiter_release(&r->waiter);
+		vmo_put(r->vmo);
+	}
 	r->done(r, status);
-	if (status < 0)
-		vmo_put(v);
 }
 
 static void read_resume(struct vmo_read *r)
@@ -231,13 +248,23 @@ static void read_resume(struct vmo_read *r)
 		read_report(r, rc);
 }
 
+static void read_end_failed(struct vmo_read *r, int status)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	struct vmo *v = r->vmo;
+
+	vmo_lock(v);
+	read_fail(v, r, status);
+	vmo_unlock(v, &wake);
+	read_report(r, status);
+}
+
 static void read_granted(struct pool_waiter *w, int status)
 {
 	struct vmo_read *r = container_of(w, struct vmo_read, budget);
 
 	if (status < 0) {
-		r->state = VMO_READ_IDLE;
-		read_report(r, status);
+		read_end_failed(r, status);
 		return;
 	}
 	r->reserved = w->n;
@@ -247,17 +274,11 @@ static void read_granted(struct pool_waiter *w, int status)
 static void read_waited(struct page_waiter *w, int status)
 {
 	struct vmo_read *r = container_of(w, struct vmo_read, waiter);
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct vmo *v = r->vmo;
 
-	if (status == 0) {
+	if (status == 0)
 		read_resume(r);
-		return;
-	}
-	vmo_lock(v);
-	read_fail(v, r, status);
-	vmo_unlock(v, &wake);
-	read_report(r, status);
+	else
+		read_end_failed(r, status);
 }
 
 int vmo_read_start(struct vmo *v, struct vmo_read *r)
@@ -300,8 +321,8 @@ void vmo_read_end(struct vmo_read *r)
 		return;
 	vmo_lock(v);
 	read_unhold(v, r);
-	vmo_unlock(v, &wake);
 	r->state = VMO_READ_IDLE;
+	vmo_unlock(v, &wake);
 	iov_release(r);
 	page_waiter_release(&r->waiter);
 	vmo_put(v);
@@ -637,7 +658,8 @@ int64_t vmo_prefetch(struct vmo *v, uint64_t off, uint64_t len, uint64_t deadlin
 	missing = first < end ? n_unasked(v, first, end) : 0;
 	vmo_unlock(v, &wake);
 	missing = MIN(missing, vmo_step_pages(v));
-	if (!missing)
+	/* Demand that waits for memory goes first. */
+	if (!missing || atomic_load(&v->pool->n_waiting))
 		return 0;
 	f = calloc(1, sizeof *f);
 	if (!f)

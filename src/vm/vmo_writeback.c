@@ -203,6 +203,7 @@ static void clean_range(struct vmo *v, struct vmo_token *t, uint64_t first, uint
 
 	while (range_set_find(&t->pages, first, end, &hit)) {
 		page_list_move(&v->pages, hit.first, hit.end, PAGE_AWAITING_CLEAN, PAGE_CLEAN);
+		vm_pool_note_gain(v->pool);
 		vmo_tokens_forget(v, hit.first, hit.end);
 	}
 	while (range_set_find(&t->zeros, first, end, &hit)) {
