@@ -16,6 +16,9 @@ struct filling {
 	const char *buf; /* contents of the page `first` */
 	uint64_t first;
 	uint64_t off_end; /* bytes: where the contents end */
+	bool asked_only;  /* where not all fits */
+	bool refused;     /* something did not fit */
+	uint64_t filled;  /* bytes */
 };
 
 static int check_supply(struct vmo *v, uint64_t off, uint64_t len) REQUIRES(v->source->lock)
@@ -49,6 +52,25 @@ static void copy_run(struct vmo *v, const struct filling *f, uint64_t first, uin
 		memset(store_addr(v->store, to, page_bytes(end) - to), 0, page_bytes(end) - to);
 }
 
+/*
+ * Blocks of which nothing is here and everything has been asked for are about to be written whole:
+ * the store can prepare their memory at once.
+ */
+static void announce(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock)
+{
+	const uint64_t block = page_floor(STORE_BLOCK);
+
+	for (uint64_t b = first / block * block; v->store->ops->dense && b < end; b += block) {
+		if (page_bytes(b) + STORE_BLOCK > v->store->size ||
+		    v->store->ops->is_dense(v->store, page_bytes(b)) ||
+		    page_list_next_resident(&v->pages, b, b + block) < b + block)
+			continue;
+		if (page_source_n_pending_locked(v->source, VMOFS_REQUEST_READ, b, b + block) ==
+		    block)
+			v->store->ops->dense(v->store, page_bytes(b));
+	}
+}
+
 /* One run of absent pages becomes clean; 0 or -ENOMEM. */
 static int fill_run(struct vmo *v, const struct filling *f, uint64_t first, uint64_t end,
 		    struct page_wakeups *wake) REQUIRES(v->source->lock)
@@ -59,6 +81,7 @@ static int fill_run(struct vmo *v, const struct filling *f, uint64_t first, uint
 		page_list_trim(&v->pages, first, end);
 		return -ENOBUFS;
 	}
+	announce(v, first, end);
 	copy_run(v, f, first, end);
 	page_list_fill(&v->pages, first, end, PAGE_CLEAN);
 	vm_pool_commit(v->pool, end - first);
@@ -72,52 +95,83 @@ static uint64_t bytes_of(struct page_run run, uint64_t off_end)
 	return MIN(page_bytes(run.end), off_end) - page_bytes(run.first);
 }
 
-/* Fills what is absent in [*page, end); stops at the first run there is no room for. */
-static int fill_absent(struct vmo *v, const struct filling *f, uint64_t *page, uint64_t end,
-		       uint64_t *filled, struct page_wakeups *wake) REQUIRES(v->source->lock)
+static int fill_counted(struct vmo *v, struct filling *f, struct page_run run,
+			struct page_wakeups *wake) REQUIRES(v->source->lock)
+{
+	int r = fill_run(v, f, run.first, run.end, wake);
+
+	if (r == 0)
+		f->filled += bytes_of(run, f->off_end);
+	return r;
+}
+
+/* The pages of a run that somebody asked for: their memory is reserved, whatever stands beside them. */
+static int fill_asked(struct vmo *v, struct filling *f, struct page_run run,
+		      struct page_wakeups *wake) REQUIRES(v->source->lock)
+{
+	uint64_t p = run.first;
+	int r = 0;
+
+	f->refused = true;
+	while (r == 0 && p < run.end) {
+		p = page_source_next_pending_locked(v->source, VMOFS_REQUEST_READ, p, run.end);
+		if (p < run.end)
+			r = fill_counted(v, f, (struct page_run){ p, p + 1, run.kind }, wake);
+		p++;
+	}
+	return r;
+}
+
+/* Fills what is absent in [*page, end); stops at the first run that fails. */
+static int fill_absent(struct vmo *v, struct filling *f, uint64_t *page, uint64_t end,
+		       struct page_wakeups *wake) REQUIRES(v->source->lock)
 {
 	while (*page < end) {
 		struct page_run run = page_list_run(&v->pages, *page, end);
-		int r;
+		int r = 0;
 
-		if (run.kind == PAGE_ABSENT) {
-			r = fill_run(v, f, run.first, run.end, wake);
-			if (r < 0)
-				return r;
-			*filled += bytes_of(run, f->off_end);
-		}
+		if (run.kind == PAGE_ABSENT)
+			r = fill_counted(v, f, run, wake);
+		if (r == -ENOBUFS && f->asked_only)
+			r = fill_asked(v, f, run, wake);
+		if (r < 0)
+			return r;
 		*page = run.end;
 	}
 	return 0;
 }
 
+static int supply_pass(struct vmo *v, uint64_t off, uint64_t len, struct filling *f, uint64_t *page)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r;
+
+	vmo_lock(v);
+	r = check_supply(v, off, len);
+	if (r == 0)
+		r = fill_absent(v, f, page, page_ceil(off + len), &wake);
+	vmo_unlock(v, &wake);
+	vm_pool_supplied(v->pool);
+	return r;
+}
+
 int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
 {
 	struct filling f = { .buf = buf, .first = page_floor(off), .off_end = off + len };
-	uint64_t end = page_ceil(off + len);
 	uint64_t page = f.first;
-	uint64_t filled = 0;
-	unsigned attempts = 2;
-	int r;
+	int r = supply_pass(v, off, len, &f, &page);
 
-	do {
-		struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-
-		vmo_lock(v);
-		r = check_supply(v, off, len);
-		if (r == 0)
-			r = fill_absent(v, &f, &page, end, &filled, &wake);
-		vmo_unlock(v, &wake);
-		vm_pool_supplied(v->pool);
-		/* Nobody asked for these pages, so nobody made room for them. */
-	} while (r == -ENOBUFS && --attempts && vm_pool_evict(v->pool, end - page));
 	if (r == -ENOBUFS) {
-		atomic_fetch_add(&v->pool->failures, 1);
-		r = -ENOMEM;
+		/* Nobody asked for some of these pages, so nobody made room for them. */
+		vm_pool_evict(v->pool, page_ceil(off + len) - page);
+		f.asked_only = true;
+		r = supply_pass(v, off, len, &f, &page);
 	}
-	if (r < 0 && !filled)
-		return r;
-	return (int64_t)filled;
+	if (f.refused)
+		atomic_fetch_add(&v->pool->failures, 1);
+	if (r == 0 && f.refused && !f.filled)
+		r = -ENOMEM;
+	return r < 0 ? r : (int64_t)f.filled;
 }
 
 /* Absent pages of the run become clean zeros. */
@@ -153,9 +207,7 @@ int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
 		page = run.end;
 	}
 	vmo_unlock(v, &wake);
-	if (r < 0 && !filled)
-		return r;
-	return (int64_t)filled;
+	return r < 0 ? r : (int64_t)filled;
 }
 
 int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types)
@@ -182,7 +234,10 @@ static void zeros_to_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES
 {
 	vmo_tokens_forget(v, first, end);
 	page_list_zero_clear(&v->pages, first, end);
-	/* Never written, or punched when it was dropped: the store reads as zero there. */
+	/* Memory that was prepared for a whole block may hold anything. */
+	if (v->store->ops->dense)
+		memset(store_addr(v->store, page_bytes(first), page_bytes(end - first)), 0,
+		       page_bytes(end - first));
 	page_list_fill(&v->pages, first, end, PAGE_DIRTY);
 	vm_pool_commit(v->pool, end - first);
 }
