@@ -324,14 +324,16 @@ static int zero_run(struct vmo *v, struct page_run run, struct page_wakeups *wak
 	return 0;
 }
 
-/* Whole pages, none of them pinned. */
-static int zero_pages(struct vmo *v, uint64_t first, uint64_t end)
+/* Whole pages as far as the first pinned one, which is given in @pinned. */
+static int zero_pages(struct vmo *v, uint64_t first, uint64_t end, struct range *pinned)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	int r = 0;
 
+	*pinned = (struct range){ end, end };
 	vmo_lock(v);
-	end = MIN(end, page_ceil(v->size));
+	next_pinned(v, first, end, pinned);
+	end = MIN(pinned->first, page_ceil(v->size));
 	while (r == 0 && first < end) {
 		struct page_run run = page_list_run(&v->pages, first, end);
 
@@ -369,13 +371,9 @@ static int zero_whole(struct vmo *v, uint64_t first, uint64_t end, const struct 
 	int r = 0;
 
 	while (r == 0 && first < end) {
-		struct range pinned = { end, end };
+		struct range pinned;
 
-		vmo_lock(v);
-		next_pinned(v, first, end, &pinned);
-		mutex_unlock(&v->source->lock);
-		if (pinned.first > first)
-			r = zero_pages(v, first, pinned.first);
+		r = zero_pages(v, first, end, &pinned);
 		if (r == 0 && pinned.end > pinned.first)
 			r = zero_bytes(v, page_bytes(pinned.first), page_bytes(pinned.end), wait);
 		first = pinned.end;
@@ -462,46 +460,55 @@ static void shrink(struct vmo *v, uint64_t from, uint64_t to, struct page_wakeup
 		page_source_truncate_locked(v->source, to, wake);
 }
 
-/* Old bytes of the last page must not come back when it grows again. The page is writable or zero. */
+/*
+ * Whether the page of @cut, which is where the shorter of the old and the new size ends, has bytes beyond
+ * it that must not come back: those that are cut off now, or those that a clone's parent has there.
+ */
+static bool has_tail(struct vmo *v, uint64_t size, uint64_t cut)
+{
+	if (cut % VMOFS_PAGE_SIZE == 0 || size == v->size || (size > v->size && !v->parent))
+		return false;
+	return page_list_kind(&v->pages, page_floor(cut)) < PAGE_NSTATES;
+}
+
 static void zero_tail(struct vmo *v, uint64_t size) REQUIRES(v->source->lock)
 {
-	uint64_t page = page_floor(size);
-	uint64_t n = page_bytes(page + 1) - size;
+	uint64_t cut = MIN(size, v->size);
+	uint64_t n = page_bytes(page_ceil(cut)) - cut;
 
-	if (writable_now(v, page, page + 1))
-		memset(store_addr(v->store, size, n), 0, n);
+	if (has_tail(v, size, cut))
+		memset(store_addr(v->store, cut, n), 0, n);
 }
 
 /*
- * Makes the page that the new end cuts writable, unless it reads as zero; the lock may be dropped
- * and taken again meanwhile. Nothing has changed when this fails.
+ * Makes the page with a tail writable; the lock may be dropped and taken again meanwhile. Nothing has
+ * changed when this fails. -EAGAIN: the VMO was resized, so it is another page now.
  */
-static int tail_writable(struct vmo *v, struct writer *w, uint64_t size) REQUIRES(v->source->lock)
+static int tail_writable(struct vmo *v, struct writer *w, uint64_t size, uint64_t cut)
+	REQUIRES(v->source->lock)
 {
 	int64_t r = 0;
 
-	while (r == 0 && size < v->size && size % VMOFS_PAGE_SIZE &&
-	       page_list_kind(&v->pages, page_floor(size)) < PAGE_NSTATES)
-		r = writable_step(v, w, page_floor(size));
-	return r < 0 ? (int)r : 0;
+	while (r == 0 && cut == MIN(size, v->size) && has_tail(v, size, cut))
+		r = writable_step(v, w, page_floor(cut));
+	if (r < 0)
+		return (int)r;
+	return cut == MIN(size, v->size) ? 0 : -EAGAIN;
 }
 
-static int resize_locked(struct vmo *v, struct writer *w, uint64_t size, struct page_wakeups *wake)
+static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake)
 	REQUIRES(v->source->lock)
 {
 	uint64_t to = page_ceil(size);
-	int r = tail_writable(v, w, size);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (size >= v->size)
 		r = grow(v, page_ceil(v->size), to);
 	else
 		r = shrink_prepare(v, page_ceil(v->size), to);
 	if (r < 0)
 		return r;
-	if (size < v->size && size % VMOFS_PAGE_SIZE)
-		zero_tail(v, size);
+	zero_tail(v, size);
 	if (size < v->size)
 		shrink(v, page_ceil(v->size), to, wake);
 	v->size = size;
@@ -510,23 +517,37 @@ static int resize_locked(struct vmo *v, struct writer *w, uint64_t size, struct 
 	return 0;
 }
 
-int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
+static int try_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	struct writer w;
+	uint64_t cut;
+	int r;
+
+	vmo_lock(v);
+	cut = MIN(size, v->size);
+	writer_init(&w, wait, page_floor(cut), page_floor(cut) + 1);
+	vmo_hold_add(v, &w.hold, w.first, w.end);
+	r = tail_writable(v, &w, size, cut);
+	if (r == 0)
+		r = resize_locked(v, size, &wake);
+	writer_finish(v, &w);
+	vmo_unlock(v, &wake);
+	page_waiter_release(&w.waiter);
+	return r;
+}
+
+int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
+{
 	int r;
 
 	if (!(v->flags & VMO_RESIZABLE))
 		return -EPERM;
 	if (size > (UINT64_C(1) << 62))
 		return -ERANGE;
-	writer_init(&w, wait, page_floor(size), page_floor(size) + 1);
-	vmo_lock(v);
-	vmo_hold_add(v, &w.hold, w.first, w.end);
-	r = resize_locked(v, &w, size, &wake);
-	writer_finish(v, &w);
-	vmo_unlock(v, &wake);
-	page_waiter_release(&w.waiter);
+	do {
+		r = try_resize(v, size, wait);
+	} while (r == -EAGAIN);
 	return r;
 }
 

@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Bugs of the page cache that were found by reading it, each with the smallest scene that showed it.
+ * Mostly about who is told when memory comes back. One thread, except where a case says otherwise.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/macros.h"
+#include "lib/fake_provider.h"
+#include "vm/page_queue.h"
+#include "vm/pool.h"
+#include "vm/vmo.h"
+
+#define PAGE VMOFS_PAGE_SIZE
+#define KEY  UINT64_C(0x1100000000000000)
+
+/* Pages of the smallest budget: all scenes fill it. */
+enum { BUDGET = VM_POOL_MIN / PAGE };
+
+struct scene {
+	struct vm_pool *pool;
+	struct fake_provider *provider;
+	struct vmo *vmo;
+};
+
+static struct scene scene_of(uint64_t size)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct scene s = { .provider = fake_new(VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK), KEY) };
+
+	assert_int_equal(vm_pool_new(&s.pool, VM_POOL_MIN, &err), 0);
+	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, VMO_RESIZABLE, &err),
+			 0);
+	fake_attach(s.provider, s.vmo);
+	return s;
+}
+
+static void scene_end(struct scene *s)
+{
+	struct vm_pool_stats stats;
+
+	vmo_check(s->vmo);
+	vmo_close(s->vmo);
+	vmo_put(s->vmo);
+	fake_free(s->provider);
+	vm_pool_stats(s->pool, &stats);
+	assert_int_equal(stats.resident + stats.reserved, 0);
+	vm_pool_free(s->pool);
+}
+
+#define SCENE(name, pages) cleanup(scene_end) struct scene name = scene_of((pages)*PAGE)
+
+/* ---- asynchronous reads ---- */
+
+struct aread {
+	struct vmo_read r;
+	int started;
+	int status;
+	unsigned n_done;
+};
+
+static void aread_done(struct vmo_read *r, int status)
+{
+	struct aread *a = container_of(r, struct aread, r);
+
+	a->status = status;
+	a->n_done++;
+}
+
+static int aread_start(struct aread *a, struct vmo *v, uint64_t page, uint64_t n)
+{
+	*a = (struct aread){ .r = { .off = page * PAGE, .len = n * PAGE, .done = aread_done } };
+	a->started = vmo_read_start(v, &a->r);
+	return a->started;
+}
+
+/* A read that is parked on the provider, not on memory. */
+static bool is_asked(struct aread *a)
+{
+	return a->n_done == 0 && a->r.state == VMO_READ_PARKED;
+}
+
+/* ---- who is told when memory comes back ---- */
+
+static void make_dirty(struct scene *s, uint64_t page, uint64_t n)
+{
+	char *buf = calloc(n, PAGE);
+
+	assert_non_null(buf);
+	assert_int_equal(fake_supply(s->provider, page, n), n * PAGE);
+	assert_int_equal(vmo_write(s->vmo, page * PAGE, buf, n * PAGE, NULL), n * PAGE);
+	free(buf);
+}
+
+/* All memory is dirty; when it has been stored it can be evicted, and who waits must hear of it. */
+static void test_writeback_serves_who_waits_for_memory(void **state UNUSED)
+{
+	SCENE(s, 2 * BUDGET);
+	struct vmo_token *token;
+	struct aread a;
+
+	make_dirty(&s, 0, BUDGET);
+	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
+	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	assert_int_equal(vmo_writeback_begin(s.vmo, 0, BUDGET * PAGE, VMO_WRITEBACK_ALL, &token),
+			 0);
+	vmo_writeback_end(token, 0);
+	assert_true(is_asked(&a));
+	assert_true(vmo_read_cancel(&a.r));
+}
+
+/* The pages of a prefetch are protected until its last one has come. */
+static void test_finished_prefetch_serves_who_waits_for_memory(void **state UNUSED)
+{
+	SCENE(s, 2 * BUDGET);
+	struct aread a;
+
+	assert_int_equal(vmo_prefetch(s.vmo, 0, BUDGET / 2 * PAGE, 0), BUDGET / 2 * PAGE);
+	assert_int_equal(vmo_prefetch(s.vmo, BUDGET / 2 * PAGE, BUDGET / 2 * PAGE, 0),
+			 BUDGET / 2 * PAGE);
+	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
+	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	assert_int_equal(fake_supply(s.provider, 0, BUDGET), BUDGET * PAGE);
+	assert_true(is_asked(&a));
+	assert_true(vmo_read_cancel(&a.r));
+}
+
+static void test_expired_prefetch_serves_who_waits_for_memory(void **state UNUSED)
+{
+	SCENE(s, 2 * BUDGET);
+	struct aread a;
+
+	assert_int_equal(vmo_prefetch(s.vmo, 0, BUDGET / 2 * PAGE, 1000), BUDGET / 2 * PAGE);
+	assert_int_equal(vmo_prefetch(s.vmo, BUDGET / 2 * PAGE, BUDGET / 2 * PAGE, 1000),
+			 BUDGET / 2 * PAGE);
+	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
+	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	vmo_expire(s.vmo, 1000);
+	assert_true(is_asked(&a));
+	assert_true(vmo_read_cancel(&a.r));
+}
+
+/* A prefetch takes nothing from those who wait for memory already. */
+static void test_prefetch_does_not_overtake_who_waits_for_memory(void **state UNUSED)
+{
+	SCENE(s, 4 * BUDGET);
+	struct aread all;
+	struct aread a;
+
+	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET - 2), -EINPROGRESS);
+	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
+	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	assert_int_equal(vmo_prefetch(s.vmo, 2 * BUDGET * PAGE, 2 * PAGE, 0), 0);
+	assert_true(vmo_read_cancel(&all.r));
+	assert_true(is_asked(&a));
+	assert_true(vmo_read_cancel(&a.r));
+}
+
+/* ---- the order of eviction ---- */
+
+/*
+ * A page takes its generation, then the newest moves on and the evictor, which has emptied all, passes
+ * that generation by; then the page's leaf is filed. It must still be found.
+ */
+static void test_leaf_of_a_generation_left_behind_is_found(void **state UNUSED)
+{
+	struct page_queue q;
+	struct page_leaf leaf = { .vmo = (struct vmo *)&leaf, .queue = PAGE_QUEUE_NONE };
+	uint8_t byte;
+
+	page_queue_init(&q);
+	vmofs_list_init(&leaf.queue_link);
+	byte = PAGE_CLEAN | page_queue_mru_bits(&q);
+	assert_int_equal(page_queue_rotate(&q), 0);
+	q.lru = q.mru;
+	page_queue_file(&q, &leaf, page_queue_of(byte));
+	assert_int_equal(q.lru, 0);
+	page_queue_unfile(&q, &leaf);
+	page_queue_release(&q);
+}
+
+/* ---- the stack ---- */
+
+enum { N_CROWD = 40000 };
+
+static struct aread crowd[N_CROWD];
+
+static void crowd_done(struct vmo_read *r, int status UNUSED)
+{
+	vmo_read_end(r);
+	container_of(r, struct aread, r)->n_done++;
+}
+
+/* Each read that is given memory finds its page there and frees it for the next: no recursion. */
+static void test_crowd_that_waits_for_memory_is_served_in_a_loop(void **state UNUSED)
+{
+	SCENE(s, 2 * BUDGET);
+	struct aread all;
+
+	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET), -EINPROGRESS);
+	for (unsigned i = 0; i < N_CROWD; i++) {
+		crowd[i] = (struct aread){
+			.r = { .off = BUDGET * PAGE, .len = PAGE, .done = crowd_done }
+		};
+		assert_int_equal(vmo_read_start(s.vmo, &crowd[i].r), -EINPROGRESS);
+		assert_int_equal(crowd[i].r.state, VMO_READ_QUEUED);
+	}
+	assert_int_equal(vmofs_supply_zero(s.vmo, BUDGET * PAGE, PAGE), PAGE);
+	assert_true(vmo_read_cancel(&all.r));
+	for (unsigned i = 0; i < N_CROWD; i++)
+		assert_int_equal(crowd[i].n_done, 1);
+}
+
+/* ---- answers ---- */
+
+/* What was asked for has its memory, whatever else the provider sends along. */
+static void test_unasked_neighbours_do_not_keep_an_answer_out(void **state UNUSED)
+{
+	SCENE(s, 4 * BUDGET);
+	struct aread all;
+	struct aread a;
+
+	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET - 2), -EINPROGRESS);
+	assert_int_equal(aread_start(&a, s.vmo, BUDGET + 4, 2), -EINPROGRESS);
+	assert_true(is_asked(&a));
+	assert_int_equal(fake_supply(s.provider, BUDGET, 16), 2 * PAGE);
+	assert_int_equal(a.n_done, 1);
+	assert_int_equal(a.status, 0);
+	assert_int_equal(fake_compare(KEY, a.r.off, a.r.iov[0].iov_base, 2 * PAGE), -1);
+	vmo_read_end(&a.r);
+	assert_true(vmo_read_cancel(&all.r));
+}
+
+/* A clone that ends inside a page of its parent does not show the rest of it when it grows. */
+static void test_clone_grows_by_zeros(void **state UNUSED)
+{
+	SCENE(s, 4);
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmo *c;
+	char buf[PAGE];
+
+	assert_int_equal(fake_supply(s.provider, 0, 2), 2 * PAGE);
+	assert_int_equal(
+		vmo_clone(&c, s.vmo, 0, 100, VMO_SNAPSHOT_AT_LEAST_ON_WRITE, VMO_RESIZABLE, &err),
+		0);
+	assert_int_equal(vmo_resize(c, PAGE, NULL), 0);
+	assert_int_equal(vmo_read(c, 0, buf, PAGE, NULL), PAGE);
+	assert_int_equal(fake_compare(KEY, 0, buf, 100), -1);
+	for (unsigned i = 100; i < PAGE; i++)
+		assert_int_equal(buf[i], 0);
+	vmo_put(c);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_writeback_serves_who_waits_for_memory),
+		cmocka_unit_test(test_finished_prefetch_serves_who_waits_for_memory),
+		cmocka_unit_test(test_expired_prefetch_serves_who_waits_for_memory),
+		cmocka_unit_test(test_prefetch_does_not_overtake_who_waits_for_memory),
+		cmocka_unit_test(test_leaf_of_a_generation_left_behind_is_found),
+		cmocka_unit_test(test_crowd_that_waits_for_memory_is_served_in_a_loop),
+		cmocka_unit_test(test_unasked_neighbours_do_not_keep_an_answer_out),
+		cmocka_unit_test(test_clone_grows_by_zeros),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
