@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <vmofs/provider.h>
 
+#include "fs/behind.h"
 #include "fs/stream.h"
 #include "vm/vmo.h"
 
@@ -18,14 +19,16 @@ struct fs_object {
 	struct vmo *vmo;                 /* counted */
 	uint64_t ino;                    /* its number in the tree, given by the tree */
 	struct stream_set streams;
+	struct behind behind;
 };
 
-/* Takes a reference to @vmo. */
+/* Takes a reference to @vmo. @keep_behind: see behind.h. */
 void fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
-		    struct vmofs_provider *provider, struct vmo *vmo, uint64_t readahead_max);
+		    struct vmofs_provider *provider, struct vmo *vmo, uint64_t readahead_max,
+		    uint64_t keep_behind);
 void fs_object_release(struct fs_object *o);
 
-/* A read has been started: asks for what its stream needs next. */
+/* A read has been started: lets go what its stream left behind, asks for what it needs next. */
 void fs_object_read_ahead(struct fs_object *o, uint64_t off, uint64_t len, bool missed,
 			  uint64_t deadline_ns);
 

@@ -94,6 +94,14 @@ static bool stream_is_sequential(const struct stream *st)
 	return st->reads >= STREAM_MIN_READS || (st->reads >= 2 && st->bytes >= STREAM_MIN_BYTES);
 }
 
+/* Twice as much, or more while that is less than what the reader has read: it has earned it. */
+static uint64_t stream_wider(const struct stream *st)
+{
+	uint64_t earned = MAX(st->bytes / 4, MIN(4 * st->window, st->bytes));
+
+	return MAX(2 * st->window, earned);
+}
+
 /* Begins or widens the window after a read at @off. */
 static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t max)
 {
@@ -103,7 +111,7 @@ static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t m
 		st->window = MIN(MAX(st->bytes / 8, STREAM_WINDOW_MIN), max);
 	} else if (missed && off >= st->grown_at && st->served >= st->grown_end &&
 		   st->window < max) {
-		st->window = MIN(MAX(st->bytes / 4, 2 * st->window), max);
+		st->window = MIN(stream_wider(st), max);
 	} else {
 		return;
 	}
