@@ -14,7 +14,7 @@ mkdir -p "$tmp/vmofs"
 [ ! -r include/vmofs/version.h.in ] ||
 	sed 's/@PROJECT_VERSION@/0.0.0/; s/@PROJECT_VERSION_[A-Z]*@/0/' include/vmofs/version.h.in >"$tmp/vmofs/version.h"
 
-libs=$(PKG_CONFIG_PATH="$deps/lib/pkgconfig" pkg-config --cflags fuse3 libcurl openssl libzstd jansson inih cmocka) || exit 2
+libs=$(PKG_CONFIG_PATH="$deps/lib/pkgconfig" pkg-config --cflags fuse3 libcurl openssl libzstd jansson cmocka) || exit 2
 # as CMake does it: warnings in other people's headers are not ours
 libs=$(printf '%s' "$libs" | sed 's/-I/-isystem /g')
 flags="-std=gnu17 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Wshadow -Wvla -Wstrict-prototypes -Wmissing-prototypes -Werror

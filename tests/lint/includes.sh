@@ -31,7 +31,6 @@ BEGIN {
 	owner["zstd"]           = "src/base/unzstd providers/zstd/";
 	owner["zlib"]           = "providers/gzip/ src/image/";
 	owner["jansson"]        = "src/daemon/ src/cli/ src/image/ src/net/";
-	owner["ini.h"]          = "src/base/config";
 	owner["archive"]        = "src/image/";
 	owner["expat"]          = "providers/s3/";
 	owner["microhttpd"]     = "src/daemon/";
