@@ -36,17 +36,20 @@ static void limit_malloc(void)
 	mallopt(M_ARENA_MAX, 2);
 }
 
-/* Signals come through a descriptor; blocked before any thread is started, so in all of them. */
+/*
+ * From here on signals come through a descriptor; before, with nothing mounted yet, they just end the
+ * process, or a server that does not answer could not be escaped. The loops have them blocked.
+ */
 static int mount_take_signals(struct mount *m, struct vmofs_err *err)
 {
 	sigset_t set;
 
+	ready_outlive_parent();
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	signal(SIGPIPE, SIG_IGN);
 	m->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	m->ended_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (m->signal_fd < 0 || m->ended_fd < 0)
@@ -111,6 +114,7 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 	cleanup(mem_freep) struct vmofs_object_info *info = calloc(1, sizeof *info);
 	struct vm_pool_stats st;
 	uint64_t ahead;
+	uint64_t behind;
 	int r;
 
 	if (!ops)
@@ -118,6 +122,8 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 	if (!info)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	r = config_size(m->p.config, "readahead-max", &ahead, err);
+	if (!r)
+		r = config_size(m->p.config, "keep-behind", &behind, err);
 	if (!r)
 		r = ops->open(&m->provider, m->p.source, &env, info, err);
 	if (!r)
@@ -129,7 +135,7 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 			 info->url);
 	vmo_set_name(m->vmo, info->name);
 	vm_pool_stats(m->pool, &st);
-	fs_object_init(&m->object, info, m->provider, m->vmo, MIN(ahead, st.limit / 4));
+	fs_object_init(&m->object, info, m->provider, m->vmo, MIN(ahead, st.limit / 4), behind);
 	return 0;
 }
 
@@ -226,8 +232,8 @@ static void mount_make_control(struct mount *m)
 static int mount_set_up(struct mount *m, struct vmofs_err *err)
 {
 	static int (*const steps[])(struct mount * m, struct vmofs_err * err) = {
-		mount_take_signals, mount_make_pool, mount_start_loops,
-		mount_open_source,  mount_make_tree, mount_make_session,
+		mount_make_pool, mount_start_loops,  mount_open_source,
+		mount_make_tree, mount_take_signals, mount_make_session,
 	};
 	int r = unmount_if_dead(m->p.mountpoint, err);
 
@@ -354,14 +360,13 @@ int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_er
 	int r = mount_set_log_level(p, err);
 
 	limit_malloc();
+	signal(SIGPIPE, SIG_IGN);
 	if (!r)
 		r = mount_set_up(&m, err);
 	if (!r)
 		r = mount_settle(&m, err);
-	if (!r) {
-		ready_ok(ready);
+	if (!r && !ready_ok(ready))
 		mount_serve(&m);
-	}
 	mount_take_down(&m);
 	return r;
 }

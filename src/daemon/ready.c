@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,10 +44,24 @@ static int ready_wait(int fd, pid_t child, struct vmofs_err *err)
 	return err->code;
 }
 
+/* Who interrupts a mount that hangs does not want it to appear later on. */
+static void die_with_parent(pid_t parent)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+}
+
+void ready_outlive_parent(void)
+{
+	prctl(PR_SET_PDEATHSIG, 0);
+}
+
 int ready_fork(struct ready *r, struct vmofs_err *err)
 {
-	int p[2];
+	pid_t parent = getpid();
 	pid_t child;
+	int p[2];
 
 	if (pipe2(p, O_CLOEXEC) < 0)
 		return vmofs_err_set(err, -errno, "cannot make a pipe");
@@ -69,29 +84,32 @@ int ready_fork(struct ready *r, struct vmofs_err *err)
 	close(p[0]);
 	r->fd = p[1];
 	setsid();
+	die_with_parent(parent);
 	return 0;
 }
 
-static void ready_say(struct ready *r, const struct vmofs_err *err)
+static int ready_say(struct ready *r, const struct vmofs_err *err)
 {
 	ssize_t n;
 
+	if (r->fd < 0)
+		return 0;
 	do
 		n = write(r->fd, err, sizeof *err);
 	while (n < 0 && errno == EINTR);
+	n = n < 0 ? -errno : 0;
 	fd_closep(&r->fd);
+	return (int)n;
 }
 
-void ready_ok(struct ready *r)
+int ready_ok(struct ready *r)
 {
 	static const struct vmofs_err none;
 
-	if (r->fd >= 0)
-		ready_say(r, &none);
+	return ready_say(r, &none);
 }
 
 void ready_fail(struct ready *r, const struct vmofs_err *err)
 {
-	if (r->fd >= 0)
-		ready_say(r, err);
+	(void)ready_say(r, err);
 }

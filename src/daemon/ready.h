@@ -18,8 +18,11 @@ struct ready {
  */
 int ready_fork(struct ready *r, struct vmofs_err *err);
 
-/* The child has something to show: leaves the terminal and lets the parent go. */
-void ready_ok(struct ready *r);
+/* From here on the child outlives a parent that is interrupted; before, it ends with it at once. */
+void ready_outlive_parent(void);
+
+/* Something is there to show: the parent may go. -EPIPE when nobody has waited for it. */
+int ready_ok(struct ready *r);
 void ready_fail(struct ready *r, const struct vmofs_err *err);
 
 #endif
