@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/macros.h"
 #include "http/http_private.h"
 
@@ -205,9 +204,6 @@ static int http_open(struct vmofs_provider **out, const char *source,
 		return r;
 	}
 	fill_info(h, &u, info);
-	if (info->weak)
-		log_warn("'%s' has no strong validator: a change at the origin may go unnoticed",
-			 h->shown);
 	*out = &h->base;
 	return 0;
 }

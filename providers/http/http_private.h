@@ -135,6 +135,7 @@ struct http {
 	uint64_t pause_until_ns;
 	uint64_t next_due_ns; /* no retry and no deadline is earlier; UINT64_MAX: there is none */
 	struct vmofs_failure last;
+	uint64_t quiet_until_ns; /* no failure is logged before */
 };
 
 /* A range to be failed once the lock is not held. */

@@ -6,8 +6,13 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "http/http_private.h"
 
@@ -306,8 +311,30 @@ void http_piece_fail_locked(struct http *h, struct http_piece *p, int code,
 		piece_orphan_locked(h, p);
 }
 
+/* One line a second says what all of them have in common. */
+static void log_failure(struct http *h, const struct http_fail *f) EXCLUDES(h->lock)
+{
+	struct vmofs_failure last;
+	uint64_t now = loop_now_ns();
+	bool quiet;
+
+	mutex_lock(&h->lock);
+	quiet = now < h->quiet_until_ns;
+	if (!quiet)
+		h->quiet_until_ns = now + NSEC_PER_SEC;
+	last = h->last;
+	mutex_unlock(&h->lock);
+	if (quiet || f->code == -ESHUTDOWN)
+		return;
+	log_warn("cannot read '%s' at %" PRIu64 "+%" PRIu64 ": %s: %s (attempts: %u%s%s)", h->shown,
+		 f->off, f->len, strerror(-f->code), last.msg, last.attempts,
+		 last.request_id[0] ? ", request " : "", last.request_id);
+}
+
 void http_fail_all(struct http *h, struct http_fails *fails)
 {
+	if (fails->n > 0)
+		log_failure(h, &fails->v[0]);
 	for (unsigned i = 0; i < fails->n; i++) {
 		struct http_fail *f = &fails->v[i];
 
@@ -318,9 +345,15 @@ void http_fail_all(struct http *h, struct http_fails *fails)
 	fails->n = 0;
 }
 
-static int deadline_code(const struct http_piece *p)
+/* What the deadline of @p makes of it: its last failure, or that there was no answer at all. */
+static int deadline_code_locked(struct http *h, const struct http_piece *p) REQUIRES(h->lock)
 {
-	return p->last_code ? p->last_code : -ETIMEDOUT;
+	if (p->last_code)
+		return p->last_code;
+	h->last = (struct vmofs_failure){ .code = -ETIMEDOUT, .attempts = p->attempts + 1 };
+	snprintf(h->last.msg, sizeof h->last.msg, "no answer in time");
+	clock_gettime(CLOCK_REALTIME, &h->last.when);
+	return -ETIMEDOUT;
 }
 
 /* Fails what is past its deadline; what stays counts for the next due time. */
@@ -335,7 +368,7 @@ static void expire_list_locked(struct http *h, struct vmofs_list *list, uint64_t
 		if (!p->req)
 			continue;
 		if (p->deadline_ns <= now_ns && fails->n < HTTP_FAILS)
-			http_piece_fail_locked(h, p, deadline_code(p), fails);
+			http_piece_fail_locked(h, p, deadline_code_locked(h, p), fails);
 		else
 			http_due_locked(h, p->deadline_ns);
 	}

@@ -93,9 +93,9 @@ static int fail_status(struct probe *pr)
 		[HTTP_OUTCOME_REFUSED] = -EIO,       [HTTP_OUTCOME_CHANGED] = -EBADMSG,
 		[HTTP_OUTCOME_INTEGRITY] = -EBADMSG,
 	};
-	char why[64];
+	char why[256];
 
-	snprintf(why, sizeof why, "the server answered %d", pr->reply.status);
+	http_status_message(&pr->reply, why, sizeof why);
 	return fail(pr, codes[http_status_outcome(pr->reply.status)], why);
 }
 

@@ -24,6 +24,7 @@ void http_reply_reset(struct http_reply *r)
 	r->last_modified[0] = '\0';
 	r->encoding[0] = '\0';
 	r->request_id[0] = '\0';
+	r->challenge[0] = '\0';
 	if (r->location)
 		r->location[0] = '\0';
 }
@@ -82,14 +83,25 @@ static void read_encoding(struct http_reply *r, const char *p, size_t n, int64_t
 		copy_value(r->encoding, sizeof r->encoding, "unknown", 7);
 }
 
-static void read_request_id(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+/* Text that goes to logs: the first one, printable. */
+static void copy_printable(char *out, size_t cap, const char *p, size_t n)
 {
-	if (r->request_id[0])
+	if (out[0])
 		return;
 	for (size_t i = 0; i < n; i++)
 		if (p[i] < ' ' || p[i] > '~')
 			return;
-	copy_value(r->request_id, sizeof r->request_id, p, n);
+	copy_value(out, cap, p, n);
+}
+
+static void read_request_id(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	copy_printable(r->request_id, sizeof r->request_id, p, n);
+}
+
+static void read_challenge(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	copy_printable(r->challenge, sizeof r->challenge, p, n);
 }
 
 static void read_location(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
@@ -109,6 +121,7 @@ static const struct {
 	{ "content-encoding", read_encoding },
 	{ "retry-after", read_retry_after },
 	{ "location", read_location },
+	{ "www-authenticate", read_challenge },
 	{ "x-request-id", read_request_id },
 	{ "x-amz-request-id", read_request_id },
 	{ "x-amz-cf-id", read_request_id },
@@ -179,6 +192,12 @@ enum http_outcome http_status_outcome(int status)
 	return status < 300 ? HTTP_OUTCOME_INTEGRITY : HTTP_OUTCOME_REFUSED;
 }
 
+void http_status_message(const struct http_reply *r, char *msg, size_t cap)
+{
+	snprintf(msg, cap, "the server answered %d%s%s%s", r->status, r->challenge[0] ? " (" : "",
+		 r->challenge, r->challenge[0] ? ")" : "");
+}
+
 /* A validator that was there at the probe must be there, and the same, in every answer. */
 static enum http_outcome check_version(const struct http_reply *r, const struct http_expect *e,
 				       char *msg, size_t cap)
@@ -247,7 +266,7 @@ enum http_outcome http_reply_check(const struct http_reply *r, const struct http
 	enum http_outcome o;
 
 	if (r->status != 200 && r->status != 206) {
-		snprintf(msg, cap, "the server answered %d", r->status);
+		http_status_message(r, msg, cap);
 		return http_status_outcome(r->status);
 	}
 	o = check_version(r, e, msg, cap);

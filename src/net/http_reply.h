@@ -40,7 +40,8 @@ struct http_reply {
 	char last_modified[64];
 	char encoding[32]; /* Content-Encoding other than identity */
 	char request_id[128];
-	char *location; /* borrowed buffer for Location, NULL: not wanted */
+	char challenge[128]; /* WWW-Authenticate: who asks for credentials */
+	char *location;      /* borrowed buffer for Location, NULL: not wanted */
 	size_t location_cap;
 };
 
@@ -67,6 +68,8 @@ void http_reply_line(struct http_reply *r, const char *p, size_t n, int64_t now)
 enum http_outcome http_reply_check(const struct http_reply *r, const struct http_expect *e,
 				   uint64_t off, uint64_t len, bool whole, char *msg, size_t cap);
 
+/* "the server answered 401 (Basic realm="x")" */
+void http_status_message(const struct http_reply *r, char *msg, size_t cap);
 /* The outcome of a status other than 200 and 206. */
 enum http_outcome http_status_outcome(int status);
 

@@ -134,6 +134,18 @@ static void test_statuses(void **state UNUSED)
 		assert_int_equal(http_status_outcome(cases[i].status), cases[i].outcome);
 }
 
+static void test_challenge_is_shown(void **state UNUSED)
+{
+	struct http_reply r = head("HTTP/1.1 401 x\nWWW-Authenticate: Basic realm=\"a\"\n");
+	char msg[256];
+
+	http_status_message(&r, msg, sizeof msg);
+	assert_string_equal(msg, "the server answered 401 (Basic realm=\"a\")");
+	r = head("HTTP/1.1 403 x\nWWW-Authenticate: a\x1b[2J\n");
+	http_status_message(&r, msg, sizeof msg);
+	assert_string_equal(msg, "the server answered 403");
+}
+
 static void test_values_that_do_not_fit(void **state UNUSED)
 {
 	char line[1024];
@@ -158,6 +170,7 @@ int main(void)
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_whole_answers),
 		cmocka_unit_test(test_statuses),
+		cmocka_unit_test(test_challenge_is_shown),
 		cmocka_unit_test(test_values_that_do_not_fit),
 	};
 
