@@ -9,6 +9,7 @@
 #include <errno.h>
 
 #include "base/macros.h"
+#include "vm/page.h"
 #include "vm/pool_private.h"
 #include "vm/vmo_private.h"
 
@@ -103,7 +104,8 @@ void evict_target_combine(struct evict_target *t, const struct evict_target *add
 uint64_t evictor_evict(struct vm_pool *p, struct evict_target *t)
 {
 	uint64_t used = atomic_load(&p->used);
-	uint64_t free_now = p->limit - MIN(used, p->limit);
+	/* As vm_pool_stats() has it: memory that is kept hot is free. */
+	uint64_t free_now = p->limit + page_floor(p->heat.limit) - used;
 	uint64_t want = t->min_to_free;
 	uint64_t freed;
 

@@ -402,11 +402,16 @@ void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end)
 
 uint64_t vmo_expire(struct vmo *v, uint64_t now_ns)
 {
-	uint64_t a = page_source_expire(v->source, now_ns);
-	uint64_t b = vm_pool_expire(v->pool, now_ns);
+	uint64_t a;
+	uint64_t b;
 
-	/* Prefetches that ended leave memory behind. */
+	/* Those who wait for memory first: else they get what the others leave, and park too late. */
+	vm_pool_expire(v->pool, now_ns);
+	page_source_expire(v->source, now_ns);
+	/* Prefetches that ended leave memory behind; who gets it has a deadline of its own. */
 	vm_pool_dispatch(v->pool);
+	b = vm_pool_expire(v->pool, now_ns);
+	a = page_source_expire(v->source, now_ns);
 	if (!a || !b)
 		return a + b;
 	return MIN(a, b);

@@ -184,6 +184,22 @@ void vmo_isolate_leaf(struct vmo *v, uint64_t leaf_index, uint64_t generation)
 
 /* ---- on request ---- */
 
+/* The end of the run of pages from @page on whose bytes are alike but for their age. */
+static uint64_t alike_end(struct vmo *v, uint64_t page, uint64_t end)
+{
+	const uint8_t mask = PAGE_BYTE_STATE | PAGE_BYTE_KEEP;
+	struct page_leaf *leaf = page_list_leaf(&v->pages, page >> PAGE_LEAF_SHIFT);
+	uint8_t b = leaf->byte[page % PAGE_LEAF_PAGES];
+
+	for (; page < end; page++) {
+		if (page % PAGE_LEAF_PAGES == 0)
+			leaf = page_list_leaf(&v->pages, page >> PAGE_LEAF_SHIFT);
+		if (!leaf || (leaf->byte[page % PAGE_LEAF_PAGES] ^ b) & mask)
+			break;
+	}
+	return page;
+}
+
 uint64_t vmo_evict_clean(struct vmo *v, uint64_t first, uint64_t end, bool ignore_hints)
 {
 	uint64_t n = 0;
@@ -191,14 +207,8 @@ uint64_t vmo_evict_clean(struct vmo *v, uint64_t first, uint64_t end, bool ignor
 	while ((first = page_list_next_resident(&v->pages, first, end)) < end) {
 		struct page_leaf *leaf = page_list_leaf(&v->pages, first >> PAGE_LEAF_SHIFT);
 		uint8_t b = leaf->byte[first % PAGE_LEAF_PAGES];
-		uint64_t run = first;
+		uint64_t run = alike_end(v, first, end);
 
-		for (; run < end && run >> PAGE_LEAF_SHIFT == leaf->index; run++) {
-			uint8_t x = leaf->byte[run % PAGE_LEAF_PAGES];
-
-			if ((x ^ b) & (PAGE_BYTE_STATE | PAGE_BYTE_KEEP))
-				break;
-		}
 		if ((b & PAGE_BYTE_STATE) == PAGE_CLEAN && (ignore_hints || !(b & PAGE_BYTE_KEEP)))
 			n += evict_unprotected(v, first, run);
 		first = run;

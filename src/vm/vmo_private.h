@@ -95,6 +95,12 @@ void vmo_hold_del(struct vmo *v, struct itree_node *hold) REQUIRES(v->source->lo
 uint64_t vmo_evict_clean(struct vmo *v, uint64_t first, uint64_t end, bool ignore_hints)
 	REQUIRES(v->source->lock);
 
+/*
+ * Pages of [first, end) that were asked for will not come: memory that was prepared for them whole
+ * blocks at a time is given back.
+ */
+void vmo_trim(struct vmo *v, uint64_t first, uint64_t end);
+
 /* Pages that leave: memory is given back, tokens forget them, READ and DIRTY waiters look again. */
 void vmo_drop_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);
 /* [first, end) was written (or dropped) since begin: no token cleans it. */
