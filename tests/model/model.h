@@ -189,6 +189,7 @@ struct mtask {
 	bool resized; /* the size changed while it was under way */
 	bool applied; /* RESIZE: the reference has followed */
 	uint64_t content_ver[MODEL_PAGES];
+	const struct ref_vmo *owner[MODEL_PAGES];
 	uint64_t absent; /* READ: at its start; WRITE, ZERO: not yet seen as written */
 };
 

@@ -254,6 +254,16 @@ static void step(void)
 
 /* ---- the end of a run ---- */
 
+static void end_pins(void)
+{
+	for (unsigned i = 0; i < MODEL_PINS; i++) {
+		if (!world.pin[i].v || world.pin[i].busy)
+			continue;
+		vmo_unpin(&world.pin[i].pin);
+		world.pin[i].v = NULL;
+	}
+}
+
 /* Everything outstanding is answered: everybody who waits must come to an end. */
 static void drain(void)
 {
@@ -261,6 +271,8 @@ static void drain(void)
 		bool busy = false;
 
 		next_step();
+		/* What is pinned for writing stays dirty. */
+		end_pins();
 		if (!task_run_one())
 			for (unsigned k = 0; k < MODEL_ROOTS && !busy; k++)
 				busy = world.vmo[k].vmo && answer_one(&world.vmo[k]);
@@ -271,16 +283,6 @@ static void drain(void)
 			return;
 	}
 	model_fail("answering everything does not come to an end");
-}
-
-static void end_pins(void)
-{
-	for (unsigned i = 0; i < MODEL_PINS; i++) {
-		if (!world.pin[i].v || world.pin[i].busy)
-			continue;
-		vmo_unpin(&world.pin[i].pin);
-		world.pin[i].v = NULL;
-	}
 }
 
 static void close_root(struct ref_vmo *v)

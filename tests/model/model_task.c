@@ -240,7 +240,8 @@ static void finish_read(struct mtask *t)
 
 		if (from >= to || t->resized || s.what == VISIBLE_ABSENT)
 			continue;
-		if (s.owner->page[s.idx].content_ver != t->content_ver[i] + was_absent)
+		if (s.owner != t->owner[i] ||
+		    s.owner->page[s.idx].content_ver != t->content_ver[i] + was_absent)
 			continue;
 		for (uint64_t b = from; b < to; b++)
 			if (t->buf[b - t->off] != (s.what == VISIBLE_ZERO ? 0 : s.data[b - off]))
@@ -263,6 +264,12 @@ static void finish_pin(struct mtask *t)
 		t->v->modified = true;
 }
 
+/* Moves when the page becomes dirty anew. */
+static uint64_t dirt_ver(const struct ref_page *p)
+{
+	return p->version + p->zero_touch;
+}
+
 static void finish_writeback(struct mtask *t)
 {
 	const unsigned dirty = BIT(PAGE_DIRTY) | BIT(PAGE_AWAITING_CLEAN) | BIT(PAGE_ZERO_DIRTY);
@@ -270,7 +277,7 @@ static void finish_writeback(struct mtask *t)
 
 	for (unsigned i = 0; i < t->v->n; i++)
 		if (t->result == 0 && (left & MASK_OF(i)) &&
-		    t->v->page[i].version == t->content_ver[i])
+		    dirt_ver(&t->v->page[i]) == t->content_ver[i])
 			model_fail("writeback ended, but page %u is still dirty", i);
 }
 
@@ -426,9 +433,10 @@ static void snapshot_versions(struct mtask *t)
 	for (unsigned i = 0; i < t->v->n; i++) {
 		struct sight s = ref_see(t->v, i);
 
+		t->owner[i] = s.owner;
 		t->content_ver[i] = s.owner->page[s.idx].content_ver;
 		if (t->op == OP_WRITEBACK)
-			t->content_ver[i] = t->v->page[i].version;
+			t->content_ver[i] = dirt_ver(&t->v->page[i]);
 	}
 }
 
