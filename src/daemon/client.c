@@ -145,9 +145,12 @@ int client_call(const struct client_target *t, json_t *request, json_t **reply,
 	cleanup(json_decrefp) json_t *req = request;
 	cleanup(json_decrefp) json_t *answer = NULL;
 	pid_t pid;
-	cleanup(fd_closep) int fd = client_connect(t, &pid, err);
+	cleanup(fd_closep) int fd = -1;
 	int r;
 
+	if (!req)
+		return vmofs_err_set(err, -EINVAL, "'%s' is not UTF-8", t->path);
+	fd = client_connect(t, &pid, err);
 	if (fd < 0)
 		return fd;
 	r = send_request(fd, req);
