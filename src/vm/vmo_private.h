@@ -42,6 +42,7 @@ struct vmo {
 	struct rb_tree pins;      /* struct vmo_pin.range */
 	struct rb_tree holds;     /* root: ranges that are not evicted */
 	struct vmofs_list tokens; /* root: struct vmo_token.link */
+	uint64_t put_aside; /* root: pages of the budget that writers hold for grants over zeros */
 	bool modified;
 	uint64_t n_evicted;
 	uint64_t writeback_errors; /* how many so far */

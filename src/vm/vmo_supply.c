@@ -11,6 +11,8 @@
 #include "base/macros.h"
 #include "vm/vmo_private.h"
 
+static const char zero_page[VMOFS_PAGE_SIZE];
+
 /* What makes pages of a run present; the leaves are there and the memory is paid for. */
 struct filling {
 	const char *buf; /* contents of the page `first` */
@@ -235,9 +237,8 @@ static void zeros_to_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES
 	vmo_tokens_forget(v, first, end);
 	page_list_zero_clear(&v->pages, first, end);
 	/* Memory that was prepared for a whole block may hold anything. */
-	if (v->store->ops->dense)
-		memset(store_addr(v->store, page_bytes(first), page_bytes(end - first)), 0,
-		       page_bytes(end - first));
+	for (uint64_t p = first; v->store->ops->dense && p < end; p++)
+		store_write(v->store, page_bytes(p), zero_page, sizeof zero_page);
 	page_list_fill(&v->pages, first, end, PAGE_DIRTY);
 	vm_pool_commit(v->pool, end - first);
 }
@@ -324,23 +325,24 @@ static int check_grant(struct vmo *v, uint64_t off, uint64_t len, struct page_wa
 }
 
 /* All or nothing: a hole in the range sends everybody back to look. */
-static int grant_locked(struct vmo *v, uint64_t first, uint64_t end, uint64_t reserved,
-			struct page_wakeups *wake) REQUIRES(v->source->lock)
+static int grant_locked(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
+	REQUIRES(v->source->lock)
 {
 	uint64_t zeros = vmo_n_zeros(v, first, end);
+	uint64_t aside = MIN(zeros, v->put_aside);
 	int r;
 
 	if (vmo_n_missing(v, first, end)) {
 		page_source_release_locked(v->source, VMOFS_REQUEST_DIRTY, first, end, wake);
 		return -ENOENT;
 	}
-	if (zeros > reserved && !vm_pool_try_reserve(v->pool, zeros - reserved))
+	if (!vm_pool_try_reserve(v->pool, zeros - aside))
 		return -ENOBUFS;
 	r = vmo_make_dirty(v, first, end, wake);
 	if (r < 0)
-		vm_pool_unreserve(v->pool, MAX(zeros, reserved));
-	else if (reserved > zeros)
-		vm_pool_unreserve(v->pool, reserved - zeros);
+		vm_pool_unreserve(v->pool, zeros - aside);
+	else
+		v->put_aside -= aside;
 	return r;
 }
 
@@ -357,7 +359,7 @@ int vmo_dirty(struct vmo *v, uint64_t off, uint64_t len)
 		vmo_lock(v);
 		r = check_grant(v, off, len, &wake);
 		if (r == 0)
-			r = grant_locked(v, first, end, 0, &wake);
+			r = grant_locked(v, first, end, &wake);
 		vmo_unlock(v, &wake);
 	} while (r == -ENOBUFS && --attempts && vm_pool_evict(v->pool, end - first));
 	return r == -ENOBUFS ? -ENOMEM : r;

@@ -96,7 +96,7 @@ static uint64_t grant_end(struct vmo *v, uint64_t page, uint64_t end)
 	return page;
 }
 
-static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+static int writer_wait_dirty(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
 	REQUIRES(v->source->lock)
 {
 	int r = page_source_park_locked(v->source, &w->waiter, VMOFS_REQUEST_DIRTY, page, end);
@@ -110,6 +110,34 @@ static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint
 		return r;
 	}
 	return writer_wait(v, w);
+}
+
+/*
+ * Memory for the zeros of the run is put aside before the grant is asked for: whoever gives the
+ * grant cannot wait for memory, and would not know when to try again.
+ */
+static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+	REQUIRES(v->source->lock)
+{
+	uint64_t zeros = vmo_n_zeros(v, page, end);
+	uint64_t put;
+	int r;
+
+	if (v->source->detached)
+		return -ESHUTDOWN;
+	if (zeros > w->reserved) {
+		if (!vm_pool_try_reserve(v->pool, zeros - w->reserved))
+			return writer_reserve(v, w, MAX(zeros, w->end - w->first));
+		w->reserved = zeros;
+	}
+	put = w->reserved;
+	w->reserved = 0;
+	v->put_aside += put;
+	r = writer_wait_dirty(v, w, page, end);
+	/* What no grant has taken; it may be another writer's share, which asks again then. */
+	w->reserved = MIN(put, v->put_aside);
+	v->put_aside -= w->reserved;
+	return r;
 }
 
 /* Without the trap a run becomes dirty by itself; zeros need memory. 0: look again. */
