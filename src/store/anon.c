@@ -23,7 +23,7 @@
 #define MADV_POPULATE_WRITE 23
 #endif
 
-enum { HOT_MAX = 8 };
+enum { HOT_MAX = 16 };
 
 /*
  *   BLOCK_PLAIN -> BLOCK_DENSE  dense: populated whole
@@ -97,10 +97,32 @@ static bool heat_take(struct store_heat *h)
 	return true;
 }
 
+/* A read of 4 KiB must not cost a huge page; a core file must not hold other people's data. */
+static void advise(void *p, uint64_t len)
+{
+	madvise(p, len, MADV_NOHUGEPAGE);
+	madvise(p, len, MADV_DONTDUMP);
+}
+
+/*
+ * A fresh mapping in place of the block's, without memory. Unlike what mremap() left there it joins
+ * its neighbours: pieces would add up to the kernel's limit of mappings.
+ */
+static int renew(struct store_anon *a, uint64_t b)
+{
+	void *p = mmap(block_addr(a, b), STORE_BLOCK, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+
+	if (p == MAP_FAILED)
+		return madvise(block_addr(a, b), STORE_BLOCK, MADV_DONTNEED) < 0 ? -errno : 0;
+	advise(p, STORE_BLOCK);
+	return 0;
+}
+
 /* Gives the memory of a hot block back. */
 static void cool(struct store_anon *a, uint64_t b)
 {
-	madvise(block_addr(a, b), STORE_BLOCK, MADV_DONTNEED);
+	renew(a, b);
 	hot_remove(a, b, BLOCK_PLAIN);
 }
 
@@ -132,11 +154,7 @@ static bool move(struct store_anon *a, uint64_t from, uint64_t to)
 
 	if (r == MAP_FAILED)
 		return false;
-	/* A fresh mapping there joins its neighbours; pieces would add up. Failing is harmless. */
-	r = mmap(block_addr(a, from), STORE_BLOCK, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	if (r != MAP_FAILED)
-		madvise(r, STORE_BLOCK, MADV_NOHUGEPAGE);
+	renew(a, from);
 	return true;
 }
 
@@ -169,24 +187,22 @@ static bool anon_is_dense(struct store *st, uint64_t off)
 	return anon_of(st)->state[off / STORE_BLOCK] == BLOCK_DENSE;
 }
 
-/* A block that lies whole in the punched range: kept hot, or plain from now on. */
-static bool keep_hot(struct store_anon *a, uint64_t b)
-{
-	if (a->state[b] != BLOCK_DENSE)
-		return false;
-	if (a->n_hot == HOT_MAX || !heat_take(a->heat)) {
-		block_set(a, b, BLOCK_PLAIN);
-		return false;
-	}
-	hot_push(a, b);
-	return true;
-}
-
 static int drop(struct store_anon *a, uint64_t off, uint64_t end)
 {
 	if (end > off && madvise(a->p + off, end - off, MADV_DONTNEED) < 0)
 		return -errno;
 	return 0;
+}
+
+/* A dense block that lies whole in the punched range is kept hot, or is plain from now on. */
+static int punch_dense(struct store_anon *a, uint64_t b)
+{
+	if (a->n_hot < HOT_MAX && heat_take(a->heat)) {
+		hot_push(a, b);
+		return 0;
+	}
+	block_set(a, b, BLOCK_PLAIN);
+	return renew(a, b);
 }
 
 static int anon_punch(struct store *st, uint64_t off, uint64_t len)
@@ -198,9 +214,11 @@ static int anon_punch(struct store *st, uint64_t off, uint64_t len)
 	int r = 0;
 
 	for (; r == 0 && (b + 1) * STORE_BLOCK <= end; b++) {
-		if (!keep_hot(a, b))
+		if (a->state[b] == BLOCK_PLAIN)
 			continue;
 		r = drop(a, from, b * STORE_BLOCK);
+		if (r == 0 && a->state[b] == BLOCK_DENSE)
+			r = punch_dense(a, b);
 		from = (b + 1) * STORE_BLOCK;
 	}
 	return r < 0 ? r : drop(a, from, end);
@@ -246,9 +264,7 @@ static int anon_map(struct store_anon *a, uint64_t size)
 	a->map = p;
 	skip = (STORE_BLOCK - (uintptr_t)p % STORE_BLOCK) % STORE_BLOCK;
 	a->p = a->map + skip;
-	/* A read of 4 KiB must not cost a huge page; a core file must not hold other people's data. */
-	madvise(p, a->map_len, MADV_NOHUGEPAGE);
-	madvise(p, a->map_len, MADV_DONTDUMP);
+	advise(p, a->map_len);
 	return 0;
 }
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the contents of one VMO live: memory that is mapped, of a file or of none. Page p of the object is at offset p * VMOFS_PAGE_SIZE. A store knows nothing of page states;
- * its caller's lock (the VMO's) orders its calls, while reads of pages that are pinned by the caller need no
- * lock. Contents of pages never written read as zero, and reading them through the mapping costs
- * memory: callers read only pages they have written.
+ * Where the contents of one VMO live: memory that is mapped, of a file or of none. Page p of the
+ * object is at offset p * VMOFS_PAGE_SIZE. A store knows nothing of page states; its caller's lock
+ * (the VMO's) orders its calls, while reads of pages that are pinned by the caller need no lock.
+ * Contents of pages never written read as zero, and reading them through the mapping costs memory:
+ * callers read only pages they have written.
  */
 #ifndef STORE_STORE_H
 #define STORE_STORE_H

@@ -17,7 +17,7 @@
 /* What stores may keep of memory that holds nothing: a small part, and nothing of a tiny budget. */
 static uint64_t heat_of(uint64_t limit)
 {
-	return limit < MIB(64) ? 0 : MIN(limit / 8, MIB(16));
+	return limit < MIB(64) ? 0 : MIN(limit / 8, MIB(32));
 }
 
 int vm_pool_new(struct vm_pool **out, uint64_t limit, struct vmofs_err *err)
