@@ -284,7 +284,7 @@ CASE(216, IMPROVED, "Sub-page set_size",
 	rig_resize(&r, 2);
 	CHECK_EQ(vmo_read(r.v, PAGE, page, PAGE, soon()), PAGE);
 	CHECK_EQ(fake_compare(KEY, PAGE, page, SIZE - PAGE), -1);
-	CHECK(reads_as_zero(page + SIZE - PAGE, 2 * PAGE - SIZE));
+	CHECK(reads_as_zero(page + (SIZE - PAGE), 2 * PAGE - SIZE));
 	fake_expect_none(r.f);
 }
 
