@@ -270,6 +270,9 @@ static void http_dump(struct vmofs_provider *p, FILE *out, unsigned depth, unsig
 		count(&h->queue[VMOFS_CLASS_DEMAND]) + count(&h->incoming[VMOFS_CLASS_DEMAND]),
 		count(&h->queue[VMOFS_CLASS_PREFETCH]) + count(&h->incoming[VMOFS_CLASS_PREFETCH]),
 		count(&h->delayed), h->nactive);
+	if (h->recent.msg[0])
+		fprintf(out, "%*slast trouble: %s (status %d)\n", (int)depth * 2 + 2, "",
+			h->recent.msg, h->recent.status);
 	vmofs_list_for_each(pos, &h->fetches) {
 		if (max_items-- == 0)
 			break;

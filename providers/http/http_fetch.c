@@ -338,7 +338,7 @@ static uint64_t retry_time(const struct http *h, const struct http_piece *p,
 	uint64_t left = p->deadline_ns > now_ns ? p->deadline_ns - now_ns : 0;
 
 	if (result->retry_after != HTTP_LENGTH_UNKNOWN)
-		delay = MIN(result->retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC;
+		delay = MAX(delay, MIN(result->retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC);
 	if (delay >= left)
 		delay = left - MIN(left / 4, NSEC_PER_SEC);
 	return now_ns + delay;
@@ -366,7 +366,6 @@ static void piece_failed_locked(struct http *h, struct http_fetch *f, struct htt
 	int code = rules[result->outcome].code;
 
 	p->attempts++;
-	h->last.attempts = p->attempts;
 	switch (rules[result->outcome].action) {
 	case RULE_LATER:
 		p->last_code = code;
@@ -434,8 +433,6 @@ static bool distribute_locked(struct http *h, struct http_fetch *f,
 			http_piece_free_locked(h, p);
 			continue;
 		}
-		if (result->outcome != HTTP_OUTCOME_OK)
-			atomic_fetch_add(&f->h->counters.retries, 1);
 		if (f->supply_error)
 			piece_refused_locked(h, f, p, now_ns, fails);
 		else
@@ -453,13 +450,12 @@ static void fetch_close_locked(struct http *h, struct http_fetch *f) REQUIRES(h-
 
 static void note_failure_locked(struct http *h, const struct http_result *result) REQUIRES(h->lock)
 {
-	struct vmofs_failure *last = &h->last;
+	struct vmofs_failure *recent = &h->recent;
 
-	last->code = rules[result->outcome].code;
-	last->status = result->status;
-	snprintf(last->request_id, sizeof last->request_id, "%s", result->request_id);
-	snprintf(last->msg, sizeof last->msg, "%s", result->msg);
-	clock_gettime(CLOCK_REALTIME, &last->when);
+	recent->status = result->status;
+	snprintf(recent->request_id, sizeof recent->request_id, "%s", result->request_id);
+	snprintf(recent->msg, sizeof recent->msg, "%s", result->msg);
+	clock_gettime(CLOCK_REALTIME, &recent->when);
 }
 
 /* A busy server is left alone by everybody for a while. */

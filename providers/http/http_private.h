@@ -134,8 +134,9 @@ struct http {
 	unsigned nactive;
 	uint64_t pause_until_ns;
 	uint64_t next_due_ns; /* no retry and no deadline is earlier; UINT64_MAX: there is none */
-	struct vmofs_failure last;
-	uint64_t quiet_until_ns; /* no failure is logged before */
+	struct vmofs_failure recent; /* of a GET; it may yet be made good by a retry */
+	struct vmofs_failure last;   /* of a request */
+	uint64_t quiet_until_ns;     /* no failure is logged before */
 };
 
 /* A range to be failed once the lock is not held. */

@@ -7,7 +7,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -176,6 +175,7 @@ struct http_piece *http_take_next_locked(struct http *h, const struct http_piece
 void http_piece_requeue_locked(struct http *h, struct http_piece *p)
 {
 	p->fetch = NULL;
+	atomic_fetch_add(&h->counters.retries, 1);
 	vmofs_list_del(&p->link);
 	vmofs_list_add(&h->queue[p->cls], &p->link);
 }
@@ -184,6 +184,7 @@ void http_piece_delay_locked(struct http *h, struct http_piece *p, uint64_t unti
 {
 	p->fetch = NULL;
 	p->not_before_ns = until_ns;
+	atomic_fetch_add(&h->counters.retries, 1);
 	vmofs_list_del(&p->link);
 	vmofs_list_add_tail(&h->delayed, &p->link);
 	http_due_locked(h, until_ns);
@@ -246,15 +247,16 @@ static void piece_narrow_locked(struct http *h, struct http_piece *p, struct vmo
 	}
 }
 
-/* Class and deadline of @req have changed. */
+/* Class or deadline of the request have changed; only another class is another place to wait. */
 static void piece_update_locked(struct http *h, struct http_piece *p) REQUIRES(h->lock)
 {
-	struct vmofs_request *req = p->req;
+	const struct vmofs_request *req = p->req;
+	enum vmofs_request_class cls = p->cls;
 
 	p->cls = req->cls;
 	p->deadline_ns = deadline_of(h, req);
 	http_due_locked(h, p->deadline_ns);
-	if (p->fetch || p->not_before_ns)
+	if (cls == p->cls || p->fetch || p->not_before_ns)
 		return;
 	vmofs_list_del(&p->link);
 	vmofs_list_add_tail(&h->queue[p->cls], &p->link);
@@ -304,6 +306,9 @@ void http_piece_fail_locked(struct http *h, struct http_piece *p, int code,
 	uint64_t end = MIN(p->end, req->off + req->len);
 
 	assert(fails->n < HTTP_FAILS);
+	h->last = h->recent;
+	h->last.code = code;
+	h->last.attempts = MAX(p->attempts, 1u);
 	fails->v[fails->n++] = (struct http_fail){ vmofs_vmo_get(req->vmo), off, end - off, code };
 	if (!p->fetch)
 		http_piece_free_locked(h, p);
@@ -350,9 +355,8 @@ static int deadline_code_locked(struct http *h, const struct http_piece *p) REQU
 {
 	if (p->last_code)
 		return p->last_code;
-	h->last = (struct vmofs_failure){ .code = -ETIMEDOUT, .attempts = p->attempts + 1 };
-	snprintf(h->last.msg, sizeof h->last.msg, "no answer in time");
-	clock_gettime(CLOCK_REALTIME, &h->last.when);
+	h->recent = (struct vmofs_failure){ .msg = "no answer in time" };
+	clock_gettime(CLOCK_REALTIME, &h->recent.when);
 	return -ETIMEDOUT;
 }
 

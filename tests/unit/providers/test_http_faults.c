@@ -207,6 +207,13 @@ static void test_busy_server(void **state UNUSED)
 	assert_true(content_ok(&w, 0, PAGE));
 	stats = stats_of(&w);
 	assert_int_equal(stats.retries, 5);
+	assert_int_equal(stats.last.code, 0); /* what was made good is no failure */
+	httpd_set(w.h, "status=503&status-count=-1");
+	assert_int_equal(sink_wait(sink_send(w.s, 8 * PAGE, PAGE, VMOFS_CLASS_DEMAND,
+					     loop_now_ns() + 100 * NSEC_PER_MSEC)),
+			 -EIO);
+	stats = stats_of(&w);
+	assert_int_equal(stats.last.code, -EIO);
 	assert_int_equal(stats.last.status, 503);
 	assert_string_equal(stats.last.request_id, "req-503");
 	httpd_set(w.h, "status=500&status-count=1");
