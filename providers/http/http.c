@@ -105,8 +105,8 @@ static int set_urls(struct http *h, const char *source, struct url *u, struct vm
 
 	if (r < 0)
 		return vmofs_err_set(err, r, "the source is not a valid http URL");
-	h->url = malloc(URL_MAX);
-	h->shown = malloc(URL_MAX);
+	h->url = calloc(1, URL_MAX);
+	h->shown = calloc(1, URL_MAX);
 	if (!h->url || !h->shown)
 		return vmofs_err_set(err, -ENOMEM, "cannot allocate an HTTP source");
 	r = url_strip(u, h->url, URL_MAX);
