@@ -115,6 +115,7 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 	struct vm_pool_stats st;
 	uint64_t ahead;
 	uint64_t behind;
+	uint64_t opened_ns;
 	int r;
 
 	if (!ops)
@@ -124,8 +125,11 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 	r = config_size(m->p.config, "readahead-max", &ahead, err);
 	if (!r)
 		r = config_size(m->p.config, "keep-behind", &behind, err);
+	opened_ns = loop_now_ns();
 	if (!r)
 		r = ops->open(&m->provider, m->p.source, &env, info, err);
+	/* A connection and a request: two round trips. */
+	opened_ns = (loop_now_ns() - opened_ns) / 2;
 	if (!r)
 		r = vmo_new(&m->vmo, m->pool, m->provider, info->size, 0, err);
 	if (r < 0)
@@ -135,7 +139,8 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 			 info->url);
 	vmo_set_name(m->vmo, info->name);
 	vm_pool_stats(m->pool, &st);
-	fs_object_init(&m->object, info, m->provider, m->vmo, MIN(ahead, st.limit / 4), behind);
+	fs_object_init(&m->object, info, m->provider, m->vmo, MIN(ahead, st.limit / 4), behind,
+		       opened_ns);
 	return 0;
 }
 

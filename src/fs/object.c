@@ -6,12 +6,12 @@
 
 void fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		    struct vmofs_provider *provider, struct vmo *vmo, uint64_t readahead_max,
-		    uint64_t keep_behind)
+		    uint64_t keep_behind, uint64_t delay_ns)
 {
 	o->info = *info;
 	o->provider = provider;
 	o->vmo = vmo_get(vmo);
-	stream_set_init(&o->streams, info->size, readahead_max);
+	stream_set_init(&o->streams, info->size, readahead_max, delay_ns);
 	behind_init(&o->behind, keep_behind);
 }
 

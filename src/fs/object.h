@@ -22,10 +22,10 @@ struct fs_object {
 	struct behind behind;
 };
 
-/* Takes a reference to @vmo. @keep_behind: see behind.h. */
+/* Takes a reference to @vmo. @keep_behind: see behind.h; @delay_ns: see stream.h. */
 void fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		    struct vmofs_provider *provider, struct vmo *vmo, uint64_t readahead_max,
-		    uint64_t keep_behind);
+		    uint64_t keep_behind, uint64_t delay_ns);
 void fs_object_release(struct fs_object *o);
 
 /* A read has been started: lets go what its stream left behind, asks for what it needs next. */

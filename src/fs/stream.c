@@ -5,6 +5,10 @@
  * times delay, never grows for a reader that is slower than the network, and a reader who stops after a
  * few blocks has cost little.
  *
+ * A far origin would make that slow: each doubling costs its delay, and a new connection carries little at
+ * first. So the window is at once what the delay asks for at two gigabytes a second (new connections are
+ * slow), as far as eight times what has been read allows.
+ *
  * The kernel's own read-ahead, and its read-around of a page fault, send several requests at once. They
  * arrive out of order: reads a little beside the end still belong to the stream. And they show nothing of
  * what the reader will do next: the window grows only after answers have come.
@@ -19,6 +23,8 @@
 enum {
 	STREAM_MIN_READS = 3,     /* of any size make a stream */
 	STREAM_IDLE_READS = 1024, /* of others make it give up its place */
+	STREAM_BYTES_PER_NS = 2,
+	STREAM_FAR_FACTOR = 8,
 };
 #define STREAM_MIN_BYTES  KIB(256) /* or two reads of this much together */
 #define STREAM_WINDOW_MIN KIB(64)
@@ -26,12 +32,13 @@ enum {
 #define STREAM_SLACK      MIB(4)  /* out of order within an established stream */
 #define STREAM_LARGE_READ KIB(64) /* reads of the kernel's read-ahead are at least this long */
 
-void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max)
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max, uint64_t delay_ns)
 {
 	memset(s, 0, sizeof *s);
 	mutex_init(&s->lock, LOCK_RANK_STREAM);
 	s->size = size;
 	s->window_max = window_max;
+	s->delay_ns = delay_ns;
 }
 
 void stream_set_release(struct stream_set *s)
@@ -119,6 +126,15 @@ static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t m
 	st->grown_end = st->end;
 }
 
+/* What a far origin asks for beyond that. */
+static void stream_reach_far(struct stream *st, uint64_t delay_ns, uint64_t max)
+{
+	uint64_t far = MIN(delay_ns * STREAM_BYTES_PER_NS, STREAM_FAR_FACTOR * st->bytes);
+
+	if (st->window && st->window < MIN(far, max))
+		st->window = MIN(far, max);
+}
+
 /* The next piece: half a window at least, so that requests are large. */
 static struct stream_ask stream_next(struct stream *st, uint64_t size)
 {
@@ -149,6 +165,7 @@ static struct stream_ask stream_read_locked(struct stream_set *s, uint64_t off, 
 	if (!missed)
 		st->served = MAX(st->served, off + len);
 	stream_grow(st, off, missed, s->window_max);
+	stream_reach_far(st, s->delay_ns, s->window_max);
 	return st->window ? stream_next(st, s->size) : (struct stream_ask){ 0 };
 }
 
@@ -164,21 +181,34 @@ struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, 
 	return ask;
 }
 
-static void stream_served_locked(struct stream_set *s, uint64_t off, uint64_t end) REQUIRES(s->lock)
+/* Reads of what nobody had asked for before tell how far the origin is: the nearest counts most. */
+static void stream_measure_locked(struct stream_set *s, uint64_t took_ns) REQUIRES(s->lock)
+{
+	if (!s->delay_ns || took_ns < s->delay_ns)
+		s->delay_ns = took_ns;
+	else
+		s->delay_ns += (took_ns - s->delay_ns) / 16;
+}
+
+static void stream_served_locked(struct stream_set *s, uint64_t off, uint64_t end, uint64_t took_ns)
+	REQUIRES(s->lock)
 {
 	for (unsigned i = 0; i < STREAMS_PER_FILE; i++) {
 		struct stream *st = &s->streams[i];
 
-		if (st->reads && off >= st->start && end <= st->end)
-			st->served = MAX(st->served, end);
+		if (!st->reads || off < st->start || end > st->end)
+			continue;
+		st->served = MAX(st->served, end);
+		if (!st->window)
+			stream_measure_locked(s, took_ns);
 	}
 }
 
-void stream_served(struct stream_set *s, uint64_t off, uint64_t len)
+void stream_served(struct stream_set *s, uint64_t off, uint64_t len, uint64_t took_ns)
 {
 	if (!s->window_max)
 		return;
 	mutex_lock(&s->lock);
-	stream_served_locked(s, off, off + len);
+	stream_served_locked(s, off, off + len, took_ns);
 	mutex_unlock(&s->lock);
 }

@@ -36,6 +36,7 @@ struct stream_set {
 	struct mutex lock;
 	struct stream streams[STREAMS_PER_FILE]; /* lock: lock */
 	uint64_t tick;                           /* lock: lock; counts reads */
+	uint64_t delay_ns;                       /* lock: lock; how far the origin is; 0: unknown */
 	uint64_t size;                           /* of the file; fixed */
 	uint64_t window_max;                     /* fixed; 0: no read-ahead */
 };
@@ -46,14 +47,16 @@ struct stream_ask {
 	uint64_t len;
 };
 
-void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max);
+/* @delay_ns: how far the origin seems to be; 0: unknown. */
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max, uint64_t delay_ns);
 void stream_set_release(struct stream_set *s);
 
 /* A read of [off, off+len) that @missed, that is, had to wait for the origin. */
 struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, bool missed)
 	EXCLUDES(s->lock);
 
-/* A read that missed has been answered. */
-void stream_served(struct stream_set *s, uint64_t off, uint64_t len) EXCLUDES(s->lock);
+/* A read that missed has been answered, @took_ns after it came. */
+void stream_served(struct stream_set *s, uint64_t off, uint64_t len, uint64_t took_ns)
+	EXCLUDES(s->lock);
 
 #endif

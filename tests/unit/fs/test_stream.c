@@ -15,7 +15,7 @@ static struct stream_set set;
 
 static void start(uint64_t size, uint64_t window_max)
 {
-	stream_set_init(&set, size, window_max);
+	stream_set_init(&set, size, window_max, 0);
 }
 
 static void stop(void)
@@ -71,7 +71,7 @@ static uint64_t read_through(uint64_t off, uint64_t end, uint64_t step, bool mis
 
 		if (ask.len)
 			ahead = ask.off + ask.len;
-		stream_served(&set, off, step);
+		stream_served(&set, off, step, 0);
 	}
 	return ahead;
 }
@@ -116,7 +116,7 @@ static void test_bursts_without_answers_cost_little(void **state UNUSED)
 		}
 		asked += ahead > off + MIB(8) ? ahead - off - MIB(8) : 0;
 		ahead = 0;
-		stream_served(&set, off, MIB(8));
+		stream_served(&set, off, MIB(8), 0);
 	}
 	/* A tenth beyond the 800 MiB that the kernel asks for. */
 	assert_true(asked <= MIB(80));
@@ -155,7 +155,7 @@ static void test_nothing_twice(void **state UNUSED)
 	for (uint64_t off = 0; off < MIB(100); off += KIB(256)) {
 		struct stream_ask ask = stream_read(&set, off, KIB(256), true);
 
-		stream_served(&set, off, KIB(256));
+		stream_served(&set, off, KIB(256), 0);
 		if (!ask.len)
 			continue;
 		assert_true(ask.off >= ahead);
@@ -182,13 +182,36 @@ static void test_streams_side_by_side(void **state UNUSED)
 	for (uint64_t i = 0; i < 200; i++) {
 		for (uint64_t k = 0; k < 4; k++) {
 			asked[k] += stream_read(&set, GIB(k) + i * KIB(128), KIB(128), true).len;
-			stream_served(&set, GIB(k) + i * KIB(128), KIB(128));
+			stream_served(&set, GIB(k) + i * KIB(128), KIB(128), 0);
 		}
 		stream_read(&set, (uint64_t)rand() % GIB(4), 4096, true);
 	}
 	for (uint64_t k = 0; k < 4; k++)
 		assert_true(asked[k] >= MIB(25));
 	stop();
+}
+
+/* What is asked ahead of a reader of 2 MiB in pieces of 128 KiB, when answers take @took_ns. */
+static uint64_t asked_after_two(uint64_t took_ns)
+{
+	uint64_t asked = 0;
+
+	start(GIB(4), MIB(64));
+	for (uint64_t off = 0; off < MIB(2); off += KIB(128)) {
+		asked += stream_read(&set, off, KIB(128), off == 0).len;
+		if (off == 0)
+			stream_served(&set, off, KIB(128), took_ns);
+	}
+	stop();
+	return asked;
+}
+
+static void test_far_origin_opens_wide(void **state UNUSED)
+{
+	assert_true(asked_after_two(100 * 1000) <= MIB(2));
+	assert_true(asked_after_two(20 * NSEC_PER_MSEC) >= MIB(12));
+	/* Never more than eight times what was read. */
+	assert_true(asked_after_two(10 * NSEC_PER_SEC) <= MIB(18));
 }
 
 int main(void)
@@ -205,6 +228,7 @@ int main(void)
 		cmocka_unit_test(test_nothing_twice),
 		cmocka_unit_test(test_switched_off),
 		cmocka_unit_test(test_streams_side_by_side),
+		cmocka_unit_test(test_far_origin_opens_wide),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
