@@ -13,7 +13,8 @@
  *   model_check.c     the comparison
  *
  * Pages of the reference have indices 0..63, so a set of pages is a 64-bit mask. In a sparse VMO they
- * are a few windows far apart.
+ * are a few windows far apart; in a dense one they lie where the
+ * store's blocks meet.
  */
 #ifndef TESTS_MODEL_MODEL_H
 #define TESTS_MODEL_MODEL_H
@@ -23,6 +24,7 @@
 
 #include "lib/prng.h"
 #include "model/model_sched.h"
+#include "store/store.h"
 #include "vm/pool.h"
 #include "vm/vmo.h"
 
@@ -228,6 +230,7 @@ struct world {
 	uint64_t step;
 	bool tight;
 	bool sparse;
+	bool dense; /* windows at the borders of the store's blocks, which come and go whole */
 	struct vm_pool *pool;
 	struct vmo *ballast; /* dirty pages that leave little of the budget */
 	struct script ballast_script;

@@ -45,7 +45,10 @@ static void print_trace(void)
 		"vm_model: seed %" PRIu64 ", step %" PRIu64 "%s%s; replay: vm_model --only %" PRIu64
 		"\n",
 		world.seed, world.step, world.tight ? ", tight" : "",
-		world.sparse ? ", sparse" : "", world.seed);
+		world.sparse          ? ", sparse"
+			: world.dense ? ", dense"
+				      : "",
+		world.seed);
 }
 
 void model_fail(const char *fmt, ...)
@@ -152,6 +155,12 @@ static void set_windows(struct ref_vmo *v)
 {
 	v->window_len = MODEL_PAGES;
 	v->n = 1 + (unsigned)pick(chance(70) ? 20 : MODEL_PAGES);
+	if (world.dense) {
+		v->window_len = 12;
+		v->n = MODEL_WINDOWS * v->window_len;
+		for (unsigned i = 0; i < MODEL_WINDOWS; i++)
+			v->window[i] = (i + 1) * (STORE_BLOCK / PAGE) - 12 + pick(13);
+	}
 	if (world.sparse) {
 		v->window_len = 8;
 		v->n = MODEL_WINDOWS * v->window_len;
@@ -168,7 +177,7 @@ static void new_root(struct ref_vmo *v)
 
 	*v = (struct ref_vmo){ .used = true };
 	set_windows(v);
-	v->flags = (trap ? VMO_TRAP_DIRTY : 0) | (chance(70) ? VMO_RESIZABLE : 0);
+	v->flags = (trap ? VMO_TRAP_DIRTY : 0) | (chance(70) && !world.dense ? VMO_RESIZABLE : 0);
 	v->data = calloc(v->n, PAGE);
 	for (unsigned i = 0; i < v->n; i++)
 		v->page[i].allow = BIT(PAGE_ABSENT);
@@ -210,6 +219,7 @@ static void world_begin(uint64_t seed)
 	kind = pick(100);
 	world.tight = kind < 20;
 	world.sparse = kind >= 90;
+	world.dense = kind >= 80 && kind < 90;
 	world.step = 1;
 	sched_reset();
 	if (vm_pool_new(&world.pool, world.tight ? VM_POOL_MIN : MIB(64), &err) < 0)

@@ -86,7 +86,7 @@ static void op_read(void)
 	g = pick_bytes(v, chance(80) ? 4 * PAGE : 40 * PAGE);
 	*m = (struct mread){ .v = v, .stop = MODEL_PAGES };
 	m->r.off = g.off;
-	m->r.len = g.len + (!world.sparse && chance(3) ? 10 * PAGE : 0);
+	m->r.len = g.len + (!world.sparse && !world.dense && chance(3) ? 10 * PAGE : 0);
 	m->r.done = read_done;
 	m->r.cls = chance(20) ? VMOFS_CLASS_PREFETCH : VMOFS_CLASS_DEMAND;
 	m->r.deadline_ns = chance(20) ? sched_now() + 1 + pick(2000) : 0;
@@ -244,10 +244,12 @@ static void op_evict(void)
 	if (!v)
 		return;
 	g = pick_pages(v, 20);
+	if (world.dense && chance(50))
+		g = (struct range){ pick(v->size / STORE_BLOCK) * STORE_BLOCK, STORE_BLOCK };
 	can = ref_mask(v, g.off, g.len) & ref_with(v, BIT(PAGE_CLEAN)) & ~pinned_mask(v);
 	trace_op("evict", v, g.off, g.len, ignore);
 	n = (uint64_t)trace_ret((int64_t)vmo_evict(v->vmo, g.off, g.len, ignore));
-	if (n > (uint64_t)__builtin_popcountll(can))
+	if (n > (uint64_t)__builtin_popcountll(can) && !world.dense)
 		model_fail("evicted %ju pages of %d", (uintmax_t)n, __builtin_popcountll(can));
 	for (unsigned i = 0; i < v->n; i++)
 		if (can & MASK_OF(i))
@@ -352,7 +354,7 @@ static void op_clone(void)
 	uint64_t first, n;
 	int r;
 
-	if (!p || !c || world.sparse || p->size < PAGE)
+	if (!p || !c || world.sparse || world.dense || p->size < PAGE)
 		return;
 	first = pick(p->size / PAGE);
 	n = 1 + pick(MIN(MODEL_PAGES, p->n + 4) - first);

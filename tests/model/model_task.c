@@ -289,7 +289,6 @@ static void finish_resize(struct mtask *t)
 		model_fail("resize failed, but the size has changed");
 	if (t->result == 0 && !t->v->parent)
 		t->v->modified = true;
-	t->v->zeroed |= t->result < 0;
 }
 
 static void finish(struct mtask *t)
@@ -332,6 +331,26 @@ static void note_written(struct mtask *t)
 			t->absent &= ~MASK_OF(i);
 }
 
+/* Reads that wait below what a clone no longer shows look again, also at what failed before. */
+static void look_again(struct mtask *t)
+{
+	uint64_t gone = 0;
+
+	for (unsigned i = 0; i < t->v->n; i++)
+		if (ref_off(t->v, i) < t->old_size && ref_off(t->v, i) >= t->off)
+			gone |= MASK_OF(i);
+	gone = ref_beneath(t->v, gone);
+	for (unsigned i = 0; i < MODEL_READS; i++) {
+		struct mread *m = &world.read[i];
+
+		if (m->state != READ_PARKED || ref_root(m->v) != ref_root(t->v) ||
+		    !(ref_beneath(m->v, m->mask) & gone))
+			continue;
+		m->stop = MODEL_PAGES;
+		m->pending = ref_root_mask(m->v, ref_absent(m->v, m->mask));
+	}
+}
+
 static void follow_size(struct mtask *t)
 {
 	uint64_t real = vmo_size(t->v->vmo);
@@ -342,6 +361,8 @@ static void follow_size(struct mtask *t)
 		model_fail("size is %#jx", (uintmax_t)real);
 	ref_resize(t->v, real);
 	t->applied = true;
+	if (t->v->parent)
+		look_again(t);
 	for (unsigned i = 0; i < SCHED_TASKS; i++)
 		if (world.task[i].used && ref_root(world.task[i].v) == ref_root(t->v))
 			world.task[i].resized = true;
@@ -498,6 +519,18 @@ static void op_zero(void)
 	start_range(OP_ZERO, "zero", 8 * PAGE);
 }
 
+static void op_zero_block(void)
+{
+	struct ref_vmo *v = pick_root();
+	struct mtask *t = v && world.dense ? free_task(v, OP_ZERO) : NULL;
+
+	if (!t)
+		return;
+	t->off = pick(v->size / STORE_BLOCK) * STORE_BLOCK;
+	t->len = STORE_BLOCK;
+	start(t, "zero block");
+}
+
 static void op_commit(void)
 {
 	start_range(OP_COMMIT, "commit", 16 * PAGE);
@@ -593,6 +626,7 @@ const struct model_op model_task_ops[] = {
 	{ "run task", 30, op_run_task },
 	{ "write", 12, op_write },
 	{ "zero", 3, op_zero },
+	{ "zero block", 1, op_zero_block },
 	{ "resize", 2, op_resize },
 	{ "commit", 3, op_commit },
 	{ "blocking read", 4, op_blocking_read },
