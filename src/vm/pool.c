@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/cgroup.h"
 #include "base/macros.h"
 #include "vm/evictor.h"
 #include "vm/page.h"
@@ -55,26 +56,10 @@ void vm_pool_free(struct vm_pool *p)
 
 /* ---- the default limit ---- */
 
-/* A number in a file of one line; UINT64_MAX when there is none ("max"). */
-static uint64_t read_limit(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	uint64_t v = UINT64_MAX;
-
-	if (!f)
-		return v;
-	if (fscanf(f, "%" SCNu64, &v) != 1)
-		v = UINT64_MAX;
-	fclose(f);
-	return v;
-}
-
 uint64_t vm_pool_default_limit(void)
 {
 	uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-	uint64_t v2 = read_limit("/sys/fs/cgroup/memory.max");
-	uint64_t v1 = read_limit("/sys/fs/cgroup/memory/memory.limit_in_bytes");
-	uint64_t quarter = MIN(ram, MIN(v1, v2)) / 4;
+	uint64_t quarter = MIN(ram, cgroup_memory_limit("")) / 4;
 
 	return MIN(MAX(quarter, MIB(64)), GIB(1));
 }
