@@ -31,6 +31,12 @@ static uint64_t read_limit(const char *path)
 	return v;
 }
 
+/* A function, since what it is given has side effects. */
+static uint64_t least_of(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
 /* The least limit from @group up to the root of the hierarchy. @group is cut on the way. */
 static uint64_t least_along(const char *root, const char *mount, const char *file, char *group)
 {
@@ -41,7 +47,7 @@ static uint64_t least_along(const char *root, const char *mount, const char *fil
 	do {
 		slash = strrchr(group, '/');
 		snprintf(path, sizeof path, "%s%s%s/%s", root, mount, group, file);
-		least = MIN(least, read_limit(path));
+		least = least_of(least, read_limit(path));
 		if (slash)
 			*slash = '\0';
 	} while (slash);
@@ -55,7 +61,8 @@ static uint64_t limit_v2(const char *root, const char *group)
 
 	for (size_t i = 0; i < ARRAY_LEN(v2_places); i++) {
 		snprintf(copy, sizeof copy, "%s", group);
-		least = MIN(least, least_along(root, v2_places[i].mount, v2_places[i].file, copy));
+		least = least_of(least,
+				 least_along(root, v2_places[i].mount, v2_places[i].file, copy));
 	}
 	return least;
 }
@@ -100,7 +107,7 @@ uint64_t cgroup_memory_limit(const char *root)
 	if (!f)
 		return least;
 	while (fgets(line, sizeof line, f))
-		least = MIN(least, limit_of_line(root, line));
+		least = least_of(least, limit_of_line(root, line));
 	fclose(f);
 	return least;
 }
