@@ -124,8 +124,8 @@ int64_t vmo_prefetch(struct vmo *v, uint64_t off, uint64_t len, uint64_t deadlin
 /* ---- writing ---- */
 
 /*
- * Blocking. Pages partly overwritten are READ first; under VMO_TRAP_DIRTY clean runs are then asked
- * for with DIRTY. Returns bytes written; an error only when none were.
+ * Blocking. Absent pages are READ first, also those that are overwritten whole (vmo_zero() spares
+ * that); under VMO_TRAP_DIRTY clean runs are then asked for with DIRTY. Returns bytes written; an error only when none were.
  */
 int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
 		  const struct vmo_wait *wait);
