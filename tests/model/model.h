@@ -63,6 +63,7 @@ struct asked {
 	uint64_t len;
 	uint64_t unresolved; /* pages */
 	uint64_t born;       /* step */
+	bool outside;        /* some of it lies between the windows */
 	uint64_t joined;     /* step: when it was asked for last (WRITEBACK) */
 };
 

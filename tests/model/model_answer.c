@@ -505,7 +505,7 @@ static void answer_partly(struct ref_vmo *v, const struct asked *a)
 		while (end * PAGE < v->size && ref_idx(v, end) >= 0 && chance(50))
 			end++;
 	}
-	g = (struct range){ first * PAGE, (end - first) * PAGE };
+	g = (struct range){ first * PAGE, MIN((end - first) * PAGE, sizeof scratch) };
 	if (a->type == VMOFS_REQUEST_READ)
 		supply(v, g.off, g.len, chance(15));
 	else if (a->type == VMOFS_REQUEST_DIRTY)

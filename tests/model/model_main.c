@@ -404,6 +404,9 @@ int main(int argc, char **argv)
 	}
 	signal(SIGABRT, on_signal);
 	signal(SIGALRM, on_signal);
+#ifndef VMOFS_SANITIZED
+	signal(SIGSEGV, on_signal);
+#endif
 	seeds.state = seed;
 	printf("vm_model: seed %" PRIu64 ", %" PRIu64 " steps\n", seed, steps);
 	fflush(stdout);

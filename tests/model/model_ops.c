@@ -185,6 +185,23 @@ static void op_prefetch(void)
 	ref_root(v)->prefetched |= mask;
 }
 
+/* A whole block of the store at once. */
+static void op_prefetch_block(void)
+{
+	struct ref_vmo *v = pick_root();
+	uint64_t off;
+	int64_t r;
+
+	if (!v || !world.dense)
+		return;
+	off = pick(v->size / STORE_BLOCK) * STORE_BLOCK;
+	trace_op("prefetch block", v, off, STORE_BLOCK, 0);
+	r = trace_ret(vmo_prefetch(v->vmo, off, STORE_BLOCK, 0));
+	if (r < 0 && !(r == -ESHUTDOWN && v->detached))
+		model_fail("prefetch: %jd", (intmax_t)r);
+	v->prefetched |= ref_mask(v, off, STORE_BLOCK);
+}
+
 /* ---- time ---- */
 
 void expire_after(uint64_t ns)
@@ -497,6 +514,7 @@ const struct model_op model_reader_ops[] = {
 	{ "read end", 14, op_read_end },
 	{ "read cancel", 4, op_read_cancel },
 	{ "prefetch", 4, op_prefetch },
+	{ "prefetch block", 2, op_prefetch_block },
 	{ "expire", 3, op_expire },
 	{ "evict", 5, op_evict },
 	{ "pool evict", 2, op_pool_evict },

@@ -50,6 +50,7 @@ static void script_send(struct vmofs_provider *p, struct vmofs_request *req)
 		.off = req->off,
 		.len = req->len,
 		.unresolved = pages_of(s, req),
+		.outside = (uint64_t)__builtin_popcountll(pages_of(s, req)) * PAGE < req->len,
 		.born = world.step,
 		.joined = world.step,
 	};
@@ -80,6 +81,7 @@ static void script_swap(struct vmofs_provider *p, struct vmofs_request *old,
 		a->joined = world.step;
 	a->off = now->off;
 	a->len = now->len;
+	a->outside = (uint64_t)__builtin_popcountll(pages_of(s, now)) * PAGE < now->len;
 	a->unresolved &= pages_of(s, now);
 	check_request(s, now);
 }
