@@ -10,7 +10,7 @@ import time
 import report
 import rows
 import tools
-from lab import TOP, Lab, machine_busy
+from lab import TOP, Lab, machine_busy, renice
 
 
 def parse_arguments():
@@ -21,6 +21,7 @@ def parse_arguments():
     parser.add_argument("--runs", type=int, default=None, help="of each row and tool (3; 1 with --quick)")
     parser.add_argument("--out", default=f"{TOP}/build/bench", help="for results.jsonl, table.md, plot.svg")
     parser.add_argument("--vmofs", default=None, help="the program (build/*/vmofs, else from PATH)")
+    parser.add_argument("--nice", type=int, default=0, help="for all that is measured, on a machine with other work")
     parser.add_argument("--append", action="store_true", help="add to the results that are in --out")
     args = parser.parse_args()
     args.only, args.tools = args.only.split(","), args.tools.split(",")
@@ -71,7 +72,11 @@ def main():
     args = parse_arguments()
     find_vmofs(args)
     os.makedirs(args.out, exist_ok=True)
-    lab = Lab(1024 if args.quick else 4096, 256 if args.quick else 1024, (64, 4) if args.quick else (64, 16))
+    if args.nice:
+        os.setsid()
+        renice(os.getpid(), args.nice)
+    lab = Lab(1024 if args.quick else 4096, 256 if args.quick else 1024, (64, 4) if args.quick else (64, 16),
+              args.nice)
     gone = set()
     try:
         with open(f"{args.out}/results.jsonl", "a" if args.append else "w") as out:

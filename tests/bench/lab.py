@@ -93,10 +93,22 @@ def machine_busy():
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
+def renice(pid, nice):
+    """Of a process and, where the scheduler groups by session, of its session."""
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, pid, nice)
+        try:
+            with open(f"/proc/{pid}/autogroup", "w") as f:
+                f.write(str(nice))
+        except OSError:
+            pass
+
+
 class Lab:
     """Owns the directories and processes of one harness run."""
 
-    def __init__(self, big_mib, warm_mib, many):
+    def __init__(self, big_mib, warm_mib, many, nice=0):
+        self.nice = nice
         self.dir = tempfile.mkdtemp(prefix="vmofs-bench.", dir="/dev/shm")
         self.disk = tempfile.mkdtemp(prefix="vmofs-bench.", dir="/var/tmp")
         self.tools = os.environ["BENCH_TOOLS"]
@@ -135,6 +147,7 @@ class Lab:
         kwargs.setdefault("stdin", subprocess.DEVNULL)
         process = subprocess.Popen(enter(netns) + argv, start_new_session=True, **kwargs)
         self.processes.append(process)
+        renice(process.pid, self.nice)
         return process
 
     def stop(self, process, sig=signal.SIGTERM):
