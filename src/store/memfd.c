@@ -88,6 +88,14 @@ static int memfd_punch(struct store *st, uint64_t off, uint64_t len)
 	return 0;
 }
 
+/* With room to grow further, where the address space has it. */
+static int window_grow(struct store_memfd *m, uint64_t size, uint64_t roomy)
+{
+	int r = size < roomy ? window_add(m, roomy) : -ENOMEM;
+
+	return r < 0 ? window_add(m, size) : 0;
+}
+
 static int memfd_grow(struct store_memfd *m, uint64_t size)
 {
 	uint64_t mapped = m->n_windows ? m->window[m->n_windows - 1].len : 0;
@@ -96,7 +104,7 @@ static int memfd_grow(struct store_memfd *m, uint64_t size)
 	if (ftruncate(m->fd, (off_t)size) < 0)
 		return -errno;
 	if (size > mapped)
-		r = window_add(m, m->n_windows ? MAX(size, 2 * mapped) : size);
+		r = window_grow(m, size, 2 * mapped);
 	/* A file that is longer than its window does no harm, but it has not grown for anybody. */
 	if (r == 0)
 		m->file_size = size;
