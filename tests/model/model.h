@@ -298,6 +298,9 @@ void read_hold(struct mread *m);
 void ops_end_reads(void);
 void ops_finish_reads(void);
 void expire_after(uint64_t ns);
+void op_evict_range(struct ref_vmo *v, struct range g, bool ignore);
+/* Asks for a whole block of the store. */
+void prefetch_block(struct ref_vmo *v, uint64_t off);
 void ops_put_clones(void);
 void op_detach_all(void);
 

@@ -129,7 +129,7 @@ static void op_supply_block(void)
 		off += pick(3) * PAGE;
 	if (chance(20))
 		len -= pick(3) * PAGE;
-	supply(v, off, MIN(len, v->size - off), chance(10));
+	supply(v, off, MIN(len, v->size - off), false);
 }
 
 static void op_supply(void)
@@ -144,7 +144,7 @@ static void op_supply(void)
 	if (g.len && g.off + g.len > v->size && chance(70))
 		g.len = v->size - g.off;
 	if (g.len)
-		supply(v, g.off, g.len, chance(20));
+		supply(v, g.off, g.len, chance(world.dense ? 2 : 20));
 }
 
 /* ---- the wrong way ---- */
@@ -429,6 +429,23 @@ static void store_request(struct ref_vmo *v, uint64_t off, uint64_t len)
 		token_end(t, 0);
 }
 
+/* A block is asked for whole and comes whole, if nothing of it is in the way. */
+static void op_cycle_block(void)
+{
+	struct ref_vmo *v = pick_root();
+	uint64_t off;
+
+	if (!v || !world.dense || v->detached)
+		return;
+	off = pick(v->size / STORE_BLOCK) * STORE_BLOCK;
+	store_request(v, off, STORE_BLOCK);
+	op_evict_range(v, (struct range){ off, STORE_BLOCK }, true);
+	prefetch_block(v, off);
+	/* The page states of the reference are from before the eviction. */
+	check_states(v);
+	supply(v, off, STORE_BLOCK, false);
+}
+
 static void op_query(void)
 {
 	struct ref_vmo *v = pick_root();
@@ -479,7 +496,8 @@ static void answer_full(struct ref_vmo *v, const struct asked *a)
 
 	switch (a->type) {
 	case VMOFS_REQUEST_READ:
-		supply(v, off, off + len > v->size && chance(50) ? v->size - off : len, chance(10));
+		supply(v, off, off + len > v->size && chance(50) ? v->size - off : len,
+		       chance(world.dense ? 1 : 10));
 		break;
 	case VMOFS_REQUEST_DIRTY:
 		grant(v, off, len);
@@ -507,7 +525,7 @@ static void answer_partly(struct ref_vmo *v, const struct asked *a)
 	}
 	g = (struct range){ first * PAGE, MIN((end - first) * PAGE, sizeof scratch) };
 	if (a->type == VMOFS_REQUEST_READ)
-		supply(v, g.off, g.len, chance(15));
+		supply(v, g.off, g.len, chance(world.dense ? 1 : 15));
 	else if (a->type == VMOFS_REQUEST_DIRTY)
 		grant(v, g.off, g.len);
 	else
@@ -549,7 +567,8 @@ bool answer_one(struct ref_vmo *root)
 const struct model_op model_answer_ops[] = {
 	{ "pump", 34, op_pump },
 	{ "supply", 7, op_supply },
-	{ "supply block", 2, op_supply_block },
+	{ "supply block", 1, op_supply_block },
+	{ "cycle block", 5, op_cycle_block },
 	{ "misuse", 1, op_misuse },
 	{ "fail", 3, op_fail },
 	{ "grant", 4, op_grant },

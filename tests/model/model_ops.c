@@ -185,21 +185,23 @@ static void op_prefetch(void)
 	ref_root(v)->prefetched |= mask;
 }
 
-/* A whole block of the store at once. */
-static void op_prefetch_block(void)
+void prefetch_block(struct ref_vmo *v, uint64_t off)
 {
-	struct ref_vmo *v = pick_root();
-	uint64_t off;
 	int64_t r;
 
-	if (!v || !world.dense)
-		return;
-	off = pick(v->size / STORE_BLOCK) * STORE_BLOCK;
 	trace_op("prefetch block", v, off, STORE_BLOCK, 0);
 	r = trace_ret(vmo_prefetch(v->vmo, off, STORE_BLOCK, 0));
 	if (r < 0 && !(r == -ESHUTDOWN && v->detached))
 		model_fail("prefetch: %jd", (intmax_t)r);
 	v->prefetched |= ref_mask(v, off, STORE_BLOCK);
+}
+
+static void op_prefetch_block(void)
+{
+	struct ref_vmo *v = pick_root();
+
+	if (v && world.dense)
+		prefetch_block(v, pick(v->size / STORE_BLOCK) * STORE_BLOCK);
 }
 
 /* ---- time ---- */
@@ -251,19 +253,11 @@ static uint64_t pinned_mask(const struct ref_vmo *v)
 	return mask;
 }
 
-static void op_evict(void)
+void op_evict_range(struct ref_vmo *v, struct range g, bool ignore)
 {
-	struct ref_vmo *v = pick_root();
-	struct range g;
-	uint64_t can, n;
-	bool ignore = chance(50);
+	uint64_t can = ref_mask(v, g.off, g.len) & ref_with(v, BIT(PAGE_CLEAN)) & ~pinned_mask(v);
+	uint64_t n;
 
-	if (!v)
-		return;
-	g = pick_pages(v, 20);
-	if (world.dense && chance(50))
-		g = (struct range){ pick(v->size / STORE_BLOCK) * STORE_BLOCK, STORE_BLOCK };
-	can = ref_mask(v, g.off, g.len) & ref_with(v, BIT(PAGE_CLEAN)) & ~pinned_mask(v);
 	trace_op("evict", v, g.off, g.len, ignore);
 	n = (uint64_t)trace_ret((int64_t)vmo_evict(v->vmo, g.off, g.len, ignore));
 	if (n > (uint64_t)__builtin_popcountll(can) && !world.dense)
@@ -271,6 +265,14 @@ static void op_evict(void)
 	for (unsigned i = 0; i < v->n; i++)
 		if (can & MASK_OF(i))
 			v->page[i].allow |= BIT(PAGE_ABSENT);
+}
+
+static void op_evict(void)
+{
+	struct ref_vmo *v = pick_root();
+
+	if (v)
+		op_evict_range(v, pick_pages(v, 20), chance(50));
 }
 
 static void op_pool_evict(void)
@@ -514,7 +516,7 @@ const struct model_op model_reader_ops[] = {
 	{ "read end", 14, op_read_end },
 	{ "read cancel", 4, op_read_cancel },
 	{ "prefetch", 4, op_prefetch },
-	{ "prefetch block", 2, op_prefetch_block },
+	{ "prefetch block", 1, op_prefetch_block },
 	{ "expire", 3, op_expire },
 	{ "evict", 5, op_evict },
 	{ "pool evict", 2, op_pool_evict },

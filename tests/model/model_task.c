@@ -516,6 +516,9 @@ static void op_write(void)
 
 static void op_zero(void)
 {
+	/* What is zero stays so, and a block with zeros is never prepared again. */
+	if (world.dense && chance(90))
+		return;
 	start_range(OP_ZERO, "zero", 8 * PAGE);
 }
 
