@@ -87,6 +87,29 @@ void vmo_touch_slot(const struct vmo_slot *s);
 int vmo_ask(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end, uint64_t reserved)
 	REQUIRES(v->source->lock);
 
+/*
+ * One step of a blocking operation: a waiter, the range it holds, and the memory it has reserved. The
+ * lock is held around all of these; those that wait drop it meanwhile.
+ */
+struct vmo_step {
+	struct page_waiter waiter;
+	struct itree_node hold;
+	uint64_t first, end; /* pages */
+	uint64_t reserved;
+};
+void vmo_step_init(struct vmo_step *t, const struct vmo_wait *wait, uint64_t first, uint64_t end);
+/* Holds the range. */
+void vmo_step_begin(struct vmo *v, struct vmo_step *t) REQUIRES(v->source->lock);
+/*
+ * Waits for memory for @n pages in all, holding nothing meanwhile: those who wait for memory must not
+ * keep others from getting it. Look again after it.
+ */
+int vmo_step_reserve(struct vmo *v, struct vmo_step *t, uint64_t n) REQUIRES(v->source->lock);
+/* Waits for the waiter, which is parked. */
+int vmo_step_wait(struct vmo *v, struct vmo_step *t) REQUIRES(v->source->lock);
+/* Everything is given back; page_waiter_release() follows without the lock. */
+void vmo_step_finish(struct vmo *v, struct vmo_step *t) REQUIRES(v->source->lock);
+
 /* Protects [first, end) of @v from eviction until removed. */
 void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64_t end)
 	REQUIRES(v->source->lock);

@@ -356,58 +356,8 @@ bool vmo_read_cancel(struct vmo_read *r)
 
 /* ---- blocking ---- */
 
-/* A blocking operation over one step's range, which it holds. */
-struct stepper {
-	struct page_waiter waiter;
-	struct itree_node hold;
-	uint64_t first, end; /* pages */
-	uint64_t reserved;
-};
-
-static void stepper_init(struct stepper *t, const struct vmo_wait *wait, uint64_t first,
-			 uint64_t end)
-{
-	*t = (struct stepper){ .first = first, .end = end };
-	page_waiter_init(&t->waiter);
-	if (wait) {
-		t->waiter.cls = wait->cls;
-		t->waiter.deadline_ns = wait->deadline_ns;
-	}
-}
-
-/* Everything is given back; the lock is held, so nothing can complete the waiter meanwhile. */
-static void stepper_finish(struct vmo *v, struct stepper *t) REQUIRES(v->source->lock)
-{
-	if (t->waiter.state == PAGE_WAITER_PARKED)
-		page_source_unpark_locked(v->source, &t->waiter);
-	vm_pool_unreserve(v->pool, t->reserved);
-	vmo_hold_del(v, &t->hold);
-}
-
-/*
- * Waits for memory for the whole step, holding nothing meanwhile: those who wait for memory must not
- * keep others from getting it.
- */
-static int stepper_reserve(struct vmo *v, struct stepper *t) REQUIRES(v->source->lock)
-{
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	uint64_t all = t->end - t->first;
-	int r;
-
-	vm_pool_unreserve(v->pool, t->reserved);
-	t->reserved = 0;
-	vmo_hold_del(v, &t->hold);
-	vmo_unlock(v, &wake);
-	r = vm_pool_reserve(v->pool, all, t->waiter.deadline_ns, &v->source->detached);
-	if (r == 0)
-		t->reserved = all;
-	vmo_lock(v);
-	vmo_hold_add(v, &t->hold, t->first, t->end);
-	return r;
-}
-
 /* Parks on [first, end) with memory for what is missing; 1: memory had to be waited for, look again. */
-static int stepper_park(struct vmo *v, struct stepper *t, uint64_t first, uint64_t end)
+static int step_park(struct vmo *v, struct vmo_step *t, uint64_t first, uint64_t end)
 	REQUIRES(v->source->lock)
 {
 	uint64_t missing = vmo_n_missing(v, first, end);
@@ -420,7 +370,7 @@ static int stepper_park(struct vmo *v, struct stepper *t, uint64_t first, uint64
 	if (v->source->detached)
 		return -ESHUTDOWN;
 	if (more && !vm_pool_try_reserve(v->pool, more)) {
-		r = stepper_reserve(v, t);
+		r = vmo_step_reserve(v, t, t->end - t->first);
 		return r < 0 ? r : 1;
 	}
 	reserved = t->reserved + more;
@@ -432,10 +382,9 @@ static int stepper_park(struct vmo *v, struct stepper *t, uint64_t first, uint64
  * Called when @first is missing; waits until something in [first, end) has changed, so that the
  * caller looks again. An error ends the operation.
  */
-static int stepper_wait(struct vmo *v, struct stepper *t, uint64_t first, uint64_t end)
+static int step_wait(struct vmo *v, struct vmo_step *t, uint64_t first, uint64_t end)
 	REQUIRES(v->source->lock)
 {
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	uint64_t page = first + v->root_off;
 	int r;
 
@@ -443,14 +392,11 @@ static int stepper_wait(struct vmo *v, struct stepper *t, uint64_t first, uint64
 	    page_source_n_pending_locked(v->source, VMOFS_REQUEST_READ, page, page + 1)) {
 		page_source_continue_locked(v->source, &t->waiter, page);
 	} else {
-		r = stepper_park(v, t, first, end);
+		r = step_park(v, t, first, end);
 		if (r != 0)
 			return r < 0 ? r : 0;
 	}
-	vmo_unlock(v, &wake);
-	r = page_waiter_wait(v->source, &t->waiter);
-	vmo_lock(v);
-	return r;
+	return vmo_step_wait(v, t);
 }
 
 /* Copies what is present at @page; 0: it is missing. */
@@ -476,14 +422,14 @@ static int64_t read_step(struct vmo *v, uint64_t off, char *buf, uint64_t len,
 			 const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct stepper t;
+	struct vmo_step t;
 	uint64_t done = 0;
 	int r = 0;
 
-	stepper_init(&t, wait, page_floor(off), page_ceil(off + len));
+	vmo_step_init(&t, wait, page_floor(off), page_ceil(off + len));
 	t.waiter.early = true;
 	vmo_lock(v);
-	vmo_hold_add(v, &t.hold, t.first, t.end);
+	vmo_step_begin(v, &t);
 	while (done < len && off + done < v->size) {
 		uint64_t left = MIN(len - done, v->size - off - done);
 		uint64_t n = copy_present(v, off + done, buf + done, left);
@@ -494,9 +440,9 @@ static int64_t read_step(struct vmo *v, uint64_t off, char *buf, uint64_t len,
 		/* What came before a failure counts. */
 		if (r < 0)
 			break;
-		r = stepper_wait(v, &t, page_floor(off + done), page_ceil(off + done + left));
+		r = step_wait(v, &t, page_floor(off + done), page_ceil(off + done + left));
 	}
-	stepper_finish(v, &t);
+	vmo_step_finish(v, &t);
 	vmo_unlock(v, &wake);
 	page_waiter_release(&t.waiter);
 	return done || r == 0 ? (int64_t)done : r;
@@ -538,21 +484,21 @@ static uint64_t next_missing(struct vmo *v, uint64_t first, uint64_t end) REQUIR
 static int commit_step(struct vmo *v, uint64_t first, uint64_t end, const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct stepper t;
+	struct vmo_step t;
 	int r = 0;
 
-	stepper_init(&t, wait, first, end);
+	vmo_step_init(&t, wait, first, end);
 	vmo_lock(v);
-	vmo_hold_add(v, &t.hold, first, end);
+	vmo_step_begin(v, &t);
 	while (r == 0) {
 		uint64_t limit = MIN(end, page_ceil(v->size));
 		uint64_t p = next_missing(v, first, limit);
 
 		if (p >= limit)
 			break;
-		r = stepper_wait(v, &t, p, limit);
+		r = step_wait(v, &t, p, limit);
 	}
-	stepper_finish(v, &t);
+	vmo_step_finish(v, &t);
 	vmo_unlock(v, &wake);
 	page_waiter_release(&t.waiter);
 	return r;

@@ -12,58 +12,8 @@
 #include "base/macros.h"
 #include "vm/vmo_private.h"
 
-/* A write, or whatever has to make pages of [first, end) writable. */
-struct writer {
-	struct page_waiter waiter;
-	struct itree_node hold;
-	uint64_t first, end; /* pages */
-	uint64_t reserved;
-};
-
-static void writer_init(struct writer *w, const struct vmo_wait *wait, uint64_t first, uint64_t end)
-{
-	*w = (struct writer){ .first = first, .end = end };
-	page_waiter_init(&w->waiter);
-	if (wait) {
-		w->waiter.cls = wait->cls;
-		w->waiter.deadline_ns = wait->deadline_ns;
-	}
-}
-
-/* Waits for @n pages of memory, holding nothing meanwhile; the lock is dropped and taken again. */
-static int writer_reserve(struct vmo *v, struct writer *w, uint64_t n) REQUIRES(v->source->lock)
-{
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	int r;
-
-	if (n <= w->reserved)
-		return 0;
-	vm_pool_unreserve(v->pool, w->reserved);
-	w->reserved = 0;
-	vmo_hold_del(v, &w->hold);
-	vmo_unlock(v, &wake);
-	r = vm_pool_reserve(v->pool, n, w->waiter.deadline_ns, &v->source->detached);
-	if (r == 0)
-		w->reserved = n;
-	vmo_lock(v);
-	vmo_hold_add(v, &w->hold, w->first, w->end);
-	return r;
-}
-
-/* The lock is dropped while the parked waiter waits. */
-static int writer_wait(struct vmo *v, struct writer *w) REQUIRES(v->source->lock)
-{
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	int r;
-
-	vmo_unlock(v, &wake);
-	r = page_waiter_wait(v->source, &w->waiter);
-	vmo_lock(v);
-	return r;
-}
-
 /* Reads in what is missing from @page on; 0: look again. */
-static int writer_read(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+static int writer_read(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRES(v->source->lock)
 {
 	uint64_t end = MIN(w->end, page_ceil(v->size));
 	uint64_t missing = vmo_n_missing(v, page, end);
@@ -74,13 +24,13 @@ static int writer_read(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(
 		return -ESHUTDOWN;
 	if (w->reserved < missing) {
 		if (!vm_pool_try_reserve(v->pool, missing - w->reserved))
-			return writer_reserve(v, w, w->end - w->first);
+			return vmo_step_reserve(v, w, w->end - w->first);
 		w->reserved = missing;
 	}
 	reserved = w->reserved;
 	w->reserved = 0;
 	r = vmo_ask(v, &w->waiter, page, end, reserved);
-	return r < 0 ? r : writer_wait(v, w);
+	return r < 0 ? r : vmo_step_wait(v, w);
 }
 
 /* The end of the run from @page that one DIRTY request covers: everything but absent and dirty. */
@@ -96,7 +46,7 @@ static uint64_t grant_end(struct vmo *v, uint64_t page, uint64_t end)
 	return page;
 }
 
-static int writer_wait_dirty(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+static int writer_wait_dirty(struct vmo *v, struct vmo_step *w, uint64_t page, uint64_t end)
 	REQUIRES(v->source->lock)
 {
 	int r = page_source_park_locked(v->source, &w->waiter, VMOFS_REQUEST_DIRTY, page, end);
@@ -109,14 +59,14 @@ static int writer_wait_dirty(struct vmo *v, struct writer *w, uint64_t page, uin
 		page_source_unpark_locked(v->source, &w->waiter);
 		return r;
 	}
-	return writer_wait(v, w);
+	return vmo_step_wait(v, w);
 }
 
 /*
  * Memory for the zeros of the run is put aside before the grant is asked for: whoever gives the
  * grant cannot wait for memory, and would not know when to try again.
  */
-static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+static int writer_ask_dirty(struct vmo *v, struct vmo_step *w, uint64_t page, uint64_t end)
 	REQUIRES(v->source->lock)
 {
 	uint64_t zeros = vmo_n_zeros(v, page, end);
@@ -127,7 +77,7 @@ static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint
 		return -ESHUTDOWN;
 	if (zeros > w->reserved) {
 		if (!vm_pool_try_reserve(v->pool, zeros - w->reserved))
-			return writer_reserve(v, w, MAX(zeros, w->end - w->first));
+			return vmo_step_reserve(v, w, MAX(zeros, w->end - w->first));
 		w->reserved = zeros;
 	}
 	put = w->reserved;
@@ -141,7 +91,7 @@ static int writer_ask_dirty(struct vmo *v, struct writer *w, uint64_t page, uint
 }
 
 /* Without the trap a run becomes dirty by itself; zeros need memory. 0: look again. */
-static int writer_dirty_untrapped(struct vmo *v, struct writer *w, uint64_t page, uint64_t end)
+static int writer_dirty_untrapped(struct vmo *v, struct vmo_step *w, uint64_t page, uint64_t end)
 	REQUIRES(v->source->lock)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
@@ -150,7 +100,7 @@ static int writer_dirty_untrapped(struct vmo *v, struct writer *w, uint64_t page
 
 	if (zeros > w->reserved) {
 		if (!vm_pool_try_reserve(v->pool, zeros - w->reserved))
-			return writer_reserve(v, w, MAX(zeros, w->end - w->first));
+			return vmo_step_reserve(v, w, MAX(zeros, w->end - w->first));
 		w->reserved = zeros;
 	}
 	r = vmo_make_dirty(v, page, end, &wake);
@@ -187,13 +137,13 @@ static int fork_page(struct vmo *v, uint64_t page) REQUIRES(v->source->lock)
 	return 0;
 }
 
-static int writer_fork(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+static int writer_fork(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRES(v->source->lock)
 {
 	int r;
 
 	if (!w->reserved) {
 		if (!vm_pool_try_reserve(v->pool, 1))
-			return writer_reserve(v, w, w->end - w->first);
+			return vmo_step_reserve(v, w, w->end - w->first);
 		w->reserved = 1;
 	}
 	r = fork_page(v, page);
@@ -208,7 +158,8 @@ static int writer_fork(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(
  * One step towards @page being writable. Positive: so many pages from it are; 0: something was
  * waited for, look again; negative: the error.
  */
-static int64_t clone_step(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+static int64_t clone_step(struct vmo *v, struct vmo_step *w, uint64_t page)
+	REQUIRES(v->source->lock)
 {
 	struct page_run own = page_list_run(&v->pages, page, w->end);
 	struct vmo_slot s;
@@ -221,7 +172,7 @@ static int64_t clone_step(struct vmo *v, struct writer *w, uint64_t page) REQUIR
 	return writer_fork(v, w, page);
 }
 
-static int64_t root_step(struct vmo *v, struct writer *w, uint64_t page) REQUIRES(v->source->lock)
+static int64_t root_step(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRES(v->source->lock)
 {
 	uint64_t limit = MIN(w->end, page_ceil(v->size));
 	struct page_run run = page_list_run(&v->pages, page, limit);
@@ -237,18 +188,12 @@ static int64_t root_step(struct vmo *v, struct writer *w, uint64_t page) REQUIRE
 	return writer_dirty_untrapped(v, w, page, end);
 }
 
-static int64_t writable_step(struct vmo *v, struct writer *w, uint64_t page)
+static int64_t writable_step(struct vmo *v, struct vmo_step *w, uint64_t page)
 	REQUIRES(v->source->lock)
 {
 	if (page_bytes(page) >= v->size)
 		return -ERANGE;
 	return v->parent ? clone_step(v, w, page) : root_step(v, w, page);
-}
-
-static void writer_finish(struct vmo *v, struct writer *w) REQUIRES(v->source->lock)
-{
-	vm_pool_unreserve(v->pool, w->reserved);
-	vmo_hold_del(v, &w->hold);
 }
 
 /* Pages from @page on that can be written without asking anybody. */
@@ -277,13 +222,13 @@ static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t
 			  const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct writer w;
+	struct vmo_step w;
 	uint64_t done = 0;
 	int64_t r = 0;
 
-	writer_init(&w, wait, page_floor(off), page_ceil(off + len));
+	vmo_step_init(&w, wait, page_floor(off), page_ceil(off + len));
 	vmo_lock(v);
-	vmo_hold_add(v, &w.hold, w.first, w.end);
+	vmo_step_begin(v, &w);
 	while (done < len) {
 		uint64_t page = page_floor(off + done);
 
@@ -297,7 +242,7 @@ static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t
 		if (r < 0)
 			break;
 	}
-	writer_finish(v, &w);
+	vmo_step_finish(v, &w);
 	vmo_unlock(v, &wake);
 	page_waiter_release(&w.waiter);
 	return done ? (int64_t)done : r;
@@ -512,7 +457,7 @@ static void zero_tail(struct vmo *v, uint64_t size) REQUIRES(v->source->lock)
  * Makes the page with a tail writable; the lock may be dropped and taken again meanwhile. Nothing has
  * changed when this fails. -EAGAIN: the VMO was resized, so it is another page now.
  */
-static int tail_writable(struct vmo *v, struct writer *w, uint64_t size, uint64_t cut)
+static int tail_writable(struct vmo *v, struct vmo_step *w, uint64_t size, uint64_t cut)
 	REQUIRES(v->source->lock)
 {
 	int64_t r = 0;
@@ -548,18 +493,18 @@ static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake
 static int try_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct writer w;
+	struct vmo_step w;
 	uint64_t cut;
 	int r;
 
 	vmo_lock(v);
 	cut = MIN(size, v->size);
-	writer_init(&w, wait, page_floor(cut), page_floor(cut) + 1);
-	vmo_hold_add(v, &w.hold, w.first, w.end);
+	vmo_step_init(&w, wait, page_floor(cut), page_floor(cut) + 1);
+	vmo_step_begin(v, &w);
 	r = tail_writable(v, &w, size, cut);
 	if (r == 0)
 		r = resize_locked(v, size, &wake);
-	writer_finish(v, &w);
+	vmo_step_finish(v, &w);
 	vmo_unlock(v, &wake);
 	page_waiter_release(&w.waiter);
 	return r;
@@ -581,7 +526,7 @@ int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
 
 /* ---- pins ---- */
 
-static int64_t readable_step(struct vmo *v, struct writer *w, uint64_t page)
+static int64_t readable_step(struct vmo *v, struct vmo_step *w, uint64_t page)
 	REQUIRES(v->source->lock)
 {
 	struct vmo_slot s;
@@ -595,7 +540,7 @@ static int64_t readable_step(struct vmo *v, struct writer *w, uint64_t page)
 }
 
 /* One pass in which nothing had to be waited for: everything is so at this very moment. */
-static int64_t pin_pass(struct vmo *v, struct writer *w, bool write) REQUIRES(v->source->lock)
+static int64_t pin_pass(struct vmo *v, struct vmo_step *w, bool write) REQUIRES(v->source->lock)
 {
 	uint64_t page = w->first;
 	int64_t r = 1;
@@ -612,7 +557,7 @@ int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool
 	    const struct vmo_wait *wait)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
-	struct writer w;
+	struct vmo_step w;
 	int64_t r;
 
 	*pin = (struct vmo_pin){ .write = write };
@@ -620,9 +565,9 @@ int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool
 		return -EINVAL;
 	if (off + len < off || off + len > page_bytes(page_ceil(vmo_size(v))))
 		return -ERANGE;
-	writer_init(&w, wait, page_floor(off), page_ceil(off + len));
+	vmo_step_init(&w, wait, page_floor(off), page_ceil(off + len));
 	vmo_lock(v);
-	vmo_hold_add(v, &w.hold, w.first, w.end);
+	vmo_step_begin(v, &w);
 	do {
 		r = pin_pass(v, &w, write);
 	} while (r == 0);
@@ -634,7 +579,7 @@ int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool
 		vmo_hold_add(v, &pin->hold, w.first, w.end);
 		v->root->modified |= write && !v->parent;
 	}
-	writer_finish(v, &w);
+	vmo_step_finish(v, &w);
 	vmo_unlock(v, &wake);
 	page_waiter_release(&w.waiter);
 	return r < 0 ? (int)r : 0;

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What blocking reads and writes have in common: holding a range, waiting for memory and for pages. */
+#include "vm/vmo_private.h"
+
+void vmo_step_init(struct vmo_step *t, const struct vmo_wait *wait, uint64_t first, uint64_t end)
+{
+	*t = (struct vmo_step){ .first = first, .end = end };
+	page_waiter_init(&t->waiter);
+	if (wait) {
+		t->waiter.cls = wait->cls;
+		t->waiter.deadline_ns = wait->deadline_ns;
+	}
+}
+
+void vmo_step_begin(struct vmo *v, struct vmo_step *t)
+{
+	vmo_hold_add(v, &t->hold, t->first, t->end);
+}
+
+int vmo_step_reserve(struct vmo *v, struct vmo_step *t, uint64_t n)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r;
+
+	if (n <= t->reserved)
+		return 0;
+	vm_pool_unreserve(v->pool, t->reserved);
+	t->reserved = 0;
+	vmo_hold_del(v, &t->hold);
+	vmo_unlock(v, &wake);
+	r = vm_pool_reserve(v->pool, n, t->waiter.deadline_ns, &v->source->detached);
+	if (r == 0)
+		t->reserved = n;
+	vmo_lock(v);
+	vmo_hold_add(v, &t->hold, t->first, t->end);
+	return r;
+}
+
+int vmo_step_wait(struct vmo *v, struct vmo_step *t)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	int r;
+
+	vmo_unlock(v, &wake);
+	r = page_waiter_wait(v->source, &t->waiter);
+	vmo_lock(v);
+	return r;
+}
+
+void vmo_step_finish(struct vmo *v, struct vmo_step *t)
+{
+	if (t->waiter.state == PAGE_WAITER_PARKED)
+		page_source_unpark_locked(v->source, &t->waiter);
+	vm_pool_unreserve(v->pool, t->reserved);
+	vmo_hold_del(v, &t->hold);
+}
