@@ -4,6 +4,7 @@
  *
  * Many short runs, each with a seed derived from S, until N steps are done. When something is wrong,
  * the seed of the run, the step and the last operations are printed; `--only` replays that one run.
+ * Without --steps the environment's VM_MODEL_STEPS counts.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -17,7 +18,7 @@
 #include "base/macros.h"
 #include "model/model.h"
 
-enum { RUN_SECONDS_MAX = 60 };
+enum { STEPS_DEFAULT = 1000000, RUN_SECONDS_MAX = 120 };
 
 struct world world;
 
@@ -386,7 +387,9 @@ int main(int argc, char **argv)
 		{ "verbose", no_argument, NULL, 'v' },
 		{ 0 },
 	};
-	uint64_t steps = 1000000, seed = 1, done = 0, n_ops = 0, only = 0;
+	const char *env = getenv("VM_MODEL_STEPS");
+	uint64_t steps = env ? strtoull(env, NULL, 0) : STEPS_DEFAULT;
+	uint64_t seed = 1, done = 0, n_ops = 0, only = 0;
 	struct prng seeds;
 	int c;
 
