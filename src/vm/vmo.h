@@ -201,7 +201,8 @@ int vmo_writeback_error(struct vmo *v, uint64_t *since);
 
 /*
  * Asks the provider (type WRITEBACK) to store what is dirty in the range and waits until nothing
- * that was dirty at the call still is, or for the first error.
+ * that was dirty at the call still is, or for the first error. What is pinned for writing is stored
+ * too, but stays dirty.
  */
 int vmo_writeback(struct vmo *v, uint64_t off, uint64_t len, const struct vmo_wait *wait);
 

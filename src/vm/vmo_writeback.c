@@ -128,16 +128,20 @@ static uint64_t unpinned_end(struct vmo *v, uint64_t page, uint64_t end, bool *p
 	return *pinned ? MIN(n->end, end) : n->first;
 }
 
-/* Takes the pages of a dirty run, in pieces around write pins. */
+/*
+ * Takes the pages of a dirty run. What is pinned for writing stays dirty, but it is stored as it is now,
+ * so the token ends the wait of those who asked for it too.
+ */
 static int token_take_pages(struct vmo *v, struct vmo_token *t, uint64_t first, uint64_t end)
 {
+	if (range_set_append(&t->all, first, end) < 0)
+		return -ENOMEM;
 	while (first < end) {
 		bool pinned;
 		uint64_t next = unpinned_end(v, first, end, &pinned);
 
 		if (!pinned) {
-			if (range_set_append(&t->all, first, next) < 0 ||
-			    range_set_append(&t->pages, first, next) < 0)
+			if (range_set_append(&t->pages, first, next) < 0)
 				return -ENOMEM;
 			page_list_move(&v->pages, first, next, PAGE_DIRTY, PAGE_AWAITING_CLEAN);
 		}

@@ -201,8 +201,9 @@ struct mtoken {
 	struct ref_vmo *v;
 	uint64_t off;
 	uint64_t len;
-	uint64_t mask; /* pages covered and not ended */
-	uint64_t born; /* step */
+	uint64_t mask;   /* pages covered and not ended */
+	uint64_t pinned; /* of them: pinned for writing at begin, so they stay dirty */
+	uint64_t born;   /* step */
 	uint64_t version[MODEL_PAGES];
 	uint64_t zero_touch[MODEL_PAGES];
 };

@@ -269,17 +269,32 @@ static uint64_t write_pinned(const struct ref_vmo *v)
 	return mask;
 }
 
+/* Pages pinned for writing are stored with the rest, but who waits for that may find them dirty. */
+static void excuse_tasks(const struct ref_vmo *v, uint64_t pinned)
+{
+	for (unsigned i = 0; i < SCHED_TASKS; i++) {
+		struct mtask *t = &world.task[i];
+
+		if (t->used && t->op == OP_WRITEBACK && t->v == v)
+			t->absent &= ~pinned;
+	}
+}
+
 static void token_follow(struct mtoken *t, enum vmo_writeback_what what)
 {
 	struct ref_vmo *v = t->v;
 	uint64_t range = ref_mask(v, t->off, t->len);
 	uint64_t zero = range & ref_with(v, BIT(PAGE_ZERO_DIRTY));
-	uint64_t dirty = range & ref_with(v, BIT(PAGE_DIRTY)) & ~write_pinned(v);
+	uint64_t dirty = range & ref_with(v, BIT(PAGE_DIRTY));
+	uint64_t pinned = write_pinned(v);
 
 	t->mask = zero;
+	t->pinned = 0;
 	if (what == VMO_WRITEBACK_ALL) {
 		t->mask |= dirty | (range & ref_with(v, BIT(PAGE_AWAITING_CLEAN)));
-		ref_set_mask(v, dirty, PAGE_AWAITING_CLEAN);
+		t->pinned = dirty & pinned;
+		excuse_tasks(v, t->pinned);
+		ref_set_mask(v, dirty & ~pinned, PAGE_AWAITING_CLEAN);
 	}
 	for (unsigned i = 0; i < v->n; i++) {
 		t->version[i] = v->page[i].version;
@@ -324,7 +339,7 @@ static bool other_token(const struct mtoken *t, unsigned i)
 	for (unsigned k = 0; k < MODEL_TOKENS; k++) {
 		const struct mtoken *o = &world.token[k];
 
-		if (o != t && o->token && o->v == t->v && (o->mask & MASK_OF(i)) &&
+		if (o != t && o->token && o->v == t->v && (o->mask & ~o->pinned & MASK_OF(i)) &&
 		    o->version[i] == t->v->page[i].version)
 			return true;
 	}
@@ -377,7 +392,7 @@ static void end_follow(struct mtoken *t, uint64_t range, int status)
 	uint64_t mask = t->mask & range;
 
 	for (unsigned i = 0; i < t->v->n; i++)
-		if (mask & MASK_OF(i))
+		if (mask & ~t->pinned & MASK_OF(i))
 			end_page(t, i, status);
 	t->mask &= ~range;
 	if (status)

@@ -260,6 +260,36 @@ static void test_clone_grows_by_zeros(void **state UNUSED)
 	vmo_put(c);
 }
 
+/* ---- writeback ---- */
+
+static int64_t write_back_page(void *arg)
+{
+	struct scene *s = arg;
+	struct vmo_wait wait = { .deadline_ns = test_now_ns() + 2 * NSEC_PER_SEC };
+
+	return vmo_writeback(s->vmo, 0, 2 * PAGE, &wait);
+}
+
+/* A page pinned for writing stays dirty, but who asked for its writeback has had it. */
+static void test_write_pin_does_not_hang_writeback(void **state UNUSED)
+{
+	SCENE(s, 4);
+	struct test_thread caller;
+	struct vmo_token *token;
+	struct vmo_pin pin;
+
+	make_dirty(&s, 0, 2);
+	assert_int_equal(vmo_pin(s.vmo, &pin, 0, PAGE, true, NULL), 0);
+	thread_run(&caller, write_back_page, &s);
+	fake_wait_writeback(s.provider, 0, 2);
+	assert_int_equal(vmo_writeback_begin(s.vmo, 0, 2 * PAGE, VMO_WRITEBACK_ALL, &token), 0);
+	vmo_writeback_end(token, 0);
+	assert_int_equal(thread_join_status(&caller), 0);
+	assert_int_equal(vmo_page_state(s.vmo, 0), PAGE_DIRTY);
+	assert_int_equal(vmo_page_state(s.vmo, PAGE), PAGE_CLEAN);
+	vmo_unpin(&pin);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +301,7 @@ int main(void)
 		cmocka_unit_test(test_crowd_that_waits_for_memory_is_served_in_a_loop),
 		cmocka_unit_test(test_unasked_neighbours_do_not_keep_an_answer_out),
 		cmocka_unit_test(test_clone_grows_by_zeros),
+		cmocka_unit_test(test_write_pin_does_not_hang_writeback),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
