@@ -7,13 +7,17 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/macros.h"
+
+enum { REAP_MS = 2000 };
 
 /* The child has gone without a word: tells how. */
 static int ready_lost(pid_t child, struct vmofs_err *err)
@@ -28,6 +32,21 @@ static int ready_lost(pid_t child, struct vmofs_err *err)
 	return vmofs_err_set(err, -EIO, "the daemon ended with status %d", WEXITSTATUS(status));
 }
 
+/*
+ * The daemon that could not start tidies up behind itself, and dies with us (see below): it gets the time
+ * that this takes, but a command that failed does not hang for it.
+ */
+static void ready_reap(pid_t child)
+{
+	struct pollfd p = { .fd = (int)syscall(SYS_pidfd_open, child, 0), .events = POLLIN };
+
+	if (p.fd < 0)
+		return;
+	poll(&p, 1, REAP_MS);
+	close(p.fd);
+	waitpid(child, NULL, WNOHANG);
+}
+
 static int ready_wait(int fd, pid_t child, struct vmofs_err *err)
 {
 	struct vmofs_err said;
@@ -40,6 +59,7 @@ static int ready_wait(int fd, pid_t child, struct vmofs_err *err)
 		return ready_lost(child, err);
 	if (!said.code)
 		return 1;
+	ready_reap(child);
 	*err = said;
 	return err->code;
 }
