@@ -237,6 +237,7 @@ struct world {
 	struct vmo *ballast; /* dirty pages that leave little of the budget */
 	struct script ballast_script;
 	uint64_t ballast_pages;
+	bool lingering; /* a prefetch may keep a clone that was put */
 	struct ref_vmo vmo[MODEL_VMOS];
 	struct mread read[MODEL_READS];
 	struct mtask task[SCHED_TASKS];

@@ -288,6 +288,7 @@ static void check_reads(void)
 
 /* ---- requests and tasks ---- */
 
+/* A clone's waiter covers one stretch of the root, also what lies below its own pages. */
 static bool wanted(struct ref_vmo *root, const struct asked *a, uint64_t pages)
 {
 	if (a->type == VMOFS_REQUEST_READ && (root->prefetched & pages))
@@ -296,13 +297,13 @@ static bool wanted(struct ref_vmo *root, const struct asked *a, uint64_t pages)
 		struct mread *m = &world.read[i];
 
 		if (m->state == READ_PARKED && ref_root(m->v) == root &&
-		    (ref_root_mask(m->v, m->mask) & pages))
+		    (ref_beneath(m->v, m->mask) & pages))
 			return true;
 	}
 	for (unsigned i = 0; i < SCHED_TASKS; i++) {
 		struct mtask *t = &world.task[i];
 
-		if (t->used && ref_root(t->v) == root && (ref_root_mask(t->v, t->mask) & pages))
+		if (t->used && ref_root(t->v) == root && (ref_beneath(t->v, t->mask) & pages))
 			return true;
 	}
 	return false;
@@ -377,7 +378,7 @@ static void check_pool(void)
 	const unsigned memory =
 		BIT(PAGE_CLEAN) | BIT(PAGE_DIRTY) | BIT(PAGE_AWAITING_CLEAN) | BIT(PAGE_UNTRACKED);
 	uint64_t resident = world.ballast_pages;
-	bool hidden = world.dense;
+	bool hidden = world.dense || world.lingering;
 	struct vm_pool_stats s;
 
 	vm_pool_stats(world.pool, &s);

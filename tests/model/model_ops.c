@@ -428,6 +428,7 @@ static void reap_clones(void)
 static void put_clone(struct ref_vmo *c)
 {
 	trace_op("put clone", c, 0, 0, 0);
+	world.lingering |= ref_root(c)->script.n > 0;
 	vmo_put(c->vmo);
 	c->vmo = NULL;
 	reap_clones();
