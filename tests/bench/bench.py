@@ -21,6 +21,7 @@ def parse_arguments():
     parser.add_argument("--runs", type=int, default=None, help="of each row and tool (3; 1 with --quick)")
     parser.add_argument("--out", default=f"{TOP}/build/bench", help="for results.jsonl, table.md, plot.svg")
     parser.add_argument("--vmofs", default=None, help="the program (build/*/vmofs, else from PATH)")
+    parser.add_argument("--seed", type=int, default=1, help="of the first run; each further one has the next")
     parser.add_argument("--nice", type=int, default=0, help="for all that is measured, on a machine with other work")
     parser.add_argument("--append", action="store_true", help="add to the results that are in --out")
     args = parser.parse_args()
@@ -82,7 +83,7 @@ def main():
         with open(f"{args.out}/results.jsonl", "a" if args.append else "w") as out:
             for row in args.only:
                 for run in range(min(args.runs, rows.ROWS[row][4])):
-                    context = rows.Context(lab, 3 if args.quick else 8, run + 1)
+                    context = rows.Context(lab, 3 if args.quick else 8, args.seed + run)
                     for tool in rows.ROWS[row][2]:
                         if tool not in args.tools or (row, tool) in gone:
                             continue

@@ -82,7 +82,7 @@ def curl_sequential(server, names, limit=None):
 def curl_random(context, server, readers):
     """`readers` curl processes, each with one connection and a list of 4 KiB ranges."""
     size = os.path.getsize(context.lab.object("big.bin"))
-    count = context.seconds * (40 if server.client_netns else 5000 // max(1, readers // 8))
+    count = context.seconds * (40 if server.client_netns else 5000 // max(1, readers // 2))
     commands = []
     for i in range(readers):
         path = f"{context.lab.dir}/curl{i}"
