@@ -43,6 +43,7 @@ struct vmo {
 	struct rb_tree holds;     /* root: ranges that are not evicted */
 	struct vmofs_list tokens; /* root: struct vmo_token.link */
 	uint64_t put_aside; /* root: pages of the budget that writers hold for grants over zeros */
+	uint64_t aside_due; /* root: what the writers that wait for grants have put there */
 	bool modified;
 	uint64_t n_evicted;
 	uint64_t writeback_errors; /* how many so far */

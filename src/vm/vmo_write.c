@@ -83,10 +83,14 @@ static int writer_ask_dirty(struct vmo *v, struct vmo_step *w, uint64_t page, ui
 	put = w->reserved;
 	w->reserved = 0;
 	v->put_aside += put;
+	v->aside_due += put;
 	r = writer_wait_dirty(v, w, page, end);
-	/* What no grant has taken; it may be another writer's share, which asks again then. */
-	w->reserved = MIN(put, v->put_aside);
-	v->put_aside -= w->reserved;
+	v->aside_due -= put;
+	/* What no grant has taken, without what the other writers still wait with. */
+	if (v->put_aside > v->aside_due) {
+		w->reserved = v->put_aside - v->aside_due;
+		v->put_aside = v->aside_due;
+	}
 	return r;
 }
 

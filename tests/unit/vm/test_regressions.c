@@ -32,16 +32,22 @@ struct scene {
 	struct vmo *vmo;
 };
 
-static struct scene scene_of(uint64_t size)
+static struct scene scene_with(uint64_t size, unsigned flags)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct scene s = { .provider = fake_new(VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK), KEY) };
+	struct scene s = { .provider = fake_new(VMOFS_TYPE_BIT(VMOFS_REQUEST_DIRTY) |
+							VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK),
+						KEY) };
 
 	assert_int_equal(vm_pool_new(&s.pool, VM_POOL_MIN, &err), 0);
-	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, VMO_RESIZABLE, &err),
-			 0);
+	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, flags, &err), 0);
 	fake_attach(s.provider, s.vmo);
 	return s;
+}
+
+static struct scene scene_of(uint64_t size)
+{
+	return scene_with(size, VMO_RESIZABLE);
 }
 
 static void scene_end(struct scene *s)
@@ -260,6 +266,44 @@ static void test_clone_grows_by_zeros(void **state UNUSED)
 	vmo_put(c);
 }
 
+/* ---- grants ---- */
+
+struct write_call {
+	struct test_thread thread;
+	struct scene *s;
+	uint64_t page;
+};
+
+static int64_t write_word(void *arg)
+{
+	struct write_call *c = arg;
+
+	return vmo_write(c->s->vmo, c->page * PAGE, "a word..", 8, NULL);
+}
+
+/* Each writer over zeros has put its memory aside; who has had its grant leaves the others' alone. */
+static void test_writers_over_zeros_keep_their_memory(void **state UNUSED)
+{
+	cleanup(scene_end) struct scene s = scene_with(2 * BUDGET * PAGE, VMO_TRAP_DIRTY);
+	struct write_call w[] = { { .s = &s, .page = BUDGET }, { .s = &s, .page = BUDGET + 1 } };
+	struct aread all;
+	struct aread a;
+
+	assert_int_equal(vmofs_supply_zero(s.vmo, BUDGET * PAGE, 2 * PAGE), 2 * PAGE);
+	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET - 2), -EINPROGRESS);
+	for (unsigned i = 0; i < ARRAY_LEN(w); i++) {
+		thread_run(&w[i].thread, write_word, &w[i]);
+		fake_wait_dirty(s.provider, w[i].page, 1);
+	}
+	assert_int_equal(fake_grant(s.provider, BUDGET, 1), 0);
+	assert_int_equal(thread_join_status(&w[0].thread), 8);
+	assert_int_equal(aread_start(&a, s.vmo, BUDGET + 8, 1), -EINPROGRESS);
+	assert_int_equal(fake_grant(s.provider, BUDGET + 1, 1), 0);
+	assert_int_equal(thread_join_status(&w[1].thread), 8);
+	assert_true(vmo_read_cancel(&a.r));
+	assert_true(vmo_read_cancel(&all.r));
+}
+
 /* ---- writeback ---- */
 
 static int64_t write_back_page(void *arg)
@@ -301,6 +345,7 @@ int main(void)
 		cmocka_unit_test(test_crowd_that_waits_for_memory_is_served_in_a_loop),
 		cmocka_unit_test(test_unasked_neighbours_do_not_keep_an_answer_out),
 		cmocka_unit_test(test_clone_grows_by_zeros),
+		cmocka_unit_test(test_writers_over_zeros_keep_their_memory),
 		cmocka_unit_test(test_write_pin_does_not_hang_writeback),
 	};
 
