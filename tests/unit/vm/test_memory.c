@@ -18,7 +18,12 @@
 
 #define PAGE     VMOFS_PAGE_SIZE
 #define RESIDENT MIB(64)
-#define TIB      (UINT64_C(1) << 40)
+/* A sanitizer's shadow leaves less room for addresses. */
+#ifdef VMOFS_SANITIZED
+#define TIB GIB(256)
+#else
+#define TIB (UINT64_C(1) << 40)
+#endif
 
 enum { BYTES_PER_EXTENT = 80, BYTES_PER_ZERO_RANGE = 96, BYTES_FIXED = 4096 };
 
