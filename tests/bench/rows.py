@@ -277,9 +277,11 @@ def outstanding(context, tool):
 
 
 def interrupted(path):
-    """How long a reader lives on after SIGINT while its read cannot be answered."""
+    """How long a reader lives on after SIGINT while its read cannot be answered. (A shell's background
+    job would inherit that SIGINT is ignored.)"""
     reader = subprocess.Popen(["dd", f"if={path}", "of=/dev/null", "bs=4k", "count=1", "skip=12345",
-                               "iflag=direct"], stderr=subprocess.DEVNULL)
+                               "iflag=direct"], stderr=subprocess.DEVNULL,
+                              preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     time.sleep(1)
     start = time.monotonic()
     reader.send_signal(signal.SIGINT)
