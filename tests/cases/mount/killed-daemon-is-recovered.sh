@@ -10,7 +10,7 @@ for how in mount umount; do
 	pid=$(vmofs_pid)
 	kill -9 "$pid"
 	wait_for 10 is_gone "$pid"
-	assert_fails 'not connected' ls "$MNT"
+	assert_fails 'not connected|onnection abort' ls "$MNT"
 	assert_fails 'does not answer' "$VMOFS" stat "$MNT"
 	if [ $how = mount ]; then
 		vmofs_mount "$NGINX_URL/data.bin"
