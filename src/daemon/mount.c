@@ -26,7 +26,7 @@
 #include "daemon/ready.h"
 #include "daemon/unmount.h"
 
-enum { THREADS_MIN = 2, THREADS_MAX = 4, THREADS_LIMIT = 12, AGE_MS = 5000 };
+enum { THREADS_MIN = 1, THREADS_MAX = 4, THREADS_LIMIT = 12, AGE_MS = 5000 };
 
 /* ---- set-up ---- */
 
@@ -66,7 +66,9 @@ static int mount_start_loops(struct mount *m, struct vmofs_err *err)
 	if (r < 0)
 		return r;
 	if (!n)
-		n = MAX((uint64_t)THREADS_MIN, MIN((uint64_t)THREADS_MAX, (uint64_t)MAX(cpus, 1L)));
+		/* The other half is for those who read, and for a server on the same machine. */
+		n = MAX((uint64_t)THREADS_MIN,
+			MIN((uint64_t)THREADS_MAX, (uint64_t)MAX(cpus, 1L) / 2));
 	if (n > THREADS_LIMIT)
 		return vmofs_err_set(err, -EINVAL, "option 'threads': at most %d", THREADS_LIMIT);
 	m->loops = loop_pool_new((unsigned)n, err);

@@ -23,7 +23,7 @@ const struct vmofs_option mount_options[] = {
 	  "read-ahead and asynchronous requests of the kernel at once" },
 	{ "async-dio", NULL, "no",
 	  "O_DIRECT reads go out in parallel; they then cannot be interrupted, only time out" },
-	{ "threads", "N", NULL, "event loops (default: one a CPU, 2 to 4)" },
+	{ "threads", "N", NULL, "event loops (default: one for two CPUs, 1 to 4)" },
 	{ "name", "NAME", NULL,
 	  "name of the file in the mounted directory (default: from the source)" },
 	{ "allow-other", NULL, "no", "other users may read" },
