@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -72,6 +73,8 @@ def say(record):
 def main():
     args = parse_arguments()
     find_vmofs(args)
+    for sig in (signal.SIGINT, signal.SIGTERM):  # also from a background job, which would ignore SIGINT
+        signal.signal(sig, lambda number, _: sys.exit(128 + number))
     os.makedirs(args.out, exist_ok=True)
     if args.nice:
         os.setsid()
