@@ -143,7 +143,6 @@ bool page_source_supports_request_type(const struct page_source *s, enum vmofs_r
 bool page_source_should_trap_dirty_transitions(const struct page_source *s);
 const struct page_source_properties *page_source_properties(const struct page_source *s);
 struct mutex *page_source_paged_vmo_lock(struct page_source *s);
-struct vmofs_provider *page_source_provider(struct page_source *s);
 uint64_t page_source_get_provider_koid(const struct page_source *s);
 void page_source_free_pages(struct page_source *s, uint64_t off, uint64_t len);
 bool page_source_debug_is_page_ok(struct page_source *s, const void *page, uint64_t off);

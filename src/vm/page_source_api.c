@@ -300,11 +300,6 @@ struct mutex *page_source_paged_vmo_lock(struct page_source *s)
 	return &s->lock;
 }
 
-struct vmofs_provider *page_source_provider(struct page_source *s)
-{
-	return s->provider;
-}
-
 uint64_t page_source_get_provider_koid(const struct page_source *s)
 {
 	return s->provider->ops->koid ? s->provider->ops->koid(s->provider) : 0;

@@ -31,12 +31,12 @@ struct vmo {
 	uint64_t
 		origin_size; /* what the provider knows of: the size at first, less what was cut off */
 	struct page_list pages;
-	struct store *store;   /* owned */
-	struct vmo *parent;    /* counted; NULL for a root */
-	uint64_t parent_off;   /* pages: where this VMO's first page is in the parent */
-	uint64_t root_off;     /* pages: and in the root */
-	uint64_t parent_limit; /* pages of this VMO from which on the parent is not seen */
-	bool frozen; /* a hidden node, or a clone that has been snapshotted: pages are never written */
+	struct store *store;        /* owned */
+	struct vmo *parent;         /* counted; NULL for a root */
+	uint64_t parent_off;        /* pages: where this VMO's first page is in the parent */
+	uint64_t root_off;          /* pages: and in the root */
+	uint64_t parent_limit;      /* pages of this VMO from which on the parent is not seen */
+	bool frozen;                /* a hidden node: its pages are never written */
 	struct vmofs_list children; /* of struct vmo.sibling */
 	struct vmofs_list sibling;
 	struct rb_tree pins;      /* struct vmo_pin.range */
