@@ -35,9 +35,10 @@ void parked_set_state(struct parked_read *r, enum parked_state to)
 	r->state = to;
 }
 
-int parked_set_init(struct parked_set *set, unsigned n_loops)
+int parked_set_init(struct parked_set *set, struct fs_session *s, unsigned n_loops)
 {
 	memset(set, 0, sizeof *set);
+	set->session = s;
 	mutex_init(&set->lock, LOCK_RANK_READ);
 	cond_init(&set->idle);
 	vmofs_list_init(&set->free);
@@ -69,8 +70,10 @@ static int parked_grow_locked(struct parked_set *set) REQUIRES(set->lock)
 	if (!slab)
 		return -ENOMEM;
 	vmofs_list_add(&set->slabs, &slab->link);
-	for (unsigned i = 0; i < PARKED_PER_SLAB; i++)
+	for (unsigned i = 0; i < PARKED_PER_SLAB; i++) {
+		slab->reads[i].session = set->session;
 		vmofs_list_add(&set->free, &slab->reads[i].link);
+	}
 	return 0;
 }
 

@@ -42,7 +42,7 @@ enum parked_state {
 
 struct parked_read {
 	struct vmo_read read;
-	struct fs_session *session; /* borrowed */
+	struct fs_session *session; /* borrowed; for life: a late interrupt handler looks at it */
 	struct fs_object *object;   /* borrowed */
 	struct vmofs_list link;     /* in a free list */
 	struct fuse_req *req;       /* the request to answer; set by the starting thread */
@@ -67,6 +67,7 @@ struct parked_cache {
 
 struct parked_set {
 	struct mutex lock;
+	struct fs_session *session; /* borrowed */
 	struct vmofs_list free;     /* lock: lock */
 	struct vmofs_list slabs;    /* lock: lock */
 	struct cond idle;           /* signalled when nothing is outstanding */
@@ -79,7 +80,7 @@ struct parked_set {
 	bool stopped; /* lock: lock; the clock stays off */
 };
 
-int parked_set_init(struct parked_set *set, unsigned n_loops);
+int parked_set_init(struct parked_set *set, struct fs_session *s, unsigned n_loops);
 /* Nothing is outstanding. */
 void parked_set_release(struct parked_set *set);
 

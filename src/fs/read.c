@@ -232,9 +232,8 @@ static void read_park(struct parked_read *r)
 static void read_prepare(struct parked_read *r, fuse_req_t req, struct fs_object *o, uint64_t off,
 			 uint64_t len)
 {
-	struct fs_session *s = fs_session_of(req);
+	struct fs_session *s = r->session;
 
-	r->session = s;
 	r->object = o;
 	r->req = req;
 	r->start_ns = loop_now_ns();

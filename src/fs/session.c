@@ -259,7 +259,7 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 {
 	s->n_loops = loop_pool_size(s->p.loops);
 	s->per_loop = calloc(s->n_loops, sizeof *s->per_loop);
-	if (!s->per_loop || parked_set_init(&s->parked, s->n_loops) < 0)
+	if (!s->per_loop || parked_set_init(&s->parked, s, s->n_loops) < 0)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	s->parked.clock.fire = clock_fire;
 	s->parked.arm.run = clock_arm;
