@@ -15,7 +15,7 @@ RUN cmake -S /src -B /build -G Ninja -DCMAKE_INSTALL_PREFIX=/usr -DVMOFS_TESTS=O
 
 FROM debian:trixie-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends ca-certificates fuse3 libcurl4t64 libssl3t64 libzstd1 libjansson4 \
+ && apt-get install -y --no-install-recommends ca-certificates fuse3 libcurl4t64 libssl3t64 libzstd1 libjansson4 libexpat1 \
  && rm -rf /var/lib/apt/lists/* \
  && echo user_allow_other >>/etc/fuse.conf \
  && useradd --system --create-home --home-dir /var/lib/vmofs vmofs

@@ -26,7 +26,7 @@ die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
 # Each word is PACKAGE or PACKAGE=COMMAND; the second form is content with the command from elsewhere.
 BUILD='gcc=gcc libc6-dev cmake=cmake ninja-build=ninja pkg-config=pkg-config libfuse3-dev fuse3=fusermount3
-	libcurl4-openssl-dev libssl-dev libzstd-dev libjansson-dev'
+	libcurl4-openssl-dev libssl-dev libzstd-dev libjansson-dev libexpat1-dev'
 TEST='libcmocka-dev clang=clang clang-format=clang-format nginx-light=nginx
 	python3=python3 curl=curl openssl=openssl iproute2=ip util-linux procps=ps attr=getfattr git=git'
 BENCH='fio=fio gnuplot-nox=gnuplot nftables=nft nbdkit=nbdkit libnbd-bin=nbdfuse rclone=rclone
@@ -176,7 +176,7 @@ ID=unknown VERSION_ID=0 VERSION_CODENAME=
 [ ! -r /etc/os-release ] || . /etc/os-release
 if ! command -v dpkg-query >/dev/null 2>&1 || { [ "$ID" != debian ] && [ "${ID_LIKE:-}" != debian ]; }; then
 	die "this is '${ID}', and only Debian 12 and 13 are known here. By hand: gcc or clang, cmake 3.25, ninja, pkg-config,
-  and the development files of fuse3 ($FUSE_MIN or later for passthrough), libcurl, openssl, zstd, jansson, cmocka"
+  and the development files of fuse3 ($FUSE_MIN or later for passthrough), libcurl, openssl, zstd, jansson, expat, cmocka"
 fi
 
 # shellcheck disable=SC2046,SC2086  # lists of words

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 #include <vmofs/provider.h>
+#include <vmofs/source.h>
 
 #define PROVIDER(name) extern const struct vmofs_provider_ops provider_##name;
 #include "providers.def"
@@ -38,4 +39,11 @@ const struct vmofs_provider_ops *vmofs_provider_find(const char *source)
 		if (has_scheme(vmofs_providers[i], scheme, n))
 			return vmofs_providers[i];
 	return NULL;
+}
+
+const struct vmofs_source_ops *vmofs_source_find(const char *source)
+{
+	const struct vmofs_provider_ops *p = vmofs_provider_find(source);
+
+	return p && p->tree && p->is_tree(source) ? p->tree : NULL;
 }

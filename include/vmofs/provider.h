@@ -113,15 +113,23 @@ struct vmofs_provider_env {
 	struct loop_pool *loops;
 };
 
+struct vmofs_source_ops;
+
 struct vmofs_provider_ops {
 	const char *name;                   /* "http" */
 	const char *const *schemes;         /* "http", "https", NULL; without the colon */
 	unsigned supports;                  /* VMOFS_TYPE_BIT()s; READ always */
 	const struct vmofs_option *options; /* ended by a NULL name; may be NULL */
 
+	/* Namespaces of this protocol (<vmofs/source.h>); NULL: single objects only. */
+	const struct vmofs_source_ops *tree;
+	/* Whether @source (of one of `schemes`) stands for a tree; NULL: never. */
+	bool (*is_tree)(const char *source);
+
 	/*
 	 * Set-up path: may block. Finds the object at @source, fills @info and returns an
 	 * instance, or -errno with @err filled. After it the object version never changes.
+	 * NULL: this protocol has trees only.
 	 */
 	int (*open)(struct vmofs_provider **out, const char *source,
 		    const struct vmofs_provider_env *env, struct vmofs_object_info *info,

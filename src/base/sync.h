@@ -15,13 +15,16 @@
 
 enum lock_rank {
 	LOCK_RANK_MOUNT = 10,      /* daemon: the list of mounts, shutdown */
-	LOCK_RANK_INODE = 20,      /* fs: inode table */
+	LOCK_RANK_TREE = 18,       /* fs: the nodes of a namespace */
+	LOCK_RANK_OBJECTS = 20,    /* fs: open objects of a namespace */
 	LOCK_RANK_READ = 25,       /* fs: parked kernel requests */
 	LOCK_RANK_STREAM = 30,     /* fs: read-ahead streams */
 	LOCK_RANK_VMO = 40,        /* vm: one hierarchy of VMOs and its page source */
 	LOCK_RANK_WRAPPER = 45,    /* a provider over another: taken in send, clear, swap */
 	LOCK_RANK_PROVIDER = 50,   /* a provider's queue: taken in send, clear, swap */
-	LOCK_RANK_NET = 55,        /* net: per-origin state */
+	LOCK_RANK_SOURCE = 47,     /* a source's queries */
+	LOCK_RANK_ORIGIN = 53,     /* providers: slots of an origin, taken under a provider's */
+	LOCK_RANK_NET = 55,        /* net: sources that have something to start */
 	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
 	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
 	LOCK_RANK_SERVICE = 75,    /* base: what a loop pool has once */

@@ -30,7 +30,7 @@ BEGIN {
 	owner["openssl/"]       = "src/net/ src/base/digest";
 	owner["zstd"]           = "src/base/unzstd providers/zstd/";
 	owner["zlib"]           = "providers/gzip/ src/image/";
-	owner["jansson"]        = "src/daemon/ src/cli/ src/image/ src/net/";
+	owner["jansson"]        = "src/daemon/ src/cli/ src/image/ src/net/ providers/s3/ providers/http/";
 	owner["archive"]        = "src/image/";
 	owner["expat"]          = "providers/s3/";
 	owner["microhttpd"]     = "src/daemon/";

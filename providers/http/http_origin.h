@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What other providers build on: an origin (one server as all objects on it share it: settings,
+ * connections, back-off, counters), requests to it that queue and retry, and objects on it that are made
+ * without asking it.
+ *
+ *   s3, list, index pages --> http_origin --> http_object (one per open object)
+ *                                         +-> http_ask    (listings, HEAD)
+ *
+ * Concurrency. The origin has a limit of requests under way ("connections"), which a server that says
+ * SlowDown (503, 429) halves and success restores one by one. Objects take from it demand first, then
+ * asks, then prefetch, and nobody starves: a slot that is free goes to the one who waited longest in
+ * the highest class that waits.
+ */
+#ifndef PROVIDERS_HTTP_ORIGIN_H
+#define PROVIDERS_HTTP_ORIGIN_H
+
+#include <vmofs/provider.h>
+
+#include "net/http_call.h"
+#include "net/http_settings.h"
+
+struct http_origin;
+
+struct http_origin_params {
+	const struct vmofs_provider_env
+		*env;    /* the options of the HTTP provider are read from it */
+	const char *url; /* whose scheme, host and port credentials are for */
+	bool anonymous;  /* user, token, netrc of the options are not for it: its owner signs */
+};
+
+int http_origin_new(struct http_origin **out, const struct http_origin_params *p,
+		    struct vmofs_err *err);
+struct http_origin *http_origin_get(struct http_origin *o);
+void http_origin_put(struct http_origin *o);                       /* NULL is fine */
+struct http_settings *http_origin_settings(struct http_origin *o); /* borrowed */
+uint64_t http_origin_timeout_ns(const struct http_origin *o);
+/* Adds what all objects (also those that are gone) and asks have counted. */
+void http_origin_stats(struct http_origin *o, struct vmofs_provider_stats *out);
+void http_origin_dump(struct http_origin *o, FILE *out, unsigned depth);
+
+/* How an error answer is read by somebody who knows the server's way to put it. */
+struct http_refusal {
+	int status;
+	const char *body; /* up to 16 KiB of it, not terminated */
+	size_t len;
+	enum http_outcome outcome; /* by the status; may be changed */
+	bool slow_down;            /* 503 and 429: true; may be changed */
+	char msg[512];             /* by the status; may be changed */
+	char request_id[128];
+};
+
+/* ---- one request ---- */
+
+struct http_ask;
+
+struct http_ask_ops {
+	/*
+	 * Before each try, on a loop or a worker: fills in @a->call's url, headers, body (signed anew).
+	 * -EAGAIN: only renew() can; else -errno, and done() follows with it.
+	 */
+	int (*prepare)(struct http_ask *a, struct vmofs_err *err);
+	/* On a worker, may block: after -EAGAIN and, once, after DENIED. NULL: there is nothing to renew. */
+	int (*renew)(struct http_ask *a, const struct http_refusal *why, struct vmofs_err *err);
+	/* A new answer begins: forget what the last try gave. */
+	void (*reset)(struct http_ask *a);
+	void (*header)(struct http_ask *a, const char *name, const char *value, size_t n);
+	/* Of 2xx only. Other than 0: it is nonsense, tried once more, then -EBADMSG. */
+	int (*data)(struct http_ask *a, const void *buf, size_t n);
+	/* Whether a complete 2xx body makes sense; NULL: it does. Same meaning. */
+	int (*finish)(struct http_ask *a);
+	void (*refused)(struct http_ask *a, struct http_refusal *why); /* may be NULL */
+	/*
+	 * @code 0, -EACCES, -ENOENT (404, 410), -EIO, -ETIMEDOUT, -EBADMSG, -ESHUTDOWN, ...; @why is
+	 * the last refusal (status 0: no answer), never NULL. On a loop; @a may be freed in it.
+	 */
+	void (*done)(struct http_ask *a, int code, const struct http_refusal *why);
+};
+
+struct http_ask {
+	const struct http_ask_ops *ops;
+	enum vmofs_request_class cls;
+	uint64_t deadline_ns; /* 0: the origin's timeout from now */
+	struct http_call
+		call; /* method, max_body, trusted: the owner's at start; the rest by prepare() */
+	unsigned requests; /* sent so far */
+
+	/* the origin's */
+	struct http_origin *origin;
+	struct vmofs_list link;
+	void *priv;
+};
+
+/* Any thread; never blocks; done() follows, on a loop. */
+void http_origin_ask(struct http_origin *o, struct http_ask *a);
+/* Everything under way ends with -ESHUTDOWN soon, what comes later at once. */
+void http_origin_stop(struct http_origin *o);
+/*
+ * The same request, but for a thread that may block (set-up): done() has been called when it
+ * returns. Works before loops run and after a stop.
+ */
+void http_origin_ask_wait(struct http_origin *o, struct http_ask *a, const atomic_bool *cancel);
+
+/* ---- objects ---- */
+
+/* How requests for one object are made; @arg is the spec's. Every member may be NULL. */
+struct http_location_ops {
+	/*
+	 * An endpoint that expects @expect, good until *valid_until_ns (0: for ever). Any thread,
+	 * without blocking. -EAGAIN: only renew() can. NULL: the spec's URL, with the settings'
+	 * credentials where the origin is the same, redirects found by a probe.
+	 */
+	int (*endpoint)(void *arg, const struct http_expect *expect, struct http_endpoint **out,
+			uint64_t *valid_until_ns, struct vmofs_err *err);
+	/* On a worker, may block: after -EAGAIN, DENIED, GONE, MOVED. */
+	int (*renew)(void *arg, const struct http_refusal *why, struct vmofs_err *err);
+	/* The head of each good answer, before its bytes (version id, checksums). Loop thread. */
+	void (*answered)(void *arg, const struct http_reply *r);
+	void (*refused)(void *arg, struct http_refusal *why);
+	/*
+	 * Whole-object digests: new bytes at @off, before they are supplied, never two calls at once. Not 0:
+	 * they are not, and what waits for them fails with -EBADMSG.
+	 */
+	int (*check)(void *arg, uint64_t off, const void *buf, uint64_t n);
+	void (*free)(void *arg);
+};
+
+struct http_object_spec {
+	const char *url; /* the object's; without secrets where `location` makes the endpoints */
+	uint64_t size;
+	const char *etag;          /* "" where not known: the first answer's is adopted, */
+	const char *last_modified; /* and all that follow must have the same */
+	const struct http_location_ops *location;
+	void *arg; /* owned by the object from a success on */
+};
+
+/* Asks nobody. The provider keeps a reference to @o. */
+int http_object_new(struct vmofs_provider **out, struct http_origin *o,
+		    const struct http_object_spec *spec, struct vmofs_err *err);
+
+#endif
