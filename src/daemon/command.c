@@ -69,11 +69,11 @@ static int span_parse(struct span *s, struct mount *m, const json_t *request, st
 	if (!s->object)
 		return vmofs_err_set(err, -ENOENT, "there is no file '%s' in the mount", path);
 	s->off = request_u64(request, "off");
-	if (s->off > s->object->info.size)
+	if (s->off > s->object->size)
 		return vmofs_err_set(err, -ERANGE, "the offset %llu is beyond the end, %llu",
 				     (unsigned long long)s->off,
-				     (unsigned long long)s->object->info.size);
-	s->end = s->object->info.size;
+				     (unsigned long long)s->object->size);
+	s->end = s->object->size;
 	if (len && len < s->end - s->off)
 		s->end = MIN(s->end, page_bytes(page_ceil(s->off + len)));
 	s->off = page_bytes(page_floor(s->off));
@@ -102,7 +102,7 @@ static int span_failed(const struct span *s, uint64_t off, int r, struct vmofs_e
 	struct vmofs_provider_stats st = { 0 };
 
 	s->object->provider->ops->stats(s->object->provider, &st);
-	return vmofs_err_set(err, r, "cannot fetch '%s' at %llu: %s", s->object->info.url,
+	return vmofs_err_set(err, r, "cannot fetch '%s' at %llu: %s", fs_object_url(s->object),
 			     (unsigned long long)off, st.last.code ? st.last.msg : strerror(-r));
 }
 

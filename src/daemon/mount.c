@@ -114,6 +114,7 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 	const struct vmofs_provider_ops *ops = vmofs_provider_find(m->p.source);
 	struct vmofs_provider_env env = { .config = m->p.config, .loops = m->loops };
 	cleanup(mem_freep) struct vmofs_object_info *info = calloc(1, sizeof *info);
+	struct fs_object_params op;
 	struct vm_pool_stats st;
 	uint64_t ahead;
 	uint64_t behind;
@@ -136,14 +137,19 @@ static int mount_open_source(struct mount *m, struct vmofs_err *err)
 		r = vmo_new(&m->vmo, m->pool, m->provider, info->size, 0, err);
 	if (r < 0)
 		return r;
+	snprintf(m->name, sizeof m->name, "%s", info->name);
 	if (info->weak)
 		log_warn("'%s' has no strong validator: a change at the origin may go unseen",
 			 info->url);
 	vmo_set_name(m->vmo, info->name);
 	vm_pool_stats(m->pool, &st);
-	fs_object_init(&m->object, info, m->provider, m->vmo, MIN(ahead, st.limit / 4), behind,
-		       opened_ns);
-	return 0;
+	op = (struct fs_object_params){
+		.readahead_max = MIN(ahead, st.limit / 4),
+		.keep_behind = behind,
+		.delay_ns = opened_ns,
+	};
+	r = fs_object_init(&m->object, info, m->provider, m->vmo, &op);
+	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
 }
 
 /* A directory shows the object inside, a regular file becomes it. */
@@ -164,8 +170,7 @@ static int mount_make_tree(struct mount *m, struct vmofs_err *err)
 		return vmofs_err_set(err, -ENOTDIR,
 				     "cannot mount at '%s': neither a directory nor a regular file",
 				     m->p.mountpoint);
-	r = fs_tree_single_new(&m->tree, &m->object, name ? name : m->object.info.name,
-			       S_ISREG(st.st_mode));
+	r = fs_tree_single_new(&m->tree, &m->object, name ? name : m->name, S_ISREG(st.st_mode));
 	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
 }
 
@@ -213,7 +218,7 @@ static int mount_make_session(struct mount *m, struct vmofs_err *err)
 	struct fs_session_params sp = {
 		.loops = m->loops,
 		.tree = m->tree,
-		.fsname = m->object.info.url,
+		.fsname = fs_object_url(&m->object),
 		.mountpoint = m->p.mountpoint,
 		.mount_opts = opts,
 		.ended = mount_ended,
@@ -316,7 +321,7 @@ static int mount_settle(const struct mount *m, struct vmofs_err *err)
 	if (!r && !m->p.foreground)
 		r = leave_terminal(log_file, err);
 	if (!r)
-		log_info("'%s' is mounted at '%s'", m->object.info.url, m->p.mountpoint);
+		log_info("'%s' is mounted at '%s'", fs_object_url(&m->object), m->p.mountpoint);
 	return r;
 }
 

@@ -35,6 +35,7 @@ struct mount {
 	struct vmofs_provider *provider;
 	struct vmo *vmo;
 	struct fs_object object;
+	char name[256]; /* of the file in the mounted directory */
 	struct fs_tree *tree;
 	struct fs_session *session;
 	struct control *control; /* NULL: no run directory could be used */

@@ -60,11 +60,11 @@ static json_t *failure(const struct vmofs_failure *f)
 
 static void fill_identity(struct mount *m, json_t *reply)
 {
-	set_text(reply, "source", m->object.info.url);
+	set_text(reply, "source", fs_object_url(&m->object));
 	set_text(reply, "mountpoint", m->p.mountpoint);
-	set_text(reply, "validator", m->object.info.validator);
+	set_text(reply, "validator", fs_object_validator(&m->object));
 	json_object_set_new(reply, "pid", json_integer(getpid()));
-	set_u64(reply, "size", m->object.info.size);
+	set_u64(reply, "size", m->object.size);
 	json_object_set_new(reply, "uptime_s",
 			    json_real((double)(loop_now_ns() - m->start_ns) / 1e9));
 }

@@ -2,37 +2,112 @@
 /* The life of a shown object and its read-ahead. Any thread; the attributes are in xattr.c. */
 #include "fs/object.h"
 
-#include "base/macros.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 
-void fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
-		    struct vmofs_provider *provider, struct vmo *vmo, uint64_t readahead_max,
-		    uint64_t keep_behind, uint64_t delay_ns)
+#include "base/macros.h"
+#include "fs/behind.h"
+#include "fs/stream.h"
+
+/* How a long object is read. */
+struct fs_ahead {
+	struct stream_set streams;
+	struct behind behind;
+};
+
+static int make_text(struct fs_object *o, const struct vmofs_object_info *info)
 {
-	o->info = *info;
-	o->provider = provider;
-	o->vmo = vmo_get(vmo);
-	stream_set_init(&o->streams, info->size, readahead_max, delay_ns);
-	behind_init(&o->behind, keep_behind);
+	size_t n_url = strlen(info->url) + 1;
+	size_t n_validator = strlen(info->validator) + 1;
+
+	o->text = malloc(n_url + n_validator);
+	if (!o->text)
+		return -ENOMEM;
+	memcpy(o->text, info->url, n_url);
+	memcpy(o->text + n_url, info->validator, n_validator);
+	return 0;
+}
+
+static int make_ahead(struct fs_object *o, const struct fs_object_params *p)
+{
+	if (o->size <= FS_OBJECT_SMALL)
+		return 0;
+	o->ahead = malloc(sizeof *o->ahead);
+	if (!o->ahead)
+		return -ENOMEM;
+	stream_set_init(&o->ahead->streams, o->size, p->readahead_max, p->delay_ns);
+	behind_init(&o->ahead->behind, p->keep_behind);
+	return 0;
+}
+
+int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
+		   struct vmofs_provider *provider, struct vmo *vmo,
+		   const struct fs_object_params *p)
+{
+	int r;
+
+	*o = (struct fs_object){
+		.provider = provider,
+		.size = info->size,
+		.mtime = info->mtime,
+		.weak = info->weak,
+	};
+	r = make_text(o, info);
+	if (!r)
+		r = make_ahead(o, p);
+	if (!r)
+		o->vmo = vmo_get(vmo);
+	else
+		fs_object_release(o);
+	return r;
+}
+
+static void free_ahead(struct fs_ahead *a)
+{
+	if (!a)
+		return;
+	stream_set_release(&a->streams);
+	behind_release(&a->behind);
+	free(a);
 }
 
 void fs_object_release(struct fs_object *o)
 {
-	if (!o->vmo)
-		return;
-	stream_set_release(&o->streams);
-	behind_release(&o->behind);
+	free_ahead(steal_ptr(&o->ahead));
+	free(steal_ptr(&o->text));
 	vmo_put(steal_ptr(&o->vmo));
+}
+
+const char *fs_object_url(const struct fs_object *o)
+{
+	return o->text;
+}
+
+const char *fs_object_validator(const struct fs_object *o)
+{
+	return o->text + strlen(o->text) + 1;
 }
 
 void fs_object_read_ahead(struct fs_object *o, uint64_t off, uint64_t len, bool missed,
 			  uint64_t deadline_ns)
 {
-	struct behind_drop drop = behind_read(&o->behind, off, len);
-	struct stream_ask ask = stream_read(&o->streams, off, len, missed);
+	struct behind_drop drop;
+	struct stream_ask ask;
 
+	if (!o->ahead)
+		return;
+	drop = behind_read(&o->ahead->behind, off, len);
+	ask = stream_read(&o->ahead->streams, off, len, missed);
 	if (drop.len)
 		vmo_evict(o->vmo, drop.off, drop.len, false);
 	/* What does not fit into memory is not asked for: its reader will ask itself. */
 	if (ask.len)
 		(void)vmo_prefetch(o->vmo, ask.off, ask.len, deadline_ns);
+}
+
+void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t took_ns)
+{
+	if (o->ahead)
+		stream_served(&o->ahead->streams, off, len, took_ns);
 }

@@ -1,36 +1,56 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One object as the file system shows it: its pages, where it comes from, and the streams that read
- * it. Fixed after fs_object_init(); the parts have their own locks.
+ * it. Fixed after fs_object_init(); the parts have their own locks. There may be many thousands, so
+ * what is long or seldom is kept compact: texts in one piece, read-ahead only where a file is long enough.
  */
 #ifndef FS_OBJECT_H
 #define FS_OBJECT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <vmofs/provider.h>
 
-#include "fs/behind.h"
-#include "fs/stream.h"
 #include "vm/vmo.h"
 
+/* Objects up to this size have no read-ahead of their own: the kernel asks for them in one piece or two. */
+#define FS_OBJECT_SMALL (UINT64_C(64) << 10)
+
+struct fs_ahead;
+
 struct fs_object {
-	struct vmofs_object_info info;
 	struct vmofs_provider *provider; /* borrowed */
 	struct vmo *vmo;                 /* counted */
 	uint64_t ino;                    /* its number in the tree, given by the tree */
-	struct stream_set streams;
-	struct behind behind;
+	uint64_t size;
+	struct timespec mtime;  /* tv_sec 0: not known */
+	char *text;             /* owned: URL and validator, each ended by a zero */
+	struct fs_ahead *ahead; /* owned; NULL: small */
+	bool weak;              /* the validator cannot prove that two bytes are of one version */
 };
 
-/* Takes a reference to @vmo. @keep_behind: see behind.h; @delay_ns: see stream.h. */
-void fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
-		    struct vmofs_provider *provider, struct vmo *vmo, uint64_t readahead_max,
-		    uint64_t keep_behind, uint64_t delay_ns);
+struct fs_object_params {
+	uint64_t readahead_max; /* see stream.h */
+	uint64_t keep_behind;   /* see behind.h */
+	uint64_t delay_ns;      /* see stream.h */
+};
+
+/* Takes a reference to @vmo. 0 or -ENOMEM. */
+int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
+		   struct vmofs_provider *provider, struct vmo *vmo,
+		   const struct fs_object_params *p);
+/* Also of one that is zeroed. */
 void fs_object_release(struct fs_object *o);
+
+/* Where it comes from, without credentials; and what proves its version, "" when nothing does. */
+const char *fs_object_url(const struct fs_object *o);
+const char *fs_object_validator(const struct fs_object *o);
 
 /* A read has been started: lets go what its stream left behind, asks for what it needs next. */
 void fs_object_read_ahead(struct fs_object *o, uint64_t off, uint64_t len, bool missed,
 			  uint64_t deadline_ns);
+/* A read that missed has been answered, @took_ns after it came. */
+void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t took_ns);
 
 /*
  * The extended attribute @name as text without a final zero. Returns its length and *value, which

@@ -94,8 +94,7 @@ static void read_end_parked(struct parked_read *r, int status)
 
 	read_answer(r, status);
 	if (status == 0)
-		stream_served(&r->object->streams, r->read.off, r->read.len,
-			      loop_now_ns() - r->start_ns);
+		fs_object_served(r->object, r->read.off, r->read.len, loop_now_ns() - r->start_ns);
 	/* Not armed any more, so nobody looks at its state. */
 	parked_set_state(r, PARKED_FREE);
 	parked_give_back(set, r);

@@ -118,19 +118,19 @@ static void single_fill_stat(struct stat *st, uint64_t ino, mode_t mode, uint64_
 int fs_tree_single_new(struct fs_tree **out, struct fs_object *o, const char *name, bool as_root)
 {
 	struct fs_single *s = calloc(1, sizeof *s);
-	struct timespec mtime = o->info.mtime;
+	struct timespec mtime = o->mtime;
 
 	if (!s)
 		return -ENOMEM;
 	if (!mtime.tv_sec)
 		clock_gettime(CLOCK_REALTIME, &mtime);
-	s->base = (struct fs_tree){ .ops = &single_ops, .size = o->info.size, .n_files = 1 };
+	s->base = (struct fs_tree){ .ops = &single_ops, .size = o->size, .n_files = 1 };
 	s->object = o;
 	s->file_ino = as_root ? FS_TREE_ROOT : SINGLE_FILE_INO;
 	o->ino = s->file_ino;
 	strncpy(s->name, name, sizeof s->name - 1);
 	single_fill_stat(&s->dir, FS_TREE_ROOT, S_IFDIR | 0555, 0, mtime);
-	single_fill_stat(&s->file, s->file_ino, S_IFREG | 0444, o->info.size, mtime);
+	single_fill_stat(&s->file, s->file_ino, S_IFREG | 0444, o->size, mtime);
 	*out = &s->base;
 	return 0;
 }

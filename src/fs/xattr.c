@@ -16,12 +16,12 @@ enum { RESIDENT_TEXT_MAX = 3500 }; /* attributes are copied through a page or so
 
 static void xattr_url(struct fs_object *o, FILE *out)
 {
-	fputs(o->info.url, out);
+	fputs(fs_object_url(o), out);
 }
 
 static void xattr_etag(struct fs_object *o, FILE *out)
 {
-	fputs(o->info.validator, out);
+	fputs(fs_object_validator(o), out);
 }
 
 struct resident_text {
@@ -51,7 +51,7 @@ static void resident_add(void *arg, uint64_t off, uint64_t len)
 
 static void xattr_resident(struct fs_object *o, FILE *out)
 {
-	struct resident_text t = { .out = out, .size = o->info.size };
+	struct resident_text t = { .out = out, .size = o->size };
 
 	vmo_each_resident(o->vmo, resident_add, &t);
 	if (!t.len)

@@ -21,8 +21,8 @@ static struct fs_tree *make(bool as_root)
 	struct fs_tree *t;
 
 	memset(&object, 0, sizeof object);
-	object.info.size = 12345;
-	object.info.mtime.tv_sec = 1000;
+	object.size = 12345;
+	object.mtime.tv_sec = 1000;
 	assert_int_equal(fs_tree_single_new(&t, &object, "a.bin", as_root), 0);
 	return t;
 }
