@@ -2,20 +2,23 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Installs what vmofs needs on Debian 12 and 13, and nothing that is there already.
-# It changes the machine in two ways only: packages, and a private libfuse3 (static, for
-# passthrough) in $VMOFS_DEPS_DIR, default /opt/vmofs-deps, where the system's is older than 3.17.
+# It changes the machine in three ways only: packages; a private libfuse3 (static, for passthrough) in
+# $VMOFS_DEPS_DIR, default /opt/vmofs-deps, where the system's is older than 3.17; and for the tests a
+# folder with S3 servers to chroot into, $VMOFS_TEST_CACHE/radosgw-root, default /var/cache/vmofs-tests.
 set -eu
 
 FUSE_MIN=3.17
 DEPS=${VMOFS_DEPS_DIR:-/opt/vmofs-deps}
+S3_ROOT=${VMOFS_TEST_CACHE:-/var/cache/vmofs-tests}/radosgw-root
 PATH=$PATH:/usr/sbin:/sbin
 
 usage()
 {
 	cat <<'EOF'
-usage: sh conf/setup.sh [--build] [--test] [--bench] [--docker]
+usage: sh conf/setup.sh [--build] [--test] [--s3] [--bench] [--docker]
   --build   what building vmofs needs
   --test    and what tests/run.sh needs (the default)
+  --s3      only the S3 servers of the tests; --test does this too, where it can
   --bench   and the peers that tests/bench/run.sh compares with
   --docker  and what building the container image without an engine needs
 EOF
@@ -28,19 +31,23 @@ die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 BUILD='gcc=gcc libc6-dev cmake=cmake ninja-build=ninja pkg-config=pkg-config libfuse3-dev fuse3=fusermount3
 	libcurl4-openssl-dev libssl-dev libzstd-dev libjansson-dev libexpat1-dev'
 TEST='libcmocka-dev clang=clang clang-format=clang-format nginx-light=nginx
-	python3=python3 curl=curl openssl=openssl iproute2=ip util-linux procps=ps attr=getfattr git=git'
+	python3=python3 python3-boto3 curl=curl openssl=openssl iproute2=ip util-linux procps=ps attr=getfattr git=git
+	lighttpd=lighttpd apache2-bin=apache2 caddy=caddy'
 BENCH='fio=fio gnuplot-nox=gnuplot nftables=nft nbdkit=nbdkit libnbd-bin=nbdfuse rclone=rclone
 	s3fs=s3fs httpdirfs=httpdirfs'
 DOCKER='buildah=buildah debootstrap=debootstrap'
 FUSE_BUILD='dpkg-dev=dpkg-source meson=meson'
+S3_PACKAGES='radosgw python3-moto python3-flask python3-flask-cors'
 
 want=$BUILD
+s3=
 [ $# -gt 0 ] || set -- --test
 for arg; do
 	case $arg in
 	--build)  ;;
-	--test)   want="$want $TEST" ;;
-	--bench)  want="$want $TEST $BENCH" ;;
+	--test)   want="$want $TEST" s3=${s3:-try} ;;
+	--s3)     want="$want $TEST" s3=must ;;
+	--bench)  want="$want $TEST $BENCH" s3=${s3:-try} ;;
 	--docker) want="$want $TEST $DOCKER" ;;
 	-h|--help) usage; exit 0 ;;
 	*) usage >&2; die "unknown argument '$arg'" ;;
@@ -121,12 +128,9 @@ mirror()
 		"Release: $VERSION_CODENAME" 'Origin: Debian' | head -n 1
 }
 
-# Debian 13's source package, fetched and checked by apt, built without patches.
-build_fuse()
+# other_apt DEB|DEB-SRC SUITE: sets $apt to an apt-get that sees only this suite, and leaves the machine's own alone
+other_apt()
 {
-	# shellcheck disable=SC2046,SC2086  # lists of words
-	set -- $(missing $FUSE_BUILD gcc=gcc ninja-build=ninja)
-	[ $# -eq 0 ] || install_packages "$@"
 	uri=$(mirror)
 	if [ -z "$uri" ]; then
 		become_root "the package lists are empty"
@@ -134,14 +138,23 @@ build_fuse()
 		uri=$(mirror)
 	fi
 	[ -n "$uri" ] || die "no Debian mirror found in the apt sources of this machine"
-	say "building a private libfuse3 (Debian 13's) into $DEPS"
-
 	chmod 755 "$tmp"
-	mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial" "$tmp/src"
-	echo "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri trixie main" >"$tmp/src.list"
+	mkdir -p "$tmp/lists/partial" "$tmp/cache/archives/partial"
+	echo "$1 [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $uri $2 main" >"$tmp/src.list"
 	apt="apt-get -qq -o Dir::Etc::sourcelist=$tmp/src.list -o Dir::Etc::sourceparts=/dev/null
 		-o Dir::State::lists=$tmp/lists -o Dir::Cache=$tmp/cache -o Acquire::Languages=none
 		-o APT::Sandbox::User=$(id -un)"
+}
+
+# Debian 13's source package, fetched and checked by apt, built without patches.
+build_fuse()
+{
+	# shellcheck disable=SC2046,SC2086  # lists of words
+	set -- $(missing $FUSE_BUILD gcc=gcc ninja-build=ninja)
+	[ $# -eq 0 ] || install_packages "$@"
+	other_apt deb-src trixie
+	say "building a private libfuse3 (Debian 13's) into $DEPS"
+	mkdir -p "$tmp/src"
 	(
 		set -e
 		cd "$tmp/src"
@@ -157,6 +170,56 @@ build_fuse()
 	mkdir -p "$DEPS" 2>/dev/null && [ -w "$DEPS" ] || become_root "cannot write to $DEPS"
 	$root ninja -C "$tmp"/src/fuse3-*/build install >"$tmp/log" 2>&1 ||
 		{ tail -n 40 "$tmp/log" >&2; die "cannot install libfuse3 into $DEPS"; }
+}
+
+# Radosgw is not in Debian 12, and moto is in neither: Debian sid's packages, with all that they depend on, are
+# fetched and checked by apt and only unpacked (no script of theirs runs), to chroot into. Made beside its place
+# and moved there when it works, under a lock; so what is there is whole. The version below is of this recipe.
+S3_STAMP="1 $S3_PACKAGES"
+
+s3_is_there() { [ "$(cat "$S3_ROOT/stamp" 2>/dev/null)" = "$S3_STAMP" ]; }
+
+s3_unpack() # ROOT
+{
+	rm -rf "$1"
+	mkdir -p "$1/srv"
+	# It brings the symbolic links that all others unpack through.
+	dpkg-deb -x "$tmp"/cache/archives/base-files_*.deb "$1" || return 1
+	for deb in "$tmp"/cache/archives/*.deb; do
+		dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$1" --keep-directory-symlink --exclude='./usr/share/doc/*' \
+			--exclude='./usr/share/man/*' --exclude='./usr/share/locale/*' || return 1
+	done
+	# A look at each: programs for another kernel or processor end here.
+	chroot "$1" radosgw --version >/dev/null || return 1
+	chroot "$1" python3 -c 'import moto.server, moto.s3.urls' || return 1 # and compiles what it imports
+	echo "$S3_STAMP" >"$1/stamp"
+}
+
+s3_make()
+{
+	other_apt deb sid
+	: >"$tmp/no-packages"
+	apt="$apt -o Dir::State::status=$tmp/no-packages -o APT::Install-Recommends=0"
+	{ $apt update && $apt install -y --download-only base-files $S3_PACKAGES; } >"$tmp/log" 2>&1 || return 1
+	s3_unpack "$S3_ROOT.new" >"$tmp/log" 2>&1 || { rm -rf "$S3_ROOT.new"; return 1; }
+	rm -rf "$S3_ROOT" "$tmp/cache"
+	mv "$S3_ROOT.new" "$S3_ROOT"
+}
+
+# Sets $why when there will be no S3 server.
+setup_s3()
+{
+	! s3_is_there || return 0
+	why="chroot needs root"
+	[ "$(id -u)" -eq 0 ] || return 1
+	why="cannot write to '${S3_ROOT%/*}'"
+	mkdir -p "${S3_ROOT%/*}" 2>/dev/null && exec 9>"${S3_ROOT%/*}/lock" || return 1
+	flock 9
+	! s3_is_there || return 0
+	say "preparing the S3 servers of the tests (radosgw, moto) in $S3_ROOT"
+	(s3_make) && return 0
+	why="Debian sid's radosgw cannot be fetched and unpacked: $(tail -n 3 "$tmp/log" | tr '\n' ' ')"
+	return 1
 }
 
 clean_up()
@@ -183,3 +246,8 @@ fi
 set -- $(missing $want $(clang_rt))
 [ $# -eq 0 ] || install_packages "$@"
 fuse_is_there || build_fuse
+why=
+[ -z "$s3" ] || setup_s3 || {
+	[ "$s3" = try ] || die "no S3 server for the tests: $why"
+	say "no S3 server for the tests: $why"
+}
