@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The client that is not ours: Debian's boto3 against $S3_URL with $S3_KEY and $S3_SECRET.
+
+mb BUCKET [versioned] [public]             a bucket
+put FILE s3://B/K [NAME=VALUE]...          an object, with metadata; FILE - is standard input
+sync DIR s3://B/PREFIX                     all files below DIR
+fill s3://B/PREFIX KEYS DIRECTORIES        PREFIXdNNN/fNNNNN, each with its key as contents
+texts BUCKET                               {key: text} as JSON from standard input
+rm s3://B/K...                             objects
+versions s3://B/K                          its version ids, the newest first
+presign s3://B/K                           a URL that is good for an hour
+"""
+import concurrent.futures
+import json
+import os
+import sys
+import time
+
+import boto3
+import botocore.config
+
+THREADS = 16
+URL = os.environ["S3_URL"]
+client = boto3.client(
+    "s3", endpoint_url=URL, region_name="us-east-1", aws_access_key_id=os.environ["S3_KEY"],
+    aws_secret_access_key=os.environ["S3_SECRET"],
+    config=botocore.config.Config(s3={"addressing_style": "path"}, max_pool_connections=THREADS,
+                                  signature_version="s3v4", retries={"max_attempts": 5}, read_timeout=120))
+
+
+def split(url):
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def settle(bucket, keys):
+    """Radosgw may list a bucket before it has taken in what was put last: until all are there."""
+    end = time.monotonic() + 60
+    while True:
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+        missing = set(keys) - {o["Key"] for page in pages for o in page.get("Contents", [])}
+        if not missing or time.monotonic() > end:
+            break
+        time.sleep(0.2)
+    if missing:
+        sys.exit(f"s3_client: {len(missing)} keys are not listed, as {sorted(missing)[0]!r}")
+
+
+def put_all(bucket, bodies):
+    """bodies: key -> a function that gives its bytes."""
+    with concurrent.futures.ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket=bucket, Key=key, Body=bodies[key]()), bodies))
+    settle(bucket, bodies)
+
+
+def mb(bucket, *how):
+    client.create_bucket(Bucket=bucket)
+    if "versioned" in how:
+        client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    if "public" in how:
+        client.put_bucket_policy(Bucket=bucket, Policy=json.dumps({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": "*", "Action": ["s3:GetObject", "s3:ListBucket"],
+            "Resource": [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]}]}))
+
+
+def put(path, url, *metadata):
+    bucket, key = split(url)
+    body = sys.stdin.buffer.read() if path == "-" else open(path, "rb")
+    client.put_object(Bucket=bucket, Key=key, Body=body, Metadata=dict(m.split("=", 1) for m in metadata))
+    settle(bucket, [key])
+
+
+def sync(top, url):
+    bucket, prefix = split(url)
+    paths = [os.path.join(d, f) for d, _, files in os.walk(top) for f in files]
+    put_all(bucket, {prefix + os.path.relpath(p, top): lambda p=p: open(p, "rb").read() for p in paths})
+
+
+def fill(url, count, directories):
+    bucket, prefix = split(url)
+    keys = [f"{prefix}d{i % int(directories):03}/f{i:05}" for i in range(int(count))]
+    put_all(bucket, {key: lambda key=key: key.encode() for key in keys})
+
+
+def texts(bucket):
+    put_all(bucket, {key: lambda text=text: text.encode() for key, text in json.load(sys.stdin).items()})
+
+
+def rm(*urls):
+    for bucket, key in map(split, urls):
+        client.delete_object(Bucket=bucket, Key=key)
+
+
+def versions(url):
+    bucket, key = split(url)
+    for version in client.list_object_versions(Bucket=bucket, Prefix=key)["Versions"]:
+        if version["Key"] == key:
+            print(version["VersionId"])
+
+
+def presign(url):
+    bucket, key = split(url)
+    print(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=3600))
+
+
+COMMANDS = {f.__name__: f for f in (mb, put, sync, fill, texts, rm, versions, presign)}
+COMMANDS[sys.argv[1]](*sys.argv[2:])
