@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Digests: SHA-256 and HMAC over OpenSSL, and the CRCs that object stores use, which can be computed in
- * parts and combined. Any thread.
+ * parts and combined. Any thread. 0 or -EIO where OpenSSL fails (no memory).
  */
 #ifndef BASE_DIGEST_H
 #define BASE_DIGEST_H
@@ -15,6 +15,7 @@ int digest_sha256(const void *p, size_t n, uint8_t out[SHA256_LEN]);
 int digest_hmac_sha256(const void *key, size_t key_len, const void *p, size_t n,
 		       uint8_t out[SHA256_LEN]);
 int digest_md5(const void *p, size_t n, uint8_t out[16]);
+int digest_sha1(const void *p, size_t n, uint8_t out[20]); /* for names, not for secrets */
 /* Lower case; @out has room for 2 * n + 1. */
 void digest_hex(const uint8_t *p, size_t n, char *out);
 /* Standard base64 with padding; @out has room for 4 * ((n + 2) / 3) + 1. */
