@@ -25,6 +25,7 @@ enum lock_rank {
 	LOCK_RANK_SOURCE = 47,     /* a source's queries */
 	LOCK_RANK_ORIGIN = 53,     /* providers: slots of an origin, taken under a provider's */
 	LOCK_RANK_NET = 55,        /* net: sources that have something to start */
+	LOCK_RANK_STORE = 58,      /* store: the memory that small objects share */
 	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
 	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
 	LOCK_RANK_SERVICE = 75,    /* base: what a loop pool has once */

@@ -242,6 +242,7 @@ static void anon_free(struct store *st)
 
 static const struct store_ops anon_ops = {
 	.name = "anon",
+	.unclean = true,
 	.addr = anon_addr,
 	.write = anon_write,
 	.dense = anon_dense,

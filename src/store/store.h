@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where the contents of one VMO live: memory that is mapped, of a file or of none. Page p of the
- * object is at offset p * VMOFS_PAGE_SIZE. A store knows nothing of page states; its caller's lock
+ * Where the contents of one VMO live: memory that is mapped, of a file or of none; small.h has the one that
+ * many small objects share. Page p of the object is at offset p * VMOFS_PAGE_SIZE. A store knows nothing of page states; its caller's lock
  * (the VMO's) orders its calls, while reads of pages that are pinned by the caller need no lock.
- * Contents of pages never written read as zero, and reading them through the mapping costs memory:
+ * Contents of pages never written read as zero (but see `unclean`), and reading them costs memory:
  * callers read only pages they have written.
  */
 #ifndef STORE_STORE_H
@@ -27,6 +27,8 @@ struct store_heat {
 
 struct store_ops {
 	const char *name;
+	/* Pages that were not written since creation or the last punch read as anything, not as zero. */
+	bool unclean;
 	/* Address of [off, off+len); contiguous; stays valid until free() even when resized. */
 	void *(*addr)(struct store *st, uint64_t off, uint64_t len);
 	/* Copies in; @off and @len within the size. Faults are taken in bulk where that is cheaper. */
@@ -41,7 +43,7 @@ struct store_ops {
 	bool (*is_dense)(struct store *st, uint64_t off);
 	/*
 	 * Gives the memory of whole pages back (or keeps it within the heat allowed). They read as
-	 * zero afterwards when they are not written through dense().
+	 * zero afterwards, but see `unclean`.
 	 */
 	int (*punch)(struct store *st, uint64_t off, uint64_t len);
 	/* @size page aligned. Shrinking gives the memory beyond it back. */

@@ -33,6 +33,11 @@ int vm_pool_new(struct vm_pool **out, uint64_t limit, struct vmofs_err *err)
 	p = calloc(1, sizeof *p);
 	if (!p)
 		return vmofs_err_set(err, -ENOMEM, "out of memory for the page pool");
+	p->small = small_arena_new(&p->heat);
+	if (!p->small) {
+		free(p);
+		return vmofs_err_set(err, -ENOMEM, "out of memory for the page pool");
+	}
 	p->heat.limit = heat_of(limit);
 	p->limit = page_floor(limit - p->heat.limit);
 	page_queue_init(&p->queue);
@@ -48,10 +53,16 @@ void vm_pool_free(struct vm_pool *p)
 	if (!p)
 		return;
 	assert(p->used == 0 && vmofs_list_empty(&p->waiting));
+	small_arena_free(p->small);
 	page_queue_release(&p->queue);
 	cond_destroy(&p->freed);
 	mutex_destroy(&p->lock);
 	free(p);
+}
+
+void vm_pool_cool(struct vm_pool *p)
+{
+	small_arena_cool(p->small);
 }
 
 /* ---- the default limit ---- */

@@ -57,6 +57,9 @@ void vm_pool_age(struct vm_pool *p);
 /* Evicts at least @pages clean pages if there are; returns how many. Level: see evictor.h. */
 uint64_t vm_pool_evict(struct vm_pool *p, uint64_t pages);
 
+/* Memory that is kept for small objects to come goes back to the system; for idle times. */
+void vm_pool_cool(struct vm_pool *p);
+
 void vm_pool_dump(struct vm_pool *p, FILE *out);
 
 #endif

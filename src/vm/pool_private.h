@@ -14,13 +14,15 @@
 #include <vmofs/list.h>
 
 #include "base/sync.h"
+#include "store/small.h"
 #include "store/store.h"
 #include "vm/page_queue.h"
 #include "vm/pool.h"
 
 struct vm_pool {
-	uint64_t limit;         /* pages; without what stores may keep hot */
-	struct store_heat heat; /* shared by the stores of all VMOs */
+	uint64_t limit;            /* pages; without what stores may keep hot */
+	struct store_heat heat;    /* shared by the stores of all VMOs */
+	struct small_arena *small; /* owned; where the contents of small VMOs are */
 	struct page_queue queue;
 	_Atomic uint64_t used;     /* pages: resident + reserved <= limit */
 	_Atomic uint64_t resident; /* pages */

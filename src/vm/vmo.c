@@ -59,12 +59,19 @@ static int check_new(const struct vmofs_provider *p, uint64_t size, unsigned fla
 	return 0;
 }
 
+static int new_fixed_store(struct vmo *v, uint64_t len, struct vmofs_err *err)
+{
+	if (len <= STORE_SMALL_MAX)
+		return store_small_new(&v->store, len, v->pool->small, err);
+	return store_anon_new(&v->store, len, &v->pool->heat, err);
+}
+
 /* Where the kernel does not let us map as much without a promise of memory, a memfd will do. */
 static int new_store(struct vmo *v, struct vmofs_err *err)
 {
 	uint64_t len = page_bytes(page_ceil(v->size));
 
-	if (!(v->flags & VMO_RESIZABLE) && store_anon_new(&v->store, len, &v->pool->heat, err) == 0)
+	if (!(v->flags & VMO_RESIZABLE) && new_fixed_store(v, len, err) == 0)
 		return 0;
 	*err = (struct vmofs_err)VMOFS_ERR_INIT;
 	return store_memfd_new(&v->store, len, err);

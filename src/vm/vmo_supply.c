@@ -236,8 +236,7 @@ static void zeros_to_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES
 {
 	vmo_tokens_forget(v, first, end);
 	page_list_zero_clear(&v->pages, first, end);
-	/* Memory that was prepared for a whole block may hold anything. */
-	for (uint64_t p = first; v->store->ops->dense && p < end; p++)
+	for (uint64_t p = first; v->store->ops->unclean && p < end; p++)
 		store_write(v->store, page_bytes(p), zero_page, sizeof zero_page);
 	page_list_fill(&v->pages, first, end, PAGE_DIRTY);
 	vm_pool_commit(v->pool, end - first);
