@@ -116,3 +116,18 @@ s3_count() { sleep 0.3; tail -n +$((${S3_MARK:-0} + 1)) "$S3_LOG" | grep -cE -- 
 # s3_log: the same lines, for a failure's message
 s3_log() { tail -n +$((${S3_MARK:-0} + 1)) "$S3_LOG" | sed -n 's/.*"\([A-Z]* [^"]*\)" \([0-9]*\).*/\2 \1/p'; }
 S3_LISTS='"GET [^"]*[?&](list-type=2|prefix=|delimiter=)' S3_HEADS='"HEAD ' S3_ALL='"[A-Z]+ [^"]*HTTP/'
+
+# s3_listd_start ARGUMENT...: the server of computed keys (tools/s3_listd.c); sets S3_URL, S3_PID
+s3_listd_start()
+{
+	[ -x "$TEST_TOOLS/s3_listd" ] || skip "s3_listd has not been built"
+	S3_N=$((S3_N + 1))
+	"$TEST_TOOLS/s3_listd" "$@" >"$TEST_TMP/listd.$S3_N" 2>"$TEST_TMP/listd.$S3_N.log" &
+	S3_PID=$!
+	PIDS="$PIDS $S3_PID"
+	wait_for 10 test -s "$TEST_TMP/listd.$S3_N" || fail "s3_listd does not start"
+	S3_URL=http://127.0.0.1:$(cat "$TEST_TMP/listd.$S3_N")
+}
+
+# s3_listd_stat NAME: requests, lists, gets, heads, slowdowns, peak, connections
+s3_listd_stat() { curl -sf "$S3_URL/_stats" | python3 -c 'import json, sys; print(json.load(sys.stdin)[sys.argv[1]])' "$1"; }
