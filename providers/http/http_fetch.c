@@ -668,7 +668,7 @@ static void close_run(struct loop_task *t, struct loop *l)
 		vmofs_list_del(&f->spare);
 		free(f);
 	}
-	http_client_drop(lane->client, h->ep);
+	http_client_drop(lane->client, h->settings);
 	http_put(h);
 }
 

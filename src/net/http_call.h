@@ -50,7 +50,7 @@ struct http_call {
 	uint64_t active_ns;
 };
 
-/* Loop thread of @client. -ENOMEM: not started, done() will not be called. */
+/* Loop thread of @client. -ENOMEM, or a token that cannot be read: not started, no done(). */
 int http_call_start(struct http_client *client, struct http_call *c, struct http_settings *s);
 /* Ends it without done(). Loop thread; not from data() or header(). */
 void http_call_cancel(struct http_client *client, struct http_call *c);

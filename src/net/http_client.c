@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * GETs over easy handles that are set up once per endpoint and used again: a request costs
- * a new Range and nothing else. It knows nothing of sockets (http_multi.c) and of retries (the
- * owner). Runs on the loop's thread.
+ * GETs over easy handles that are set up once and used again: a request for the same endpoint costs
+ * a new Range and nothing else, one for another endpoint of the same settings URL and headers too. It
+ * knows nothing of sockets (http_multi.c) and of retries (the owner). Runs on the loop's thread.
  *
  *             start            good head            last byte
  *   GET_IDLE -------> GET_HEAD ---------> GET_BODY -----------> GET_IDLE
@@ -51,6 +51,7 @@ static const uint8_t get_next[] = {
 _Static_assert(ARRAY_LEN(get_next) == GET_NSTATES, "one row per state");
 
 struct http_easy {
+	struct http_transfer transfer;
 	struct vmofs_list link; /* the client's idle list, most recently used first */
 	CURL *curl;
 	struct http_client *client;
@@ -61,6 +62,8 @@ struct http_easy {
 	int64_t head_time;         /* seconds since 1970, of the status line */
 	uint64_t discarded;        /* of a bad answer's body */
 	struct http_reply reply;
+	char *error; /* owned; of a bad answer's body, NULL: none kept */
+	size_t error_len;
 	char msg[512];
 	char curl_msg[CURL_ERROR_SIZE];
 };
@@ -75,11 +78,13 @@ static void easy_set_state(struct http_easy *e, enum get_state to)
 
 static void easy_judge(struct http_easy *e)
 {
-	const struct http_get *g = e->get;
+	struct http_get *g = e->get;
 
 	e->msg[0] = '\0';
 	e->verdict = http_reply_check(&e->reply, &e->ep->expect, g->off, g->len, g->whole, e->msg,
 				      sizeof e->msg);
+	if (e->verdict == HTTP_OUTCOME_OK && g->ops->head)
+		e->verdict = g->ops->head(g, &e->reply, e->msg, sizeof e->msg);
 	easy_set_state(e, e->verdict == HTTP_OUTCOME_OK ? GET_BODY : GET_BAD);
 }
 
@@ -91,6 +96,7 @@ static size_t easy_header(char *p, size_t size, size_t n, void *arg)
 	if (n >= 5 && memcmp(p, "HTTP/", 5) == 0) {
 		if (e->state != GET_HEAD)
 			easy_set_state(e, GET_HEAD);
+		e->error_len = 0;
 		e->head_time = time(NULL);
 		e->get->active_ns = loop_now_ns();
 	}
@@ -100,8 +106,31 @@ static size_t easy_header(char *p, size_t size, size_t n, void *arg)
 	return size * n;
 }
 
-static size_t easy_discard(struct http_easy *e, size_t n)
+static void easy_keep_error(struct http_easy *e, const char *p, size_t n)
 {
+	size_t max = e->get->keep_error;
+
+	if (max == 0 || e->reply.status < 300)
+		return;
+	if (!e->error)
+		e->error = malloc(max);
+	if (!e->error)
+		return;
+	n = MIN(n, max - e->error_len);
+	memcpy(e->error + e->error_len, p, n);
+	e->error_len += n;
+}
+
+static void easy_forget_error(struct http_easy *e)
+{
+	free(e->error);
+	e->error = NULL;
+	e->error_len = 0;
+}
+
+static size_t easy_discard(struct http_easy *e, const char *p, size_t n)
+{
+	easy_keep_error(e, p, n);
 	e->discarded += n;
 	return e->discarded <= ERROR_BODY_MAX ? n : 0;
 }
@@ -124,7 +153,7 @@ static size_t easy_write(char *p, size_t size, size_t n, void *arg)
 
 	g->active_ns = loop_now_ns();
 	if (e->state != GET_BODY)
-		return easy_discard(e, size * n);
+		return easy_discard(e, p, size * n);
 	if (take > 0) {
 		g->got += take;
 		if (g->ops->data(g, p, take) != 0) {
@@ -142,19 +171,23 @@ static void easy_free(struct http_easy *e)
 	vmofs_list_del(&e->link);
 	curl_easy_cleanup(e->curl);
 	http_endpoint_put(e->ep);
+	easy_forget_error(e);
 	free(e);
 }
 
+static void easy_finished(struct http_transfer *t, CURL *curl, CURLcode code);
+
 static int easy_configure(struct http_easy *e)
 {
-	curl_easy_setopt(e->curl, CURLOPT_PRIVATE, e);
+	curl_easy_setopt(e->curl, CURLOPT_PRIVATE, &e->transfer);
 	curl_easy_setopt(e->curl, CURLOPT_HEADERFUNCTION, easy_header);
 	curl_easy_setopt(e->curl, CURLOPT_HEADERDATA, e);
 	curl_easy_setopt(e->curl, CURLOPT_WRITEFUNCTION, easy_write);
 	curl_easy_setopt(e->curl, CURLOPT_WRITEDATA, e);
 	curl_easy_setopt(e->curl, CURLOPT_ERRORBUFFER, e->curl_msg);
 	http_multi_prepare(http_client_multi(e->client), e->curl);
-	return http_easy_configure(e->curl, e->ep);
+	http_easy_configure(e->curl, e->ep->settings, e->ep->trusted);
+	return http_easy_target(e->curl, e->ep);
 }
 
 static struct http_easy *easy_new(struct http_client *c, struct http_endpoint *ep)
@@ -164,6 +197,7 @@ static struct http_easy *easy_new(struct http_client *c, struct http_endpoint *e
 	if (!e)
 		return NULL;
 	vmofs_list_init(&e->link);
+	e->transfer.finished = easy_finished;
 	e->client = c;
 	e->ep = http_endpoint_get(ep);
 	e->curl = curl_easy_init();
@@ -174,20 +208,36 @@ static struct http_easy *easy_new(struct http_client *c, struct http_endpoint *e
 	return e;
 }
 
-/* An idle handle of @ep, else a new one. */
+/* Makes an idle handle one of @ep, which differs in URL and headers only. */
+static struct http_easy *easy_retarget(struct http_easy *e, struct http_endpoint *ep)
+{
+	vmofs_list_del(&e->link);
+	if (http_easy_target(e->curl, ep) < 0) {
+		easy_free(e);
+		return NULL;
+	}
+	http_endpoint_put(e->ep);
+	e->ep = http_endpoint_get(ep);
+	return e;
+}
+
+/* An idle handle of @ep, else one that can be made so, else a new one. */
 static struct http_easy *easy_take(struct http_client *c, struct http_endpoint *ep)
 {
 	struct vmofs_list *pos, *idle = http_client_idle(c);
+	struct http_easy *alike = NULL;
 
 	vmofs_list_for_each(pos, idle) {
 		struct http_easy *e = vmofs_list_entry(pos, struct http_easy, link);
 
-		if (e->ep != ep)
-			continue;
-		vmofs_list_del(&e->link);
-		return e;
+		if (e->ep == ep) {
+			vmofs_list_del(&e->link);
+			return e;
+		}
+		if (e->ep->settings == ep->settings && e->ep->trusted == ep->trusted)
+			alike = e;
 	}
-	return easy_new(c, ep);
+	return alike ? easy_retarget(alike, ep) : easy_new(c, ep);
 }
 
 static void easy_give_back(struct http_easy *e)
@@ -235,6 +285,7 @@ int http_client_start(struct http_client *c, struct http_get *g, struct http_end
 	}
 	http_reply_reset(&e->reply);
 	e->discarded = 0;
+	easy_forget_error(e);
 	e->msg[0] = e->curl_msg[0] = '\0';
 	e->get = g;
 	g->easy = e;
@@ -265,14 +316,14 @@ void http_client_abandon(struct http_client *c, struct http_get *g)
 	http_client_cancel(c, g);
 }
 
-void http_client_drop(struct http_client *c, struct http_endpoint *ep)
+void http_client_drop(struct http_client *c, struct http_settings *s)
 {
 	struct vmofs_list *pos, *tmp;
 
 	vmofs_list_for_each_safe(pos, tmp, http_client_idle(c)) {
 		struct http_easy *e = vmofs_list_entry(pos, struct http_easy, link);
 
-		if (e->ep == ep)
+		if (e->ep->settings == s)
 			easy_free(e);
 	}
 }
@@ -297,16 +348,14 @@ static enum http_outcome easy_outcome(struct http_easy *e, CURLcode code)
 	return HTTP_OUTCOME_INTEGRITY;
 }
 
-void http_client_finished(CURL *curl, CURLcode code)
+static void easy_finished(struct http_transfer *t, CURL *curl, CURLcode code)
 {
-	struct http_get *g;
-	struct http_easy *e;
+	struct http_easy *e = container_of(t, struct http_easy, transfer);
+	struct http_get *g = e->get;
 	struct http_result result = { 0 };
 	long connects = 0;
 
-	curl_easy_getinfo(curl, CURLINFO_PRIVATE, &e);
 	curl_easy_getinfo(curl, CURLINFO_NUM_CONNECTS, &connects);
-	g = e->get;
 	result.outcome = easy_outcome(e, code);
 	result.status = e->reply.status;
 	result.connections = (unsigned)connects;
@@ -314,6 +363,8 @@ void http_client_finished(CURL *curl, CURLcode code)
 	result.elapsed_ns = loop_now_ns() - g->start_ns;
 	result.request_id = e->reply.request_id;
 	result.msg = e->msg;
+	result.error = e->error;
+	result.error_len = e->error_len;
 	easy_finish(e);
 	g->ops->done(g, &result);
 	easy_give_back(e);

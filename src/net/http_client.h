@@ -32,9 +32,17 @@ struct http_result {
 	uint64_t elapsed_ns;
 	const char *request_id; /* "" when there is none; valid in the call */
 	const char *msg;        /* why it is not OK; valid in the call */
+	const char *error; /* of an answer that was refused, where asked for; valid in the call */
+	size_t error_len;
 };
 
 struct http_get_ops {
+	/*
+	 * The head of an answer that can be believed, before its bytes; may be NULL. Other than OK: it
+	 * cannot, and @msg says why.
+	 */
+	enum http_outcome (*head)(struct http_get *g, const struct http_reply *r, char *msg,
+				  size_t cap);
 	/* The next @n bytes of the range. Other than 0: wants no more, the GET is cut. */
 	int (*data)(struct http_get *g, const void *buf, uint64_t n);
 	/* Once for each start, unless cancelled. @g may be started again in it. */
@@ -45,8 +53,9 @@ struct http_get_ops {
 struct http_get {
 	const struct http_get_ops *ops;
 	uint64_t off;
-	uint64_t len; /* at least 1 */
-	bool whole;   /* no Range is sent: off 0, len the object's size */
+	uint64_t len;      /* at least 1 */
+	bool whole;        /* no Range is sent: off 0, len the object's size */
+	size_t keep_error; /* so much of the body of an answer other than 2xx is kept for done() */
 
 	/* the client's */
 	struct http_easy *easy; /* NULL: not under way */
@@ -83,7 +92,7 @@ int http_client_start(struct http_client *c, struct http_get *g, struct http_end
 void http_client_cancel(struct http_client *c, struct http_get *g);
 /* The same, and its connection is used for nothing new: the server has gone silent. */
 void http_client_abandon(struct http_client *c, struct http_get *g);
-/* Frees idle handles of @ep. */
-void http_client_drop(struct http_client *c, struct http_endpoint *ep);
+/* Frees idle handles of @s. */
+void http_client_drop(struct http_client *c, struct http_settings *s);
 
 #endif

@@ -46,7 +46,8 @@ struct http_client {
 	struct loop_hook hook;
 	struct loop_task attach;
 	struct http_multi multi;
-	struct vmofs_list idle; /* struct http_easy */
+	struct vmofs_list idle;       /* struct http_easy */
+	struct vmofs_list idle_calls; /* struct call_easy */
 };
 
 struct http_net {
@@ -68,12 +69,25 @@ struct vmofs_list *http_client_idle(struct http_client *c)
 	return &c->idle;
 }
 
+struct vmofs_list *http_client_idle_calls(struct http_client *c)
+{
+	return &c->idle_calls;
+}
+
 struct loop *http_client_loop(struct http_client *c)
 {
 	return c->loop;
 }
 
 /* -- sockets ---------------------------------------------------------------------------------- */
+
+static void transfer_finished(CURL *curl, CURLcode code)
+{
+	struct http_transfer *t;
+
+	curl_easy_getinfo(curl, CURLINFO_PRIVATE, &t);
+	t->finished(t, curl, code);
+}
 
 static void multi_reap(struct http_multi *m)
 {
@@ -82,7 +96,7 @@ static void multi_reap(struct http_multi *m)
 
 	while ((msg = curl_multi_info_read(m->curl, &left)))
 		if (msg->msg == CURLMSG_DONE)
-			http_client_finished(msg->easy_handle, msg->data.result);
+			transfer_finished(msg->easy_handle, msg->data.result);
 }
 
 static void multi_act(struct http_multi *m, curl_socket_t fd, int what)
@@ -401,6 +415,7 @@ static int client_init(struct http_client *c, struct http_net *n, struct loop *l
 	c->hook.turn = client_turn;
 	c->attach.run = client_attach;
 	vmofs_list_init(&c->idle);
+	vmofs_list_init(&c->idle_calls);
 	return multi_init(&c->multi, l);
 }
 
@@ -410,6 +425,7 @@ static void net_free(void *it)
 
 	for (unsigned i = 0; i < n->n && n->clients[i].loop; i++) {
 		http_client_free_idle(&n->clients[i]);
+		http_call_free_idle(&n->clients[i]);
 		multi_release(&n->clients[i].multi);
 	}
 	mutex_destroy(&n->lock);

@@ -77,7 +77,8 @@ static int configure(struct probe *pr, CURL *easy, struct http_endpoint *ep)
 		curl_easy_setopt(easy, CURLOPT_NOBODY, 1L);
 	else
 		curl_easy_setopt(easy, CURLOPT_RANGE, "0-0");
-	return http_easy_configure(easy, ep);
+	http_easy_configure(easy, pr->settings, pr->out->trusted);
+	return http_easy_target(easy, ep);
 }
 
 static int fail(struct probe *pr, int code, const char *why)

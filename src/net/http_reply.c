@@ -25,6 +25,9 @@ void http_reply_reset(struct http_reply *r)
 	r->encoding[0] = '\0';
 	r->request_id[0] = '\0';
 	r->challenge[0] = '\0';
+	r->version_id[0] = '\0';
+	r->checksums[0] = '\0';
+	r->date = 0;
 	if (r->location)
 		r->location[0] = '\0';
 }
@@ -110,6 +113,60 @@ static void read_location(struct http_reply *r, const char *p, size_t n, int64_t
 		copy_value(r->location, r->location_cap, p, n);
 }
 
+static void read_version_id(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	copy_printable(r->version_id, sizeof r->version_id, p, n);
+}
+
+static void read_date(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	if (http_parse_date(p, n, &r->date) < 0)
+		r->date = 0;
+}
+
+/* What a base64 text or a type's name is made of. */
+static bool is_checksum(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (p[i] <= ' ' || p[i] > '~' || p[i] == ';')
+			return false;
+	return n > 0;
+}
+
+static void add_checksum(struct http_reply *r, const char *name, const char *p, size_t n)
+{
+	size_t have = strlen(r->checksums);
+	size_t need = strlen(name) + n + 3;
+
+	if (is_checksum(p, n) && need <= sizeof r->checksums - have)
+		snprintf(r->checksums + have, need, "%s=%.*s;", name, (int)n, p);
+}
+
+static void read_crc32(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	add_checksum(r, "crc32", p, n);
+}
+
+static void read_crc32c(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	add_checksum(r, "crc32c", p, n);
+}
+
+static void read_crc64nvme(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	add_checksum(r, "crc64nvme", p, n);
+}
+
+static void read_sha256(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	add_checksum(r, "sha256", p, n);
+}
+
+static void read_type(struct http_reply *r, const char *p, size_t n, int64_t now UNUSED)
+{
+	add_checksum(r, "type", p, n);
+}
+
 static const struct {
 	const char *name;
 	void (*read)(struct http_reply *r, const char *p, size_t n, int64_t now);
@@ -125,6 +182,13 @@ static const struct {
 	{ "x-request-id", read_request_id },
 	{ "x-amz-request-id", read_request_id },
 	{ "x-amz-cf-id", read_request_id },
+	{ "x-amz-version-id", read_version_id },
+	{ "x-amz-checksum-crc32", read_crc32 },
+	{ "x-amz-checksum-crc32c", read_crc32c },
+	{ "x-amz-checksum-crc64nvme", read_crc64nvme },
+	{ "x-amz-checksum-sha256", read_sha256 },
+	{ "x-amz-checksum-type", read_type },
+	{ "date", read_date },
 	{ "x-ms-request-id", read_request_id },
 	{ "x-goog-request-id", read_request_id },
 	{ "cf-ray", read_request_id },

@@ -40,8 +40,15 @@ struct http_reply {
 	char last_modified[64];
 	char encoding[32]; /* Content-Encoding other than identity */
 	char request_id[128];
-	char challenge[128]; /* WWW-Authenticate: who asks for credentials */
-	char *location;      /* borrowed buffer for Location, NULL: not wanted */
+	char challenge[128];  /* WWW-Authenticate: who asks for credentials */
+	char version_id[256]; /* x-amz-version-id, "" when there is none */
+	/*
+	 * x-amz-checksum-NAME: VALUE of crc32, crc32c, crc64nvme, sha256 and type as "NAME=VALUE;" one
+	 * behind the other, in the order they came; one that does not fit is not there.
+	 */
+	char checksums[320];
+	int64_t date;   /* seconds since 1970, 0: not said */
+	char *location; /* borrowed buffer for Location, NULL: not wanted */
 	size_t location_cap;
 };
 

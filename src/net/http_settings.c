@@ -121,23 +121,21 @@ uint64_t http_settings_stall_ns(const struct http_settings *s)
 
 /* -- endpoints -------------------------------------------------------------------------------- */
 
-static int add_header(struct http_endpoint *ep, const char *line)
+int http_headers_add(struct curl_slist **list, const char *line)
 {
-	struct curl_slist *more = curl_slist_append(ep->headers, line);
+	struct curl_slist *more = curl_slist_append(*list, line);
 
 	if (!more)
 		return -ENOMEM;
-	ep->headers = more;
+	*list = more;
 	return 0;
 }
 
-static int add_header_value(struct http_endpoint *ep, const char *name, const char *value)
+void http_headers_free(struct curl_slist *list)
 {
-	char line[512];
-
-	if (snprintf(line, sizeof line, "%s: %s", name, value) >= (int)sizeof line)
-		return -EINVAL;
-	return add_header(ep, line);
+	for (struct curl_slist *h = list; h; h = h->next)
+		explicit_bzero(h->data, strlen(h->data));
+	curl_slist_free_all(list);
 }
 
 /* Reads a small file into @buf and cuts white space at its end. */
@@ -157,34 +155,49 @@ static int read_secret(const char *path, char *buf, size_t cap)
 	return n > 0 && strpbrk(buf, "\r\n") == NULL ? 0 : -EINVAL;
 }
 
-static int add_token(struct http_endpoint *ep, struct vmofs_err *err)
+static int add_token(struct curl_slist **list, const struct http_settings *s, struct vmofs_err *err)
 {
 	static const char prefix[] = "Authorization: Bearer ";
 	char line[TOKEN_MAX];
 	int r;
 
 	memcpy(line, prefix, sizeof prefix);
-	r = read_secret(ep->settings->token_file, line + sizeof prefix - 1,
-			sizeof line - sizeof prefix);
+	r = read_secret(s->token_file, line + sizeof prefix - 1, sizeof line - sizeof prefix);
 	if (r < 0)
-		return vmofs_err_set(err, r, "cannot read a token from '%s'",
-				     ep->settings->token_file);
-	r = add_header(ep, line);
+		return vmofs_err_set(err, r, "cannot read a token from '%s'", s->token_file);
+	r = http_headers_add(list, line);
 	explicit_bzero(line, sizeof line);
 	return r;
 }
 
 /* Headers that may carry secrets go to the origin they were given for, and nowhere else. */
-static int add_trusted_headers(struct http_endpoint *ep, struct vmofs_err *err)
+static int add_trusted_headers(struct curl_slist **list, const struct http_settings *s,
+			       struct vmofs_err *err)
 {
-	const struct http_settings *s = ep->settings;
 	int r = 0;
 
 	for (unsigned i = 0; i < s->nheaders && r == 0; i++)
-		r = add_header(ep, s->headers[i]);
+		r = http_headers_add(list, s->headers[i]);
 	if (r == 0 && s->token_file)
-		r = add_token(ep, err);
+		r = add_token(list, s, err);
 	return r;
+}
+
+int http_headers_begin(struct curl_slist **list, const struct http_settings *s, bool trusted,
+		       struct vmofs_err *err)
+{
+	int r = http_headers_add(list, "Accept-Encoding: identity");
+
+	return r == 0 && trusted ? add_trusted_headers(list, s, err) : r;
+}
+
+static int add_header_value(struct http_endpoint *ep, const char *name, const char *value)
+{
+	char line[512];
+
+	if (snprintf(line, sizeof line, "%s: %s", name, value) >= (int)sizeof line)
+		return -EINVAL;
+	return http_headers_add(&ep->headers, line);
 }
 
 static int add_conditions(struct http_endpoint *ep)
@@ -198,15 +211,14 @@ static int add_conditions(struct http_endpoint *ep)
 	return 0;
 }
 
-static int build_headers(struct http_endpoint *ep, struct vmofs_err *err)
+static int build_headers(struct http_endpoint *ep, const char *const *lines, unsigned n,
+			 struct vmofs_err *err)
 {
-	int r = add_header(ep, "Accept-Encoding: identity");
+	int r = http_headers_begin(&ep->headers, ep->settings, ep->trusted, err);
 
-	if (r == 0 && ep->trusted)
-		r = add_trusted_headers(ep, err);
-	if (r == 0)
-		r = add_conditions(ep);
-	return r;
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = http_headers_add(&ep->headers, lines[i]);
+	return r == 0 ? add_conditions(ep) : r;
 }
 
 static bool copy_expect(struct http_endpoint *ep, const struct http_expect *expect)
@@ -220,26 +232,48 @@ static bool copy_expect(struct http_endpoint *ep, const struct http_expect *expe
 	return ep->etag && ep->last_modified;
 }
 
-struct http_endpoint *http_endpoint_new(struct http_settings *s, const char *url, bool trusted,
-					const struct http_expect *expect, struct vmofs_err *err)
+static struct http_endpoint *endpoint_new(struct http_endpoint *ep, const char *url,
+					  const struct http_expect *expect,
+					  const char *const *lines, unsigned nlines,
+					  struct vmofs_err *err)
 {
-	struct http_endpoint *ep = calloc(1, sizeof *ep);
 	int r = -ENOMEM;
 
 	err->code = 0;
-	if (ep) {
-		ep->refs = 1;
-		ep->settings = http_settings_get(s);
-		ep->trusted = trusted;
-		if (copy_text(&ep->url, url) && copy_expect(ep, expect))
-			r = build_headers(ep, err);
-	}
+	if (ep && copy_text(&ep->url, url) && copy_expect(ep, expect))
+		r = build_headers(ep, lines, nlines, err);
 	if (r == 0)
 		return ep;
 	if (err->code == 0)
 		vmofs_err_set(err, r, "cannot prepare HTTP requests");
 	http_endpoint_put(ep);
 	return NULL;
+}
+
+static struct http_endpoint *endpoint_alloc(struct http_settings *s, bool trusted)
+{
+	struct http_endpoint *ep = calloc(1, sizeof *ep);
+
+	if (!ep)
+		return NULL;
+	ep->refs = 1;
+	ep->settings = http_settings_get(s);
+	ep->trusted = trusted;
+	return ep;
+}
+
+struct http_endpoint *http_endpoint_new(struct http_settings *s, const char *url, bool trusted,
+					const struct http_expect *expect, struct vmofs_err *err)
+{
+	return endpoint_new(endpoint_alloc(s, trusted), url, expect, NULL, 0, err);
+}
+
+struct http_endpoint *http_endpoint_new_lines(struct http_settings *s, const char *url,
+					      const char *const *lines, unsigned nlines,
+					      const struct http_expect *expect,
+					      struct vmofs_err *err)
+{
+	return endpoint_new(endpoint_alloc(s, false), url, expect, lines, nlines, err);
 }
 
 struct http_endpoint *http_endpoint_get(struct http_endpoint *ep)
@@ -256,9 +290,7 @@ void http_endpoint_put(struct http_endpoint *ep)
 	wipe(ep->url);
 	free(ep->etag);
 	free(ep->last_modified);
-	for (struct curl_slist *h = ep->headers; h; h = h->next)
-		explicit_bzero(h->data, strlen(h->data));
-	curl_slist_free_all(ep->headers);
+	http_headers_free(ep->headers);
 	free(ep);
 }
 
@@ -307,6 +339,7 @@ static void configure_connection(CURL *easy, const struct http_settings *s)
 {
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L); /* "a/../b" may be the name of an object */
 	curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, curl_version_option(s->version));
 	curl_easy_setopt(easy, CURLOPT_PIPEWAIT, s->version == HTTP_VERSION_11 ? 0L : 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECV_BUFFER);
@@ -320,15 +353,17 @@ static void configure_connection(CURL *easy, const struct http_settings *s)
 		curl_easy_setopt(easy, CURLOPT_PROXY, s->proxy);
 }
 
-int http_easy_configure(CURL *easy, const struct http_endpoint *ep)
+void http_easy_configure(CURL *easy, const struct http_settings *s, bool trusted)
 {
-	const struct http_settings *s = ep->settings;
-
 	configure_connection(easy, s);
 	configure_tls(easy, s);
-	if (ep->trusted)
+	if (trusted)
 		configure_credentials(easy, s);
 	curl_easy_setopt(easy, CURLOPT_USERAGENT, "vmofs/" VMOFS_VERSION);
+}
+
+int http_easy_target(CURL *easy, const struct http_endpoint *ep)
+{
 	if (curl_easy_setopt(easy, CURLOPT_HTTPHEADER, ep->headers) != CURLE_OK ||
 	    curl_easy_setopt(easy, CURLOPT_URL, ep->url) != CURLE_OK)
 		return -ENOMEM;

@@ -47,6 +47,14 @@ struct http_endpoint;
  */
 struct http_endpoint *http_endpoint_new(struct http_settings *s, const char *url, bool trusted,
 					const struct http_expect *expect, struct vmofs_err *err);
+/*
+ * One whose owner signs: it has header lines of its own ("Name: value", copied, cleared at the end) and
+ * nothing of the settings' credentials and headers.
+ */
+struct http_endpoint *http_endpoint_new_lines(struct http_settings *s, const char *url,
+					      const char *const *lines, unsigned nlines,
+					      const struct http_expect *expect,
+					      struct vmofs_err *err);
 struct http_endpoint *http_endpoint_get(struct http_endpoint *ep);
 void http_endpoint_put(struct http_endpoint *ep);
 const struct http_expect *http_endpoint_expect(const struct http_endpoint *ep);

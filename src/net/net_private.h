@@ -37,8 +37,17 @@ struct http_endpoint {
 	struct curl_slist *headers;
 };
 
-/* Everything of @ep that an easy handle needs, short of callbacks and range. */
-int http_easy_configure(CURL *easy, const struct http_endpoint *ep);
+/* What all requests with these settings have in common; credentials only where @trusted. */
+void http_easy_configure(CURL *easy, const struct http_settings *s, bool trusted);
+/* URL and headers: all that differs between two endpoints of the same settings and trust. */
+int http_easy_target(CURL *easy, const struct http_endpoint *ep);
+
+/* The headers that every request has, in front of its own; http_headers_free() also after a failure. */
+int http_headers_begin(struct curl_slist **list, const struct http_settings *s, bool trusted,
+		       struct vmofs_err *err);
+int http_headers_add(struct curl_slist **list, const char *line);
+/* Wipes them first. */
+void http_headers_free(struct curl_slist *list);
 
 /* Once a process; -EIO when libcurl cannot start. */
 int http_curl_init(void);

@@ -121,6 +121,8 @@ static const struct {
 	TEXT("basic", basic),
 	TEXT("bearer", bearer),
 	TEXT("redirect", redirect),
+	TEXT("header", header),
+	TEXT("error-body", error_body),
 };
 
 static int set_one_locked(struct httpd *h, const char *name, size_t len, const char *value)
@@ -142,7 +144,7 @@ static int set_one_locked(struct httpd *h, const char *name, size_t len, const c
 
 int httpd_try_set(struct httpd *h, const char *text)
 {
-	char copy[1024];
+	char copy[4096];
 	char *save = NULL;
 	int r = 0;
 

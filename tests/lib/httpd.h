@@ -22,6 +22,7 @@
  *     weak-etag no-etag no-last-modified no-206-etag bad-etag
  *     delay=MS drip=BYTES (every 5 ms) freeze gen  no-head no-get-probe
  *     basic=USER:PASSWORD bearer=TOKEN (text; 401 without)  redirect=TEXT
+ *     header=NAME: VALUE (text; in every answer)  error-body=TEXT (of every status of 400 and more)
  */
 #ifndef TESTS_LIB_HTTPD_H
 #define TESTS_LIB_HTTPD_H
@@ -46,6 +47,9 @@ struct httpd_entry {
 	char if_unmodified[64];
 	char accept_encoding[64];
 	char user_agent[64];
+	char content_type[64];
+	uint64_t body_len; /* Content-Length */
+	char body[256];    /* its beginning */
 };
 
 /* @file NULL: generated content of @size bytes. Ends the test when it cannot start. */

@@ -88,7 +88,7 @@ static void fill(const struct httpd *h, const struct answer *a, uint8_t *buf, ui
 	memset(buf + have, 'x', n - have);
 }
 
-static bool send_body(struct httpd_conn *c, const struct answer *a)
+static bool send_content(struct httpd_conn *c, const struct answer *a)
 {
 	static _Thread_local uint8_t buf[65536];
 	uint64_t piece = a->m.drip ? (uint64_t)a->m.drip : sizeof buf;
@@ -107,6 +107,11 @@ static bool send_body(struct httpd_conn *c, const struct answer *a)
 		off += n;
 	}
 	return !a->chunked || send_text(c, "0\r\n\r\n");
+}
+
+static bool send_body(struct httpd_conn *c, const struct answer *a)
+{
+	return a->status >= 400 ? send_text(c, a->m.error_body) : send_content(c, a);
 }
 
 static const char *reason(int status)
@@ -166,7 +171,7 @@ static int add_validators(const struct answer *a, char *p, size_t cap)
 
 static int add_length(const struct answer *a, char *p, size_t cap)
 {
-	uint64_t len = a->end - a->first;
+	uint64_t len = a->status >= 400 ? strlen(a->m.error_body) : a->end - a->first;
 	int n = 0;
 
 	if (a->has_content_range)
@@ -197,6 +202,8 @@ static bool send_head(struct httpd_conn *c, const struct answer *a)
 	if (a->location[0])
 		n += snprintf(head + n, cap - (size_t)n, "Location: %s\r\n", a->location);
 	n += snprintf(head + n, cap - (size_t)n, "%s", a->extra);
+	if (a->m.header[0])
+		n += snprintf(head + n, cap - (size_t)n, "%s\r\n", a->m.header);
 	n += add_length(a, head + n, cap - (size_t)n);
 	snprintf(head + n, cap - (size_t)n, "\r\n");
 	return send_text(c, head);
@@ -434,11 +441,14 @@ static void read_header(struct httpd_entry *e, const char *name, size_t len, con
 		{ "if-unmodified-since", offsetof(struct httpd_entry, if_unmodified), 64 },
 		{ "accept-encoding", offsetof(struct httpd_entry, accept_encoding), 64 },
 		{ "user-agent", offsetof(struct httpd_entry, user_agent), 64 },
+		{ "content-type", offsetof(struct httpd_entry, content_type), 64 },
 	};
 
 	if (len == 5 && strncasecmp(name, "range", 5) == 0)
 		e->has_range =
 			sscanf(value, "bytes=%" SCNu64 "-%" SCNu64, &e->first, &e->last) == 2;
+	if (len == 14 && strncasecmp(name, "content-length", 14) == 0)
+		e->body_len = strtoull(value, NULL, 10);
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
 		if (strlen(kept[i].name) == len && strncasecmp(kept[i].name, name, len) == 0)
 			snprintf((char *)e + kept[i].offset, kept[i].cap, "%s", value);
@@ -482,6 +492,32 @@ static bool read_request(struct httpd_conn *c, char *text, size_t cap)
 	snprintf(text, MIN(cap, used), "%s", c->buf);
 	c->len -= used;
 	memmove(c->buf, c->buf + used, c->len);
+	return true;
+}
+
+/* Takes the body of a request out of the connection. */
+static bool read_body(struct httpd_conn *c, struct httpd_entry *e)
+{
+	uint64_t left = e->body_len;
+	size_t kept = 0;
+
+	while (left > 0) {
+		size_t n = MIN(c->len, left);
+		size_t keep = MIN(n, sizeof e->body - 1 - kept);
+
+		memcpy(e->body + kept, c->buf, keep);
+		kept += keep;
+		left -= n;
+		c->len -= n;
+		memmove(c->buf, c->buf + n, c->len);
+		if (left > 0) {
+			ssize_t got = recv(c->fd, c->buf, sizeof c->buf - 1, 0);
+
+			if (got <= 0)
+				return false;
+			c->len = (size_t)got;
+		}
+	}
 	return true;
 }
 
@@ -529,7 +565,7 @@ bool httpd_serve_one(struct httpd_conn *c)
 	struct httpd_entry e;
 	char text[sizeof c->buf];
 
-	if (!read_request(c, text, sizeof text) || !parse_request(&e, text))
+	if (!read_request(c, text, sizeof text) || !parse_request(&e, text) || !read_body(c, &e))
 		return false;
 	return starts(e.target, "/_ctl") ? serve_control(c, &e) : serve_object(c, &e);
 }

@@ -22,6 +22,8 @@ struct httpd_modes {
 	char basic[128];
 	char bearer[128];
 	char redirect[512];
+	char header[512];
+	char error_body[1024];
 };
 
 struct httpd_conn {
