@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The kernel's requests, other than reads of contents: each is answered at once from what is known
- * here. The namespace and the version of every object are fixed, so the kernel is told to keep what it
- * has learnt. Runs on the loops.
+ * The kernel's requests, other than reads of contents. What the namespace knows is answered at once; what
+ * it has to ask for waits in pending.c, and the operation is tried again. Runs on the loops, and
+ * on whatever thread brings what was waited for.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fuse.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -14,8 +15,13 @@
 #include "fs/object.h"
 #include "fs/session_private.h"
 
-/* One year: nothing here changes while the mount lives. */
+/* One year: what does not change while the mount lives. */
 static const double FOREVER = 365 * 24 * 3600.0;
+
+static double seconds(uint64_t ttl_ns)
+{
+	return ttl_ns == FS_TREE_FOREVER ? FOREVER : (double)ttl_ns / (double)NSEC_PER_SEC;
+}
 
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
 static void want(struct fuse_conn_info *conn, uint64_t cap, bool on)
@@ -50,7 +56,12 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	/* The kernel waits for such reads where no signal reaches it. */
 	want(conn, FUSE_CAP_ASYNC_DIO, s->p.async_dio);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
-	want(conn, FUSE_CAP_NO_OPENDIR_SUPPORT, true);
+	want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
+	/* Entries of a listing with their attributes: `ls -l` then asks for nothing more. */
+	want(conn, FUSE_CAP_READDIRPLUS, true);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
+	want(conn, FUSE_CAP_NO_OPENDIR_SUPPORT, !s->p.tree->ops->opendir);
+	s->no_opendir = !s->p.tree->ops->opendir && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
 	/* The kernel sizes its read requests by max_write. */
 	conn->max_write = (uint32_t)MIN(conn->max_write, s->p.max_request);
 	conn->max_background = s->p.max_background;
@@ -58,60 +69,209 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	s->greeted = true;
 }
 
+/* ---- names and attributes ---- */
+
+static struct fs_tree *tree_of(const struct pending *p)
+{
+	return p->session->p.tree;
+}
+
+static void fill_entry(struct fuse_entry_param *e, const struct fs_tree_attr *a)
+{
+	*e = (struct fuse_entry_param){
+		.ino = a->st.st_ino,
+		.attr = a->st,
+		.entry_timeout = seconds(a->ttl_ns),
+		.attr_timeout = seconds(a->attr_ttl_ns),
+	};
+}
+
+static int try_lookup(struct pending *p)
+{
+	struct fs_tree *t = tree_of(p);
+	struct fs_tree_attr a = { 0 };
+	struct fuse_entry_param e;
+	int r = t->ops->lookup(t, p->ino, p->name, &p->wait, &a);
+
+	if (r == -EINPROGRESS)
+		return r;
+	if (r < 0 && (r != -ENOENT || !a.ttl_ns)) {
+		fuse_reply_err(p->req, fs_meta_errno(r));
+		return 0;
+	}
+	/* A name that is not there is remembered too, by the number 0. */
+	fill_entry(&e, &a);
+	e.ino = r < 0 ? 0 : a.st.st_ino;
+	if (fuse_reply_entry(p->req, &e) < 0 && e.ino)
+		t->ops->forget(t, e.ino, 1);
+	return 0;
+}
+
 static void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-	struct fs_tree *t = fs_session_of(req)->p.tree;
-	struct fuse_entry_param e = { .attr_timeout = FOREVER, .entry_timeout = FOREVER };
-	int r = t->ops->lookup(t, parent, name, &e.attr);
+	struct pending *p;
 
-	/* A name that is not there is remembered too: e.ino stays 0. */
-	if (r < 0 && r != -ENOENT) {
-		fuse_reply_err(req, -r);
+	if (strlen(name) > PENDING_NAME_MAX) {
+		fuse_reply_err(req, ENAMETOOLONG);
 		return;
 	}
-	e.ino = r < 0 ? 0 : e.attr.st_ino;
-	fuse_reply_entry(req, &e);
+	p = pending_take(fs_session_of(req), req);
+	if (!p)
+		return;
+	p->try = try_lookup;
+	p->ino = parent;
+	strcpy(p->name, name);
+	pending_run(p);
+}
+
+static void ops_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
+{
+	struct fs_tree *t = fs_session_of(req)->p.tree;
+
+	t->ops->forget(t, ino, n);
+	fuse_reply_none(req);
+}
+
+static void ops_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *v)
+{
+	struct fs_tree *t = fs_session_of(req)->p.tree;
+
+	for (size_t i = 0; i < n; i++)
+		t->ops->forget(t, v[i].ino, v[i].nlookup);
+	fuse_reply_none(req);
+}
+
+static int try_getattr(struct pending *p)
+{
+	struct fs_tree *t = tree_of(p);
+	struct fs_tree_attr a;
+	int r = t->ops->getattr(t, p->ino, &p->wait, &a);
+
+	if (r == -EINPROGRESS)
+		return r;
+	if (r < 0)
+		fuse_reply_err(p->req, fs_meta_errno(r));
+	else
+		fuse_reply_attr(p->req, &a.st, seconds(a.attr_ttl_ns));
+	return 0;
+}
+
+/* Requests that have a node and nothing more. */
+static void run_on_node(fuse_req_t req, fuse_ino_t ino, int (*try)(struct pending *p))
+{
+	struct pending *p = pending_take(fs_session_of(req), req);
+
+	if (!p)
+		return;
+	p->try = try;
+	p->ino = ino;
+	pending_run(p);
 }
 
 static void ops_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
 {
-	struct fs_tree *t = fs_session_of(req)->p.tree;
-	struct stat st;
-	int r = t->ops->getattr(t, ino, &st);
+	run_on_node(req, ino, try_getattr);
+}
 
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		fuse_reply_attr(req, &st, FOREVER);
+static int try_readlink(struct pending *p)
+{
+	struct fs_tree *t = tree_of(p);
+	char target[VMOFS_PAGE_SIZE + 1];
+	int64_t n = t->ops->readlink(t, p->ino, &p->wait, target, sizeof target - 1);
+
+	if (n == -EINPROGRESS)
+		return (int)n;
+	if (n < 0) {
+		fuse_reply_err(p->req, fs_meta_errno((int)n));
+		return 0;
+	}
+	target[n] = '\0';
+	fuse_reply_readlink(p->req, target);
+	return 0;
+}
+
+static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
+{
+	run_on_node(req, ino, try_readlink);
+}
+
+/* ---- files ---- */
+
+static struct fs_object *object_of(const struct fuse_file_info *fi)
+{
+	return (struct fs_object *)(uintptr_t)fi->fh;
+}
+
+static int try_open(struct pending *p)
+{
+	struct fs_tree *t = tree_of(p);
+	struct fuse_file_info fi = { .keep_cache = 1, .noflush = 1 };
+	struct fs_object *o = NULL;
+	int r = t->ops->open(t, p->ino, &p->wait, &o);
+
+	if (r == -EINPROGRESS)
+		return r;
+	if (r < 0) {
+		fuse_reply_err(p->req, fs_meta_errno(r));
+		return 0;
+	}
+	fi.fh = (uintptr_t)o;
+	if (fuse_reply_open(p->req, &fi) < 0)
+		t->ops->close(t, o);
+	return 0;
 }
 
 static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct fs_tree *t = fs_session_of(req)->p.tree;
-
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC)) {
+	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
 		fuse_reply_err(req, EROFS);
-		return;
-	}
-	if (!t->ops->object(t, ino)) {
-		fuse_reply_err(req, EISDIR);
-		return;
-	}
-	fi->keep_cache = 1;
-	fi->noflush = 1;
-	fuse_reply_open(req, fi);
+	else
+		run_on_node(req, ino, try_open);
 }
 
-static void ops_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
-		     struct fuse_file_info *fi UNUSED)
+static void ops_release(fuse_req_t req, fuse_ino_t ino UNUSED, struct fuse_file_info *fi)
 {
 	struct fs_tree *t = fs_session_of(req)->p.tree;
-	struct fs_object *o = t->ops->object(t, ino);
 
-	if (!o)
-		fuse_reply_err(req, EISDIR);
-	else
-		fs_read(req, o, (uint64_t)off, size);
+	t->ops->close(t, object_of(fi));
+	fuse_reply_err(req, 0);
+}
+
+static void ops_read(fuse_req_t req, fuse_ino_t ino UNUSED, size_t size, off_t off,
+		     struct fuse_file_info *fi)
+{
+	fs_read(req, object_of(fi), (uint64_t)off, size);
+}
+
+/* ---- directories ---- */
+
+static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
+{
+	struct fs_session *s = fs_session_of(req);
+	struct fs_tree *t = s->p.tree;
+	int r = 0;
+
+	/* Nothing changes: the kernel need not ask again, and may keep what it reads. */
+	if (!t->ops->opendir && s->no_opendir)
+		r = -ENOSYS;
+	else if (t->ops->opendir)
+		r = t->ops->opendir(t, ino);
+	if (r < 0) {
+		fuse_reply_err(req, r == -ENOSYS ? ENOSYS : fs_meta_errno(r));
+		return;
+	}
+	fi->noflush = 1;
+	if (fuse_reply_open(req, fi) < 0 && t->ops->releasedir)
+		t->ops->releasedir(t, ino);
+}
+
+static void ops_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi UNUSED)
+{
+	struct fs_tree *t = fs_session_of(req)->p.tree;
+
+	if (t->ops->releasedir)
+		t->ops->releasedir(t, ino);
+	fuse_reply_err(req, 0);
 }
 
 struct dirents {
@@ -119,13 +279,28 @@ struct dirents {
 	char *buf;
 	size_t len;
 	size_t cap;
+	bool plus;
 };
+
+static size_t dirents_put(struct dirents *d, const struct fs_tree_entry *e)
+{
+	char *to = d->buf + d->len;
+	size_t room = d->cap - d->len;
+	struct fuse_entry_param p;
+
+	if (!d->plus)
+		return fuse_add_direntry(d->req, to, room, e->name, &e->attr->st, (off_t)e->next);
+	fill_entry(&p, e->attr);
+	/* Without a number the kernel takes the name alone, and looks it up when it needs more. */
+	if (!e->whole)
+		p.ino = 0;
+	return fuse_add_direntry_plus(d->req, to, room, e->name, &p, (off_t)e->next);
+}
 
 static bool dirents_add(void *arg, const struct fs_tree_entry *e)
 {
 	struct dirents *d = arg;
-	size_t n = fuse_add_direntry(d->req, d->buf + d->len, d->cap - d->len, e->name, e->st,
-				     (off_t)e->next);
+	size_t n = dirents_put(d, e);
 
 	if (n > d->cap - d->len)
 		return false;
@@ -133,34 +308,89 @@ static bool dirents_add(void *arg, const struct fs_tree_entry *e)
 	return true;
 }
 
+/* The kernel does not want the answer any more: it has taken no reference either. */
+static void dirents_undo(const struct dirents *d, struct fs_tree *t)
+{
+	for (size_t at = 0; d->plus && at < d->len;) {
+		struct fuse_direntplus e;
+
+		memcpy(&e, d->buf + at, sizeof e);
+		if (e.entry_out.nodeid)
+			t->ops->forget(t, e.entry_out.nodeid, 1);
+		at += FUSE_DIRENT_ALIGN(FUSE_NAME_OFFSET_DIRENTPLUS + e.dirent.namelen);
+	}
+}
+
+static int try_readdir_as(struct pending *p, bool plus)
+{
+	struct fs_tree *t = tree_of(p);
+	cleanup(mem_freep) char *buf = malloc(p->size);
+	struct dirents d = { .req = p->req, .buf = buf, .cap = p->size, .plus = plus };
+	int r = buf ? t->ops->readdir(t, p->ino, p->off, plus, &p->wait, dirents_add, &d) : -ENOMEM;
+
+	if (r == -EINPROGRESS)
+		return r;
+	if (r < 0)
+		fuse_reply_err(p->req, fs_meta_errno(r));
+	else if (fuse_reply_buf(p->req, d.buf, d.len) < 0)
+		dirents_undo(&d, t);
+	return 0;
+}
+
+static int try_readdir(struct pending *p)
+{
+	return try_readdir_as(p, false);
+}
+
+static int try_readdirplus(struct pending *p)
+{
+	return try_readdir_as(p, true);
+}
+
+static void run_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			int (*try)(struct pending *p))
+{
+	struct pending *p = pending_take(fs_session_of(req), req);
+
+	if (!p)
+		return;
+	p->try = try;
+	p->ino = ino;
+	p->size = size;
+	p->off = (uint64_t)off;
+	pending_run(p);
+}
+
 static void ops_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 			struct fuse_file_info *fi UNUSED)
 {
-	struct fs_tree *t = fs_session_of(req)->p.tree;
-	cleanup(mem_freep) char *buf = malloc(size);
-	struct dirents d = { .req = req, .buf = buf, .cap = size };
-	int r = buf ? t->ops->readdir(t, ino, (uint64_t)off, dirents_add, &d) : -ENOMEM;
+	run_readdir(req, ino, size, off, try_readdir);
+}
 
-	if (r < 0)
-		fuse_reply_err(req, -r);
-	else
-		fuse_reply_buf(req, d.buf, d.len);
+static void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+			    struct fuse_file_info *fi UNUSED)
+{
+	run_readdir(req, ino, size, off, try_readdirplus);
 }
 
 static void ops_statfs(fuse_req_t req, fuse_ino_t ino UNUSED)
 {
-	const struct fs_tree *t = fs_session_of(req)->p.tree;
+	struct fs_tree *t = fs_session_of(req)->p.tree;
+	struct fs_tree_stats ts;
 	struct statvfs st = {
 		.f_bsize = VMOFS_PAGE_SIZE,
 		.f_frsize = VMOFS_PAGE_SIZE,
-		.f_blocks = (t->size + VMOFS_PAGE_SIZE - 1) / VMOFS_PAGE_SIZE,
-		.f_files = t->n_files,
 		.f_namemax = 255,
 		.f_flag = ST_RDONLY,
 	};
 
+	t->ops->stats(t, &ts);
+	st.f_blocks = (ts.file_bytes + VMOFS_PAGE_SIZE - 1) / VMOFS_PAGE_SIZE;
+	st.f_files = ts.nodes;
 	fuse_reply_statfs(req, &st);
 }
+
+/* ---- extended attributes ---- */
 
 /* The protocol of extended attributes: size 0 asks how much room is needed. */
 static void reply_xattr(fuse_req_t req, const char *value, int64_t len, size_t size)
@@ -175,33 +405,81 @@ static void reply_xattr(fuse_req_t req, const char *value, int64_t len, size_t s
 		fuse_reply_buf(req, value, (size_t)len);
 }
 
-static void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
-{
-	struct fs_tree *t = fs_session_of(req)->p.tree;
-	struct fs_object *o = t->ops->object(t, ino);
-	cleanup(mem_freep) char *value = NULL;
-	int64_t len = o ? fs_object_xattr(o, name, &value) : -ENODATA;
+static const char xattr_prefix[] = "user.vmofs.";
 
-	reply_xattr(req, value, len, size);
+/* The object tells them all; it is made for it where nobody has the file open. */
+static int try_getxattr(struct pending *p)
+{
+	struct fs_tree *t = tree_of(p);
+	cleanup(mem_freep) char *value = NULL;
+	struct fs_object *o = NULL;
+	int64_t len;
+	int r = t->ops->open(t, p->ino, &p->wait, &o);
+
+	if (r == -EINPROGRESS)
+		return r;
+	if (r == -EISDIR || r == -ELOOP)
+		r = -ENODATA;
+	len = r < 0 ? r : fs_object_xattr(o, p->name, &value);
+	if (len < 0)
+		len = -fs_meta_errno((int)len);
+	reply_xattr(p->req, value, len, p->size);
+	t->ops->close(t, o);
+	return 0;
 }
 
+/* Others ask for security labels and lists of rights at every turn. */
+static void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
+{
+	struct pending *p;
+
+	if (strncmp(name, xattr_prefix, sizeof xattr_prefix - 1) ||
+	    strlen(name) > PENDING_NAME_MAX) {
+		fuse_reply_err(req, ENODATA);
+		return;
+	}
+	p = pending_take(fs_session_of(req), req);
+	if (!p)
+		return;
+	p->try = try_getxattr;
+	p->ino = ino;
+	p->size = size;
+	strcpy(p->name, name);
+	pending_run(p);
+}
+
+/* Of a file that nobody has open only what every file has: `ls` may ask for thousands of them. */
 static void ops_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
+	static const char always[] = "user.vmofs.url\0user.vmofs.resident";
 	struct fs_tree *t = fs_session_of(req)->p.tree;
-	struct fs_object *o = t->ops->object(t, ino);
+	struct fs_object *o = t->ops->find(t, ino);
 	cleanup(mem_freep) char *names = NULL;
-	int64_t len = o ? fs_object_xattr_list(o, &names) : 0;
+	struct fs_tree_attr a;
+	int64_t len = 0;
 
-	reply_xattr(req, names, len, size);
+	if (o)
+		len = fs_object_xattr_list(o, &names);
+	else if (t->ops->getattr(t, ino, NULL, &a) == 0 && S_ISREG(a.st.st_mode))
+		len = sizeof always;
+	reply_xattr(req, o ? names : always, len, size);
+	t->ops->close(t, o);
 }
 
 const struct fuse_lowlevel_ops fs_ops = {
 	.init = ops_init,
 	.lookup = ops_lookup,
+	.forget = ops_forget,
+	.forget_multi = ops_forget_multi,
 	.getattr = ops_getattr,
+	.readlink = ops_readlink,
 	.open = ops_open,
 	.read = ops_read,
+	.release = ops_release,
+	.opendir = ops_opendir,
 	.readdir = ops_readdir,
+	.readdirplus = ops_readdirplus,
+	.releasedir = ops_releasedir,
 	.statfs = ops_statfs,
 	.getxattr = ops_getxattr,
 	.listxattr = ops_listxattr,

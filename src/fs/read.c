@@ -194,8 +194,7 @@ static void read_interrupted(fuse_req_t req, void *data)
 		read_let_go(r);
 }
 
-/* Starts the clock of deadlines when it stands; returns whether the caller is to post it. */
-static bool clock_wanted_locked(struct fs_session *s) REQUIRES(s->parked.lock)
+bool fs_clock_wanted_locked(struct fs_session *s)
 {
 	struct parked_set *set = &s->parked;
 
@@ -214,7 +213,7 @@ static void read_arm(struct parked_read *r)
 	r->armed = r->req;
 	r->interrupted = false;
 	s->parked.n_waiting++;
-	start_clock = clock_wanted_locked(s);
+	start_clock = fs_clock_wanted_locked(s);
 	mutex_unlock(&s->parked.lock);
 	if (start_clock)
 		loop_post(loop_pool_nth(s->p.loops, 0), &s->parked.arm);

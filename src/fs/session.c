@@ -212,6 +212,7 @@ static void clock_fire(struct loop_timer *t, struct loop *l)
 	if (!clock_goes_on(&s->parked))
 		return;
 	s->p.tree->ops->each_object(s->p.tree, expire_object, &now);
+	pending_expire(s, now);
 	clock_set(s, l);
 }
 
@@ -261,11 +262,22 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 	s->per_loop = calloc(s->n_loops, sizeof *s->per_loop);
 	if (!s->per_loop || parked_set_init(&s->parked, s, s->n_loops) < 0)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
+	pending_set_init(&s->pending);
 	s->parked.clock.fire = clock_fire;
 	s->parked.arm.run = clock_arm;
 	for (unsigned i = 0; i < s->n_loops; i++)
 		s->per_loop[i].session = s;
 	return 0;
+}
+
+/* For the tree, which calls it from a thread of its own. */
+static void session_tell_entry(void *arg, uint64_t parent, const char *name, size_t len)
+{
+	struct fs_session *s = arg;
+	int r = fuse_lowlevel_notify_inval_entry(s->fuse, parent, name, len);
+
+	if (r < 0 && r != -ENOENT)
+		log_debug("the kernel does not drop '%s': %s", name, strerror(-r));
 }
 
 int fs_session_new(struct fs_session **out, const struct fs_session_params *p,
@@ -289,6 +301,7 @@ int fs_session_new(struct fs_session **out, const struct fs_session_params *p,
 		return r;
 	}
 	session_set_readahead(s);
+	s->p.tree->ops->set_notify(s->p.tree, &(struct fs_tree_notify){ session_tell_entry, s });
 	*out = s;
 	return 0;
 }
@@ -341,6 +354,7 @@ void fs_session_stop(struct fs_session *s)
 		loop_call(loop_pool_nth(s->p.loops, i), session_unwatch, s);
 	/* Last: a loop that parked a read just now has posted the start of the clock before. */
 	loop_call(loop_pool_nth(s->p.loops, 0), session_stop_clock, s);
+	pending_stop(s);
 }
 
 static void session_wait_idle(struct parked_set *set) EXCLUDES(set->lock)
@@ -356,8 +370,10 @@ static void session_free_loops(struct fs_session *s)
 	for (unsigned i = 0; s->per_loop && i < s->n_loops; i++)
 		free(s->per_loop[i].buf.mem);
 	free(s->per_loop);
-	if (s->parked.local)
-		parked_set_release(&s->parked);
+	if (!s->parked.local)
+		return;
+	parked_set_release(&s->parked);
+	pending_set_release(&s->pending);
 }
 
 void fs_session_free(struct fs_session *s)
@@ -366,6 +382,8 @@ void fs_session_free(struct fs_session *s)
 		return;
 	if (s->parked.local)
 		session_wait_idle(&s->parked);
+	if (s->mounted)
+		s->p.tree->ops->set_notify(s->p.tree, NULL);
 	if (s->mounted)
 		fuse_session_unmount(s->fuse);
 	if (s->fuse)

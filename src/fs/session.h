@@ -3,9 +3,10 @@
  * One FUSE mount: the kernel's connection, watched by every loop of the daemon, over a namespace.
  *
  * Set up by one thread: fs_session_new() mounts and shakes hands, so the mount is usable as soon as
- * fs_session_start() has put it on the loops. Ended in this order: fs_session_stop() (no request is
- * taken any more), the owner closes the VMOs (parked reads end), fs_session_free() (waits for the
- * last reply, unmounts).
+ * fs_session_start() has put it on the loops. Ended in this order: the tree's stop() (requests are
+ * still answered, so what it tells the kernel cannot get stuck), fs_session_stop() (no request is
+ * taken any more, those that wait for the tree end), the owner closes the VMOs (parked reads end),
+ * fs_session_free() (waits for the last reply, unmounts).
  */
 #ifndef FS_SESSION_H
 #define FS_SESSION_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* What session.c (life), ops.c (requests) and parked.c (reads that wait) share. */
+/* What session.c (life), ops.c (requests), read.c and pending.c (requests that wait) share. */
 #ifndef FS_SESSION_PRIVATE_H
 #define FS_SESSION_PRIVATE_H
 
@@ -12,6 +12,7 @@
 #include "base/hist.h"
 #include "base/loop.h"
 #include "fs/parked.h"
+#include "fs/pending.h"
 #include "fs/session.h"
 #include "fs/tree.h"
 
@@ -26,10 +27,13 @@ struct fs_session {
 	struct fs_session_params p; /* texts not used after creation */
 	struct fuse_session *fuse;  /* owned */
 	bool mounted;
-	bool greeted; /* INIT has been answered */
+	bool greeted;    /* INIT has been answered */
+	bool no_opendir; /* the kernel need not ask to open a directory */
 	unsigned major, minor;
 	_Atomic bool ended;
 	struct parked_set parked;
+	struct pending_set
+		pending; /* its lock is parked.lock, and so is its count of those that wait */
 	unsigned n_loops;
 	struct session_loop *per_loop; /* owned, n_loops */
 
@@ -55,6 +59,12 @@ static inline struct fs_session *fs_session_of(fuse_req_t req)
 {
 	return fuse_req_userdata(req);
 }
+
+/* Starts the clock of deadlines when it stands; returns whether the caller is to post parked.arm. */
+bool fs_clock_wanted_locked(struct fs_session *s) REQUIRES(s->parked.lock);
+
+/* The positive errno of a failed operation of the tree. */
+int fs_meta_errno(int status);
 
 /* FUSE_READ, all of it: hit, miss, interrupt, deadline. */
 void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len);

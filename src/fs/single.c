@@ -29,38 +29,55 @@ static struct fs_single *fs_single(struct fs_tree *t)
 	return container_of(t, struct fs_single, base);
 }
 
-static int single_getattr(struct fs_tree *t, uint64_t ino, struct stat *st)
+static void single_fill(struct fs_tree_attr *out, const struct stat *st)
+{
+	*out = (struct fs_tree_attr){ *st, FS_TREE_FOREVER, FS_TREE_FOREVER };
+}
+
+static int single_getattr(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w UNUSED,
+			  struct fs_tree_attr *out)
 {
 	const struct fs_single *s = fs_single(t);
 
 	if (ino == s->file_ino)
-		*st = s->file;
+		single_fill(out, &s->file);
 	else if (ino == FS_TREE_ROOT)
-		*st = s->dir;
+		single_fill(out, &s->dir);
 	else
 		return -ENOENT;
 	return 0;
 }
 
-static int single_lookup(struct fs_tree *t, uint64_t parent, const char *name, struct stat *st)
+static int single_lookup(struct fs_tree *t, uint64_t parent, const char *name,
+			 struct fs_tree_wait *w UNUSED, struct fs_tree_attr *out)
 {
 	const struct fs_single *s = fs_single(t);
 
 	if (parent == s->file_ino)
 		return -ENOTDIR;
-	if (parent != FS_TREE_ROOT || strcmp(name, s->name))
-		return -ENOENT;
-	*st = s->file;
-	return 0;
+	single_fill(out, &s->file);
+	return parent != FS_TREE_ROOT || strcmp(name, s->name) ? -ENOENT : 0;
 }
 
-static int single_readdir(struct fs_tree *t, uint64_t ino, uint64_t cookie, fs_tree_fill *fill,
-			  void *arg)
+static void single_forget(struct fs_tree *t UNUSED, uint64_t ino UNUSED, uint64_t n UNUSED)
+{
+}
+
+static int64_t single_readlink(struct fs_tree *t UNUSED, uint64_t ino UNUSED,
+			       struct fs_tree_wait *w UNUSED, char *buf UNUSED, size_t cap UNUSED)
+{
+	return -EINVAL;
+}
+
+static int single_readdir(struct fs_tree *t, uint64_t ino, uint64_t cookie, bool plus UNUSED,
+			  struct fs_tree_wait *w UNUSED, fs_tree_fill *fill, void *arg)
 {
 	const struct fs_single *s = fs_single(t);
-	const struct fs_tree_entry entries[DIRENTS_PER_DIR] = { { ".", &s->dir, 1 },
-								{ "..", &s->dir, 2 },
-								{ s->name, &s->file, 3 } };
+	const struct fs_tree_attr dir = { s->dir, FS_TREE_FOREVER, FS_TREE_FOREVER };
+	const struct fs_tree_attr file = { s->file, FS_TREE_FOREVER, FS_TREE_FOREVER };
+	const struct fs_tree_entry entries[DIRENTS_PER_DIR] = { { ".", &dir, false, 1 },
+								{ "..", &dir, false, 2 },
+								{ s->name, &file, true, 3 } };
 
 	if (ino == s->file_ino)
 		return -ENOTDIR;
@@ -70,17 +87,53 @@ static int single_readdir(struct fs_tree *t, uint64_t ino, uint64_t cookie, fs_t
 	return 0;
 }
 
-static struct fs_object *single_object(struct fs_tree *t, uint64_t ino)
+static struct fs_object *single_find(struct fs_tree *t, uint64_t ino)
 {
 	struct fs_single *s = fs_single(t);
 
 	return ino == s->file_ino ? s->object : NULL;
 }
 
+static int single_open(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w UNUSED,
+		       struct fs_object **out)
+{
+	*out = single_find(t, ino);
+	return *out ? 0 : -EISDIR;
+}
+
+static void single_close(struct fs_tree *t UNUSED, struct fs_object *o UNUSED)
+{
+}
+
+static bool single_cancel(struct fs_tree *t UNUSED, struct fs_tree_wait *w UNUSED)
+{
+	return false;
+}
+
 static void single_each_object(struct fs_tree *t, void (*fn)(void *arg, struct fs_object *o),
 			       void *arg)
 {
 	fn(arg, fs_single(t)->object);
+}
+
+static void single_stats(struct fs_tree *t, struct fs_tree_stats *out)
+{
+	*out = (struct fs_tree_stats){ .nodes = 1,
+				       .file_bytes = (uint64_t)fs_single(t)->file.st_size };
+}
+
+static void single_each_hidden(struct fs_tree *t UNUSED,
+			       void (*fn)(void *arg, enum fs_hidden why, const char *key) UNUSED,
+			       void *arg UNUSED)
+{
+}
+
+static void single_set_notify(struct fs_tree *t UNUSED, const struct fs_tree_notify *n UNUSED)
+{
+}
+
+static void single_stop(struct fs_tree *t UNUSED)
+{
 }
 
 static void single_free(struct fs_tree *t)
@@ -90,10 +143,19 @@ static void single_free(struct fs_tree *t)
 
 static const struct fs_tree_ops single_ops = {
 	.lookup = single_lookup,
+	.forget = single_forget,
 	.getattr = single_getattr,
+	.readlink = single_readlink,
 	.readdir = single_readdir,
-	.object = single_object,
+	.open = single_open,
+	.find = single_find,
+	.close = single_close,
+	.cancel = single_cancel,
 	.each_object = single_each_object,
+	.stats = single_stats,
+	.each_hidden = single_each_hidden,
+	.set_notify = single_set_notify,
+	.stop = single_stop,
 	.free = single_free,
 };
 
@@ -124,7 +186,7 @@ int fs_tree_single_new(struct fs_tree **out, struct fs_object *o, const char *na
 		return -ENOMEM;
 	if (!mtime.tv_sec)
 		clock_gettime(CLOCK_REALTIME, &mtime);
-	s->base = (struct fs_tree){ .ops = &single_ops, .size = o->size, .n_files = 1 };
+	s->base = (struct fs_tree){ .ops = &single_ops };
 	s->object = o;
 	s->file_ino = as_root ? FS_TREE_ROOT : SINGLE_FILE_INO;
 	o->ino = s->file_ino;
@@ -133,23 +195,4 @@ int fs_tree_single_new(struct fs_tree **out, struct fs_object *o, const char *na
 	single_fill_stat(&s->file, s->file_ino, S_IFREG | 0444, o->size, mtime);
 	*out = &s->base;
 	return 0;
-}
-
-struct fs_object *fs_tree_find(struct fs_tree *t, const char *path)
-{
-	struct stat st = { .st_ino = FS_TREE_ROOT };
-	char name[256];
-
-	for (path += strspn(path, "/"); *path; path += strspn(path, "/")) {
-		size_t n = strcspn(path, "/");
-
-		if (n >= sizeof name)
-			return NULL;
-		memcpy(name, path, n);
-		name[n] = '\0';
-		if (t->ops->lookup(t, st.st_ino, name, &st) < 0)
-			return NULL;
-		path += n;
-	}
-	return t->ops->object(t, st.st_ino);
 }

@@ -1,8 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A namespace as the kernel asks for it: nodes by number, names below a directory. The operations
- * of the mount (ops.c) know no more than this, so that a tree of many objects can take the place of the
- * single one. Called from every loop thread at once; nothing here may wait for the network.
+ * of the mount (ops.c) know no more than this, so that one object (single.c) and a tree of many
+ * (tree_source.c) look the same to them. Called from every loop thread at once.
+ *
+ * Nothing here blocks. An operation that has to wait for the origin queues the caller's `struct
+ * fs_tree_wait` and returns -EINPROGRESS; done() says when it is worth asking again, and the caller
+ * repeats the whole operation with the same wait. What has been loaded since the first try counts
+ * as fresh for it, however short the TTL is, so every repetition makes progress.
+ *
+ * An inode number stands for one version of a file: what getattr() and open() say of a number does
+ * not change, a changed file has another number at its next lookup.
  */
 #ifndef FS_TREE_H
 #define FS_TREE_H
@@ -10,39 +18,165 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <vmofs/err.h>
+#include <vmofs/list.h>
+#include <vmofs/source.h>
 
 struct fs_object;
 struct fs_tree;
+struct loop_pool;
+struct object_cache;
 
-#define FS_TREE_ROOT UINT64_C(1)
+#define FS_TREE_ROOT    UINT64_C(1)
+#define FS_TREE_FOREVER UINT64_MAX /* as a time to live: the kernel may keep it */
 
-/* What readdir() hands out; false from the callback: no more room, stop. */
+/* One caller that may wait. Zero but for done() at the first try of an operation. */
+struct fs_tree_wait {
+	/*
+	 * Once for every -EINPROGRESS, from any thread without locks, perhaps before the operation
+	 * returns. 0: ask again. Else the operation failed with it.
+	 */
+	void (*done)(struct fs_tree_wait *w, int status);
+	/* The tree's own. */
+	struct vmofs_list link;
+	uint64_t since_ns; /* of the first try */
+	bool queued;
+};
+
+struct fs_tree_attr {
+	struct stat st;  /* st_ino: the number the kernel will use */
+	uint64_t ttl_ns; /* how long the name stands for it, or, with -ENOENT, for nothing */
+	uint64_t attr_ttl_ns;
+};
+
+/* What readdir() hands out. */
 struct fs_tree_entry {
 	const char *name;
-	const struct stat *st; /* st_ino and the type count */
-	uint64_t next;         /* the cookie to go on from */
+	const struct fs_tree_attr *attr; /* without `whole` only st_ino and the type count */
+	bool whole;                      /* all attributes are known */
+	uint64_t next;                   /* the cookie to go on from */
 };
+/*
+ * Called with the tree's lock held: it copies and calls nobody back. False: no room, stop. Where it
+ * returns true for a whole entry of a readdir() with @plus, the node has one reference more.
+ */
 typedef bool fs_tree_fill(void *arg, const struct fs_tree_entry *e);
 
+/* A file among its siblings, in the order of the directory. */
+struct fs_sibling {
+	uint64_t ino;
+	uint64_t place;
+	uint64_t size;
+};
+
+/* Why a key is not shown. */
+enum fs_hidden {
+	FS_HIDDEN_EMPTY,    /* a part of it is empty: "a//b", "/a" */
+	FS_HIDDEN_DOT,      /* a part of it is "." or ".." */
+	FS_HIDDEN_NUL,      /* a byte of it is zero */
+	FS_HIDDEN_LONG,     /* a part of it has more than 255 bytes, or all of it too many */
+	FS_HIDDEN_SHADOWED, /* a directory has its name */
+	FS_HIDDEN_MARKER,   /* it ends in "/", and has content that no directory can show */
+	FS_HIDDEN_NREASONS
+};
+extern const char *const fs_hidden_names[]; /* for people: "empty component" ... */
+
+struct fs_tree_stats {
+	uint64_t nodes; /* gauges */
+	uint64_t dirs;
+	uint64_t held;       /* by the kernel */
+	uint64_t bytes;      /* of metadata, all of it */
+	uint64_t free_bytes; /* of it what the kernel does not hold */
+	uint64_t negative;   /* names known not to exist */
+	uint64_t waiting;
+	uint64_t file_bytes; /* sum of the sizes known */
+	uint64_t listings;   /* counters: queries sent, by kind */
+	uint64_t flat_listings;
+	uint64_t lookups;
+	uint64_t heads;
+	uint64_t requests; /* that they took, as the source told */
+	uint64_t failed;   /* of the queries */
+	uint64_t entries;  /* that came */
+	uint64_t invalidations;
+	uint64_t versions;                   /* files that were seen to change */
+	uint64_t evicted;                    /* nodes dropped for the soft limit */
+	uint64_t hidden[FS_HIDDEN_NREASONS]; /* gauges: keys not shown, of what is listed now */
+	struct vmofs_failure last;           /* of a query */
+};
+
+/* What the tree tells the kernel by itself. Never called from a loop, no lock held; may block. */
+struct fs_tree_notify {
+	/* @name in @parent is another thing or nothing now. */
+	void (*entry)(void *arg, uint64_t parent, const char *name, size_t len);
+	void *arg;
+};
+
 struct fs_tree_ops {
-	/* 0 or -ENOENT, -ENOTDIR. st_ino is the number the kernel will use. */
-	int (*lookup)(struct fs_tree *t, uint64_t parent, const char *name, struct stat *st);
-	int (*getattr)(struct fs_tree *t, uint64_t ino, struct stat *st);
-	int (*readdir)(struct fs_tree *t, uint64_t ino, uint64_t cookie, fs_tree_fill *fill,
-		       void *arg);
-	/* The object behind a regular file, borrowed; NULL for anything else. */
-	struct fs_object *(*object)(struct fs_tree *t, uint64_t ino);
+	/*
+	 * 0, -ENOENT (ttl_ns is filled), -ENOTDIR, -ENAMETOOLONG, -EINPROGRESS, or the failure of a
+	 * query. 0 counts one reference of the kernel, which forget() gives back.
+	 */
+	int (*lookup)(struct fs_tree *t, uint64_t parent, const char *name, struct fs_tree_wait *w,
+		      struct fs_tree_attr *out);
+	void (*forget)(struct fs_tree *t, uint64_t ino, uint64_t n);
+	int (*getattr)(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w,
+		       struct fs_tree_attr *out);
+	/* Text without a final zero: returns its length, at most @cap. */
+	int64_t (*readlink)(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w, char *buf,
+			    size_t cap);
+	/* Cookies are good between these two. NULL: directories never change. */
+	int (*opendir)(struct fs_tree *t, uint64_t ino);
+	void (*releasedir)(struct fs_tree *t, uint64_t ino);
+	/* From @cookie (0: the beginning) as far as there is room; nothing filled: the end. */
+	int (*readdir)(struct fs_tree *t, uint64_t ino, uint64_t cookie, bool plus,
+		       struct fs_tree_wait *w, fs_tree_fill *fill, void *arg);
+	/*
+	 * The object behind a regular file, counted, until close(). Asks nobody but where the size
+	 * is not known. -EISDIR, -ELOOP, -ESTALE: it has no name any more and is not open.
+	 */
+	int (*open)(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w,
+		    struct fs_object **out);
+	/* The same when there is one already; else NULL. */
+	struct fs_object *(*find)(struct fs_tree *t, uint64_t ino);
+	void (*close)(struct fs_tree *t, struct fs_object *o); /* NULL is fine */
+	/*
+	 * False: done() has been or will be called. True: it will not be, and @w is the caller's.
+	 */
+	bool (*cancel)(struct fs_tree *t, struct fs_tree_wait *w);
+
+	/*
+	 * Where the file stands in its directory, counted over all entries in the order of readdir().
+	 * False: the directory is not listed whole. NULL: there are no siblings.
+	 */
+	bool (*place)(struct fs_tree *t, uint64_t ino, uint64_t *dir, uint64_t *place);
+	/* Up to @n regular files at @place and after it. Asks nobody, takes no reference. */
+	unsigned (*following)(struct fs_tree *t, uint64_t dir, uint64_t place,
+			      struct fs_sibling *out, unsigned n);
+
 	/* Every object that has pages or may have. */
 	void (*each_object)(struct fs_tree *t, void (*fn)(void *arg, struct fs_object *o),
 			    void *arg);
+	void (*stats)(struct fs_tree *t, struct fs_tree_stats *out);
+	/* Examples of keys that are not shown, a few dozen at most; called without locks. */
+	void (*each_hidden)(struct fs_tree *t,
+			    void (*fn)(void *arg, enum fs_hidden why, const char *key), void *arg);
+	/* NULL: nothing is told any more, and entry() does not run when it has returned. */
+	void (*set_notify)(struct fs_tree *t, const struct fs_tree_notify *n);
+	/*
+	 * The beginning of the end, while the session still serves requests: its own thread ends,
+	 * every waiter ends with -ESHUTDOWN, later operations that would wait give it at once. The owner
+	 * stops the source right before.
+	 */
+	void (*stop)(struct fs_tree *t);
+	/* No request is under way, every query of the source is done. */
 	void (*free)(struct fs_tree *t);
 };
 
 struct fs_tree {
 	const struct fs_tree_ops *ops;
-	uint64_t size;    /* bytes of all files, for statfs */
-	uint64_t n_files; /* for statfs */
 };
+
+/* A wait of NULL, everywhere: where -EINPROGRESS would be returned it is -EAGAIN, and nobody is asked. */
 
 /*
  * The namespace of one object, borrowed: a directory that holds it as @name, or, with @as_root, a
@@ -50,7 +184,40 @@ struct fs_tree {
  */
 int fs_tree_single_new(struct fs_tree **out, struct fs_object *o, const char *name, bool as_root);
 
-/* The object at @path below the root ("" or "/": the root); NULL when there is none. */
+struct fs_tree_source_params {
+	struct vmofs_source *source;          /* borrowed */
+	const struct vmofs_source_info *info; /* not used after creation */
+	struct object_cache *cache;           /* borrowed */
+	struct loop_pool *loops;              /* borrowed */
+	uint64_t ttl_ns;                      /* of what a listing said */
+	uint64_t negative_ttl_ns;
+	uint64_t timeout_ns;  /* of a query; 0: none */
+	uint64_t soft_limit;  /* bytes of metadata that the kernel does not hold */
+	bool immutable;       /* nothing changes while the mount lives */
+	bool object_metadata; /* one HEAD a file: modes, owners, symbolic links */
+	uid_t uid;
+	gid_t gid;
+	mode_t file_mode; /* permissions only */
+	mode_t dir_mode;
+	uint64_t (*now_ns)(void); /* NULL: loop_now_ns() */
+};
+int fs_tree_source_new(struct fs_tree **out, const struct fs_tree_source_params *p,
+		       struct vmofs_err *err);
+
+/*
+ * For threads that may block: the node at @path below the root ("" or "/": the root), with a
+ * reference that ops->forget(ino, 1) gives back. -ETIMEDOUT after @deadline_ns (0: none).
+ */
+int fs_tree_resolve_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
+			 struct fs_tree_attr *out);
+/* The object of the regular file there, until ops->close(). */
+int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
+		      struct fs_object **out);
+
+/*
+ * The object at @path when that is known without waiting, NULL else. Borrowed, so only where objects
+ * outlive every caller.
+ */
 struct fs_object *fs_tree_find(struct fs_tree *t, const char *path);
 
 #endif

@@ -38,25 +38,25 @@ static void test_directory(void **state UNUSED)
 {
 	struct fs_tree *t = make(false);
 	char names[100] = "";
-	struct stat st;
+	struct fs_tree_attr a;
 
-	assert_int_equal(t->ops->getattr(t, FS_TREE_ROOT, &st), 0);
-	assert_true(S_ISDIR(st.st_mode));
-	assert_null(t->ops->object(t, FS_TREE_ROOT));
-	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "b.bin", &st), -ENOENT);
-	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", &st), 0);
-	assert_true(S_ISREG(st.st_mode));
-	assert_int_equal(st.st_size, 12345);
-	assert_int_equal(st.st_mtim.tv_sec, 1000);
-	assert_int_equal(object.ino, st.st_ino);
-	assert_ptr_equal(t->ops->object(t, st.st_ino), &object);
-	assert_int_equal(t->ops->lookup(t, st.st_ino, "x", &st), -ENOTDIR);
-	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, fill, names), 0);
+	assert_int_equal(t->ops->getattr(t, FS_TREE_ROOT, NULL, &a), 0);
+	assert_true(S_ISDIR(a.st.st_mode));
+	assert_null(t->ops->find(t, FS_TREE_ROOT));
+	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "b.bin", NULL, &a), -ENOENT);
+	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", NULL, &a), 0);
+	assert_true(S_ISREG(a.st.st_mode));
+	assert_int_equal(a.st.st_size, 12345);
+	assert_int_equal(a.st.st_mtim.tv_sec, 1000);
+	assert_int_equal(object.ino, a.st.st_ino);
+	assert_ptr_equal(t->ops->find(t, a.st.st_ino), &object);
+	assert_int_equal(t->ops->lookup(t, a.st.st_ino, "x", NULL, &a), -ENOTDIR);
+	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, false, NULL, fill, names), 0);
 	assert_string_equal(names, ". .. a.bin ");
 	names[0] = '\0';
-	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 2, fill, names), 0);
+	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 2, false, NULL, fill, names), 0);
 	assert_string_equal(names, "a.bin ");
-	assert_int_equal(t->ops->getattr(t, 99, &st), -ENOENT);
+	assert_int_equal(t->ops->getattr(t, 99, NULL, &a), -ENOENT);
 	t->ops->free(t);
 }
 
@@ -64,13 +64,13 @@ static void test_root_is_file(void **state UNUSED)
 {
 	struct fs_tree *t = make(true);
 	char names[100] = "";
-	struct stat st;
+	struct fs_tree_attr a;
 
-	assert_int_equal(t->ops->getattr(t, FS_TREE_ROOT, &st), 0);
-	assert_true(S_ISREG(st.st_mode));
-	assert_ptr_equal(t->ops->object(t, FS_TREE_ROOT), &object);
-	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, fill, names), -ENOTDIR);
-	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", &st), -ENOTDIR);
+	assert_int_equal(t->ops->getattr(t, FS_TREE_ROOT, NULL, &a), 0);
+	assert_true(S_ISREG(a.st.st_mode));
+	assert_ptr_equal(t->ops->find(t, FS_TREE_ROOT), &object);
+	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, false, NULL, fill, names), -ENOTDIR);
+	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", NULL, &a), -ENOTDIR);
 	assert_ptr_equal(fs_tree_find(t, ""), &object);
 	t->ops->free(t);
 }
