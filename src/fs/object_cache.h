@@ -23,14 +23,18 @@ struct object_cache_params {
 	uint64_t readahead_max;      /* see object.h */
 	uint64_t keep_behind;
 	uint64_t delay_ns;
-	unsigned idle_max; /* objects that nobody has open */
+	unsigned
+		idle_max; /* objects that nobody has open; each costs about 2 KiB beside its pages */
 };
 
 int object_cache_new(struct object_cache **out, const struct object_cache_params *p,
 		     struct vmofs_err *err);
 /* Every object closes: parked reads end with -ESHUTDOWN. Later opens give that too. */
 void object_cache_close(struct object_cache *c);
-/* Nobody has an object any more. */
+/*
+ * Closed, and nobody uses an object any more. Those that were never put, because the kernel has gone
+ * before it could release them, are freed all the same. NULL is fine.
+ */
 void object_cache_free(struct object_cache *c);
 
 /*
@@ -45,7 +49,7 @@ void object_cache_put(struct object_cache *c, struct fs_object *o); /* NULL is f
 /* The inode is gone or another version: an idle object goes at once, an open one at its last put. */
 void object_cache_forget(struct object_cache *c, uint64_t ino);
 
-/* Calls @fn for each, with a reference held and no lock. */
+/* Calls @fn for each that is there at the call; it stays meanwhile, and no lock is held. */
 void object_cache_each(struct object_cache *c, void (*fn)(void *arg, struct fs_object *o),
 		       void *arg);
 
@@ -53,6 +57,7 @@ struct object_cache_stats {
 	uint64_t open; /* gauges */
 	uint64_t idle;
 	uint64_t opened; /* made, since the beginning */
+	uint64_t reused; /* opens that found one without users */
 };
 void object_cache_stats(struct object_cache *c, struct object_cache_stats *out);
 
