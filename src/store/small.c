@@ -177,10 +177,10 @@ static int carve_locked(struct small_arena *a, unsigned n) REQUIRES(a->lock)
 	return 0;
 }
 
-static int take_locked(struct store_small *s, unsigned n) REQUIRES(s->arena->lock)
+static int take_locked(struct small_arena *a, struct store_small *s, unsigned n) REQUIRES(a->lock)
 {
-	struct run_class *c = &s->arena->of[n];
-	int r = c->hot.n || c->cold.n ? 0 : carve_locked(s->arena, n);
+	struct run_class *c = &a->of[n];
+	int r = c->hot.n || c->cold.n ? 0 : carve_locked(a, n);
 
 	if (r < 0)
 		return r;
@@ -327,7 +327,7 @@ int store_small_new(struct store **out, uint64_t size, struct small_arena *a, st
 	s->arena = a;
 	if (size) {
 		mutex_lock(&a->lock);
-		r = take_locked(s, (unsigned)(size / PAGE_LEN));
+		r = take_locked(a, s, (unsigned)(size / PAGE_LEN));
 		mutex_unlock(&a->lock);
 	}
 	if (r < 0) {
