@@ -3,6 +3,7 @@
 #include "fs/object.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,8 @@
 
 /* How a long object is read. */
 struct fs_ahead {
+	_Atomic unsigned refs;
+	struct vmo *vmo; /* counted */
 	struct stream_set streams;
 	struct behind behind;
 };
@@ -29,13 +32,15 @@ static int make_text(struct fs_object *o, const struct vmofs_object_info *info)
 	return 0;
 }
 
-static int make_ahead(struct fs_object *o, const struct fs_object_params *p)
+static int make_ahead(struct fs_object *o, struct vmo *vmo, const struct fs_object_params *p)
 {
 	if (o->size <= FS_OBJECT_SMALL)
 		return 0;
 	o->ahead = malloc(sizeof *o->ahead);
 	if (!o->ahead)
 		return -ENOMEM;
+	o->ahead->refs = 1;
+	o->ahead->vmo = vmo_get(vmo);
 	stream_set_init(&o->ahead->streams, o->size, p->readahead_max, p->delay_ns);
 	behind_init(&o->ahead->behind, p->keep_behind);
 	return 0;
@@ -55,7 +60,7 @@ int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 	};
 	r = make_text(o, info);
 	if (!r)
-		r = make_ahead(o, p);
+		r = make_ahead(o, vmo, p);
 	if (!r)
 		o->vmo = vmo_get(vmo);
 	else
@@ -63,18 +68,26 @@ int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 	return r;
 }
 
-static void free_ahead(struct fs_ahead *a)
+struct fs_ahead *fs_ahead_get(struct fs_object *o)
 {
-	if (!a)
+	if (o->ahead)
+		atomic_fetch_add(&o->ahead->refs, 1);
+	return o->ahead;
+}
+
+void fs_ahead_put(struct fs_ahead *a)
+{
+	if (!a || atomic_fetch_sub(&a->refs, 1) > 1)
 		return;
 	stream_set_release(&a->streams);
 	behind_release(&a->behind);
+	vmo_put(a->vmo);
 	free(a);
 }
 
 void fs_object_release(struct fs_object *o)
 {
-	free_ahead(steal_ptr(&o->ahead));
+	fs_ahead_put(steal_ptr(&o->ahead));
 	free(steal_ptr(&o->text));
 	vmo_put(steal_ptr(&o->vmo));
 }
@@ -89,21 +102,17 @@ const char *fs_object_validator(const struct fs_object *o)
 	return o->text + strlen(o->text) + 1;
 }
 
-void fs_object_read_ahead(struct fs_object *o, uint64_t off, uint64_t len, bool missed,
-			  uint64_t deadline_ns)
+void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, bool missed,
+		   uint64_t deadline_ns)
 {
-	struct behind_drop drop;
-	struct stream_ask ask;
+	struct behind_drop drop = behind_read(&a->behind, off, len);
+	struct stream_ask ask = stream_read(&a->streams, off, len, missed);
 
-	if (!o->ahead)
-		return;
-	drop = behind_read(&o->ahead->behind, off, len);
-	ask = stream_read(&o->ahead->streams, off, len, missed);
 	if (drop.len)
-		vmo_evict(o->vmo, drop.off, drop.len, false);
+		vmo_evict(a->vmo, drop.off, drop.len, false);
 	/* What does not fit into memory is not asked for: its reader will ask itself. */
 	if (ask.len)
-		(void)vmo_prefetch(o->vmo, ask.off, ask.len, deadline_ns);
+		(void)vmo_prefetch(a->vmo, ask.off, ask.len, deadline_ns);
 }
 
 void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t took_ns)

@@ -25,7 +25,7 @@ struct fs_object {
 	uint64_t size;
 	struct timespec mtime;  /* tv_sec 0: not known */
 	char *text;             /* owned: URL and validator, each ended by a zero */
-	struct fs_ahead *ahead; /* owned; NULL: small */
+	struct fs_ahead *ahead; /* counted; NULL: small */
 	bool weak;              /* the validator cannot prove that two bytes are of one version */
 };
 
@@ -46,10 +46,16 @@ void fs_object_release(struct fs_object *o);
 const char *fs_object_url(const struct fs_object *o);
 const char *fs_object_validator(const struct fs_object *o);
 
+/*
+ * How @o is read, with a reference: once a read has been answered its file may be closed and @o be gone,
+ * while this and its VMO stay. NULL: it is small.
+ */
+struct fs_ahead *fs_ahead_get(struct fs_object *o);
+void fs_ahead_put(struct fs_ahead *a);
 /* A read has been started: lets go what its stream left behind, asks for what it needs next. */
-void fs_object_read_ahead(struct fs_object *o, uint64_t off, uint64_t len, bool missed,
-			  uint64_t deadline_ns);
-/* A read that missed has been answered, @took_ns after it came. */
+void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, bool missed,
+		   uint64_t deadline_ns);
+/* A read that missed is being answered, @took_ns after it came. */
 void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t took_ns);
 
 /*

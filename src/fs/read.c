@@ -92,9 +92,10 @@ static void read_end_parked(struct parked_read *r, int status)
 {
 	struct parked_set *set = &r->session->parked;
 
-	read_answer(r, status);
+	/* Before the answer: after it the file may be closed, and the object be gone. */
 	if (status == 0)
 		fs_object_served(r->object, r->read.off, r->read.len, loop_now_ns() - r->start_ns);
+	read_answer(r, status);
 	/* Not armed any more, so nobody looks at its state. */
 	parked_set_state(r, PARKED_FREE);
 	parked_give_back(set, r);
@@ -251,10 +252,15 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 {
 	struct fs_session *s = fs_session_of(req);
 	struct parked_read *r = parked_take(&s->parked);
+	/* All that is needed of @o once the read may have been answered. */
+	struct fs_ahead *ahead = fs_ahead_get(o);
+	uint64_t first_of = off == 0 && o->size <= SIBLING_SIZE_MAX ? o->ino : 0;
+	uint64_t size = o->size;
 	uint64_t deadline_ns;
 	int status;
 
 	if (!r) {
+		fs_ahead_put(ahead);
 		fuse_reply_err(req, ENOMEM);
 		return;
 	}
@@ -270,5 +276,9 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 		parked_set_state(r, PARKED_FREE);
 		parked_give_back(&s->parked, r);
 	}
-	fs_object_read_ahead(o, off, len, status == -EINPROGRESS, deadline_ns);
+	if (ahead)
+		fs_ahead_read(ahead, off, len, status == -EINPROGRESS, deadline_ns);
+	fs_ahead_put(ahead);
+	if (first_of)
+		fs_read_siblings(s, first_of, size, deadline_ns);
 }

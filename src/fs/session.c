@@ -263,6 +263,7 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 	if (!s->per_loop || parked_set_init(&s->parked, s, s->n_loops) < 0)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	pending_set_init(&s->pending);
+	siblings_init(&s->siblings, s->p.siblings_max);
 	s->parked.clock.fire = clock_fire;
 	s->parked.arm.run = clock_arm;
 	for (unsigned i = 0; i < s->n_loops; i++)
@@ -374,6 +375,7 @@ static void session_free_loops(struct fs_session *s)
 		return;
 	parked_set_release(&s->parked);
 	pending_set_release(&s->pending);
+	siblings_release(&s->siblings);
 }
 
 void fs_session_free(struct fs_session *s)

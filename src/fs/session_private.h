@@ -14,6 +14,7 @@
 #include "fs/parked.h"
 #include "fs/pending.h"
 #include "fs/session.h"
+#include "fs/siblings.h"
 #include "fs/tree.h"
 
 struct session_loop {
@@ -32,6 +33,7 @@ struct fs_session {
 	unsigned major, minor;
 	_Atomic bool ended;
 	struct parked_set parked;
+	struct siblings siblings;
 	struct pending_set
 		pending; /* its lock is parked.lock, and so is its count of those that wait */
 	unsigned n_loops;
@@ -68,5 +70,8 @@ int fs_meta_errno(int status);
 
 /* FUSE_READ, all of it: hit, miss, interrupt, deadline. */
 void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len);
+
+/* The small file @ino of @size bytes has been read from its beginning: fetches what comes next. */
+void fs_read_siblings(struct fs_session *s, uint64_t ino, uint64_t size, uint64_t deadline_ns);
 
 #endif
