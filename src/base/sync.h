@@ -28,6 +28,7 @@ enum lock_rank {
 	LOCK_RANK_STORE = 58,      /* store: the memory that small objects share */
 	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
 	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
+	LOCK_RANK_KEYS = 70,       /* providers: access keys and where they come from */
 	LOCK_RANK_SERVICE = 75,    /* base: what a loop pool has once */
 	LOCK_RANK_LOOP = 80,       /* base: a loop's task queue */
 	LOCK_RANK_LOG = 90,        /* leaves: taken anywhere */
