@@ -20,6 +20,8 @@ struct cmd {
 
 extern const struct cmd cmd_mount;
 extern const struct cmd cmd_umount;
+extern const struct cmd cmd_ls;
+extern const struct cmd cmd_cat;
 extern const struct cmd cmd_stat;
 extern const struct cmd cmd_dump;
 extern const struct cmd cmd_prefetch;

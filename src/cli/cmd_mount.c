@@ -10,13 +10,14 @@
 #include "base/config.h"
 #include "base/macros.h"
 #include "cli/cmd.h"
+#include "cli/config_args.h"
 #include "daemon/mount.h"
-#include "daemon/options.h"
 #include "daemon/ready.h"
 #include "daemon/unmount.h"
 
 static const struct opt mount_opts[] = {
-	{ 'o', "options", "OPT[,...]", "options; `vmofs --list-options` prints all of them" },
+	{ 'o', "options", "OPT[,...]",
+	  "options, also as --NAME=VALUE; `vmofs --list-options` prints all" },
 	{ 'c', "config", "FILE", "read FILE too, after those in /etc and the home directory" },
 	{ 'm', "memory", "SIZE", "memory for contents; the same as -o memory=SIZE" },
 	{ 'f', "foreground", NULL, "stay in the foreground, log to the terminal" },
@@ -53,26 +54,11 @@ int cmd_mount_run_config(const struct vmofs_config *c, const char *source, const
 	return r;
 }
 
-static int load_config(struct vmofs_config *c, const struct args *a, struct vmofs_err *err)
-{
-	const char *memory = args_get(a, "memory");
-	const char *opts;
-	int r = options_load_files(c, a->pos[0], args_get(a, "config"), err);
-
-	for (unsigned n = 0; !r && (opts = args_nth(a, "options", n)); n++)
-		r = config_parse_opts(c, opts, err);
-	if (!r && memory)
-		r = config_set(c, "memory", memory, err);
-	return r;
-}
-
 static int cmd_mount_run(const struct args *a, struct vmofs_err *err)
 {
 	cleanup(config_freep) struct vmofs_config *c = NULL;
-	int r = options_new_config(&c, err);
+	int r = config_args_load(&c, a, a->pos[0], err);
 
-	if (!r)
-		r = load_config(c, a, err);
 	if (r < 0)
 		return r;
 	return cmd_mount_run_config(c, a->pos[0], a->pos[1], args_get(a, "foreground") != NULL,
@@ -82,7 +68,7 @@ static int cmd_mount_run(const struct args *a, struct vmofs_err *err)
 const struct cmd cmd_mount = {
 	.name = "mount",
 	.args = "SOURCE MOUNTPOINT",
-	.help = "mount a remote object below a directory, or over a regular file",
+	.help = "mount a remote object, or a tree of them",
 	.opts = mount_opts,
 	.min_args = 2,
 	.max_args = 2,

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* --name VALUE, --name=VALUE, -n VALUE, -nVALUE, bundled switches; "--" ends the options. */
+/*
+ * --name VALUE, --name=VALUE, -n VALUE, -nVALUE, bundled switches; "--" ends the options. One thread.
+ */
 #include "cli/opt.h"
 
 #include <errno.h>
@@ -7,6 +9,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "cli/config_args.h"
 
 struct opt_cursor {
 	struct args *out;
@@ -48,6 +51,35 @@ static int opt_give(struct opt_cursor *c, const struct opt *o, const char *value
 	return 0;
 }
 
+/* -o NAME=VALUE as an option of its own. */
+static int opt_give_config(struct opt_cursor *c, const char *word, size_t len,
+			   struct vmofs_err *err)
+{
+	struct args *a = c->out;
+	char *name = a->names[a->n_given % ARGS_MAX];
+	const char *value = word[len] ? word + len + 1 : NULL;
+	bool has_value;
+	int r;
+
+	if (a->n_given == ARGS_MAX)
+		return vmofs_err_set(err, -E2BIG, "too many options");
+	if (len >= OPT_NAME_MAX)
+		return vmofs_err_set(err, -EINVAL, "unknown option '--%.*s'; see --help", (int)len,
+				     word);
+	memcpy(name, word, len);
+	name[len] = '\0';
+	r = config_args_find(name, &has_value, err);
+	if (r < 0)
+		return r;
+	if (has_value && !value) {
+		if (++c->i >= c->argc)
+			return vmofs_err_set(err, -EINVAL, "option '--%s' needs a value", name);
+		value = c->argv[c->i];
+	}
+	a->given[a->n_given++] = (struct args_given){ .config_name = name, .value = value };
+	return 0;
+}
+
 static int opt_parse_long(struct opt_cursor *c, const char *word, struct vmofs_err *err)
 {
 	size_t len = strcspn(word, "=");
@@ -57,6 +89,8 @@ static int opt_parse_long(struct opt_cursor *c, const char *word, struct vmofs_e
 		c->out->help = true;
 		return 0;
 	}
+	if (!o && opt_by_name(c->opts, "options", strlen("options")))
+		return opt_give_config(c, word, len, err);
 	if (!o)
 		return vmofs_err_set(err, -EINVAL, "unknown option '--%.*s'; see --help", (int)len,
 				     word);
@@ -122,7 +156,7 @@ int opt_parse(struct args *out, const struct opt *opts, int argc, char **argv,
 const char *args_nth(const struct args *a, const char *name, unsigned n)
 {
 	for (unsigned i = 0; i < a->n_given; i++)
-		if (!strcmp(a->given[i].opt->name, name) && !n--)
+		if (a->given[i].opt && !strcmp(a->given[i].opt->name, name) && !n--)
 			return a->given[i].value;
 	return NULL;
 }
@@ -130,7 +164,7 @@ const char *args_nth(const struct args *a, const char *name, unsigned n)
 const char *args_get(const struct args *a, const char *name)
 {
 	for (unsigned i = a->n_given; i-- > 0;)
-		if (!strcmp(a->given[i].opt->name, name))
+		if (a->given[i].opt && !strcmp(a->given[i].opt->name, name))
 			return a->given[i].value;
 	return NULL;
 }

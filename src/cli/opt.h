@@ -14,21 +14,28 @@ struct opt {
 	const char *help; /* one line */
 };
 
-enum { ARGS_MAX = 32 };
+enum { ARGS_MAX = 64, OPT_NAME_MAX = 64 };
+
+struct args_given {
+	const struct opt *opt; /* NULL: an option of a mount, whose name is config_name */
+	const char *config_name;
+	const char *value; /* "" for a switch; NULL for a switch of a mount */
+};
 
 /* What was given; borrows from argv. */
 struct args {
 	const char *pos[ARGS_MAX];
 	unsigned n_pos;
-	struct {
-		const struct opt *opt;
-		const char *value; /* "" for a switch */
-	} given[ARGS_MAX];
+	struct args_given given[ARGS_MAX];
 	unsigned n_given;
+	char names[ARGS_MAX][OPT_NAME_MAX]; /* of the options of a mount */
 	bool help;
 };
 
-/* @argv without the program and command names. -EINVAL with a message. */
+/*
+ * @argv without the program and command names. -EINVAL with a message. A command that has --options also knows
+ * every option of a mount by its own name (cli/config_args.h).
+ */
 int opt_parse(struct args *out, const struct opt *opts, int argc, char **argv,
 	      struct vmofs_err *err);
 
