@@ -5,10 +5,13 @@
 
 assert_fails "unknown option 'memroy'; did you mean 'memory'" "$VMOFS" mount -o memroy=1G http://127.0.0.1:1/x "$MNT"
 assert_fails "unknown option 'quite-different'" "$VMOFS" mount -o quite-different http://127.0.0.1:1/x "$MNT"
-for cmd in mount ls cat; do
-	assert_fails "unknown option 'memroy'; did you mean 'memory'" "$VMOFS" $cmd --memroy=1G http://127.0.0.1:1/x "$MNT"
-	assert_fails "option '--stall-timeout' needs a value" "$VMOFS" $cmd http://127.0.0.1:1/x "$MNT" --stall-timeout
-	assert_fails "'stall-timeout': 'soon' is not a time" "$VMOFS" $cmd --stall-timeout soon http://127.0.0.1:1/x "$MNT"
+for cmd in "mount $MNT" ls cat; do
+	# shellcheck disable=SC2086  # the mountpoint too
+	{
+		assert_fails "unknown option 'memroy'; did you mean 'memory'" "$VMOFS" $cmd --memroy=1G http://127.0.0.1:1/x
+		assert_fails "option '--stall-timeout' needs a value" "$VMOFS" $cmd http://127.0.0.1:1/x --stall-timeout
+		assert_fails "'stall-timeout': 'soon' is not a time" "$VMOFS" $cmd --stall-timeout soon http://127.0.0.1:1/x
+	}
 done
 assert_fails "'memory': 'much' is not a size" "$VMOFS" mount --memory much http://127.0.0.1:1/x "$MNT"
 printf '[mount]\nmemory = 1G\ntimeuot = 5s\n' >"$TEST_TMP/conf"
