@@ -11,6 +11,7 @@ import time
 import report
 import rows
 import tools
+import trees  # noqa: F401  adds its rows
 from lab import TOP, Lab, machine_busy, renice
 
 
@@ -67,7 +68,7 @@ def measure(context, row, tool):
 def say(record):
     figures = [f"{k}={v:.1f}" if isinstance(v, float) else f"{k}={v}" for k, v in record.items()
                if k not in ("row", "tool", "seed", "machine_busy")]
-    print(f'{record["row"]:12} {record["tool"]:10}', *figures, file=sys.stderr, flush=True)
+    print(f'{record["row"]:14} {record["tool"]:10}', *figures, file=sys.stderr, flush=True)
 
 
 def main():

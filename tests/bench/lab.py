@@ -120,7 +120,8 @@ class Lab:
         self._make("warm.bin", warm_mib)
         for i in range(many[0]):
             self._make(f"part{i:02}.bin", many[1])
-        self._near = self._far = None
+        self._near = self._far = self._link = None
+        self._shared = {}
 
     def _make(self, name, mib):
         with open(os.path.join(self.objects, name), "wb") as f:
@@ -168,14 +169,25 @@ class Lab:
             self._near = Nginx(self, "127.0.0.1", None, None)
         return self._near
 
+    def link(self):
+        """The ends of the slow link: names of two network namespaces, and the address in the far one."""
+        if not self._link:
+            process = self.start([os.path.join(self.tools, "tunlink"), "-d", "20"], stdout=subprocess.PIPE, text=True)
+            self._link = dict(word.split("=", 1) for word in process.stdout.readline().split())
+        return self._link
+
     def far(self):
         """A server 20 ms away; its clients enter server.client_netns."""
         if not self._far:
-            link = self.start([os.path.join(self.tools, "tunlink"), "-d", "20"],
-                              stdout=subprocess.PIPE, text=True)
-            ends = dict(word.split("=", 1) for word in link.stdout.readline().split())
+            ends = self.link()
             self._far = Nginx(self, ends["far_addr"], ends["far"], ends["near"])
         return self._far
+
+    def once(self, key, make):
+        """What make() returned when this key was first asked for: servers that several rows share."""
+        if key not in self._shared:
+            self._shared[key] = make()
+        return self._shared[key]
 
     def close(self):
         for process in reversed(self.processes[:]):
@@ -192,21 +204,34 @@ http {{
     sendfile on; keepalive_requests 1000000000; keepalive_timeout 600s;
     log_format bench '$body_bytes_sent $bytes_sent $request_length';
     access_log {dir}/access.log bench buffer=64k;
+    map $arg_prefix $listing {{ default none; '' all; '~^[a-z0-9.]+$' $arg_prefix; }}
     client_body_temp_path {dir}/t; proxy_temp_path {dir}/t; fastcgi_temp_path {dir}/t;
     uwsgi_temp_path {dir}/t; scgi_temp_path {dir}/t;
     server {{
         listen {address}:{port} backlog=4096;
         root {root}; autoindex on;
-        location = /bucket/ {{ default_type application/xml; return 200 '{bucket}'; }}
+        location ~ ^/bucket/?$ {{ default_type application/xml; root {dir}/listings; try_files /$listing /none =404; }}
         location /bucket/ {{ alias {root}/; autoindex off; }}
     }}
 }}
 """
 
-# What s3fs asks of a bucket before it believes in it. Objects are found by HEAD and GET alone.
+# The same files as a bucket: a mount of it asks for them by GET and HEAD, after a look at the listing.
 BUCKET_XML = """<?xml version="1.0" encoding="UTF-8"?>
-<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name><Prefix></Prefix>
-<KeyCount>0</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated></ListBucketResult>"""
+<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>bucket</Name><Prefix>{prefix}</Prefix>
+<KeyCount>{count}</KeyCount><MaxKeys>1000</MaxKeys><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"""
+ENTRY_XML = """<Contents><Key>{key}</Key><LastModified>{when}</LastModified><ETag>&quot;{etag}&quot;</ETag>
+<Size>{size}</Size><StorageClass>STANDARD</StorageClass></Contents>"""
+
+
+def bucket_xml(prefix, paths):
+    entries = []
+    for path in paths:
+        st = os.stat(path)
+        when = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(st.st_mtime))
+        entries.append(ENTRY_XML.format(key=os.path.basename(path), when=when, size=st.st_size,
+                                        etag=f"{int(st.st_mtime):x}-{st.st_size:x}"))  # as nginx makes it
+    return BUCKET_XML.format(prefix=prefix, count=len(entries), entries="".join(entries))
 
 
 class Nginx:
@@ -219,13 +244,21 @@ class Nginx:
         self.host = f"{address}:{8080 if netns else free_port()}"
         self.base = f"http://{self.host}"
         user = "user root;" if os.geteuid() == 0 else ""
+        self._write_listings(sorted(glob.glob(f"{lab.objects}/*")))
         with open(f"{self.dir}/nginx.conf", "w") as f:
             f.write(NGINX_CONF.format(dir=self.dir, user=user, root=lab.objects, address=address,
-                                      port=self.host.split(":")[1], bucket=BUCKET_XML))
+                                      port=self.host.split(":")[1]))
         self.process = lab.start(["nginx", "-c", f"{self.dir}/nginx.conf"], netns)
         if not wait_until(self._answers, 5, 0.02):
             raise RuntimeError("nginx does not answer: " + read_text(f"{self.dir}/error.log"))
         self.log = open(f"{self.dir}/access.log")
+
+    def _write_listings(self, paths):
+        """What is answered to a listing: of all, of none, and of each key as the prefix."""
+        os.mkdir(f"{self.dir}/listings")
+        for name, listed in [("all", paths), ("none", []), *((os.path.basename(p), [p]) for p in paths)]:
+            with open(f"{self.dir}/listings/{name}", "w") as f:
+                f.write(bucket_xml(name if len(listed) == 1 else "", listed))
 
     def _answers(self):
         argv = enter(self.client_netns) + ["curl", "-sfI", f"{self.base}/big.bin"]

@@ -8,6 +8,7 @@ import sys
 
 import rows
 import tools
+import trees  # noqa: F401  adds its rows
 
 COLUMNS = [  # figure, heading, format
     ("mib_s", "MiB/s", "{:.0f}"),
@@ -22,12 +23,15 @@ COLUMNS = [  # figure, heading, format
     ("wrong", "wrong", "{:.0f}"),
     ("answered_after", "answered after", "{:.0f}"),
     ("interrupt_s", "interrupt s", "{:.2f}"),
-    ("seconds", "s", "{:.1f}"),
+    ("seconds", "s", "{:.2f}"),
+    ("per_s", "a second", "{:.0f}"),
     ("asked_mib", "MiB asked", "{:.0f}"),
     ("wire_per_asked", "wire/asked", "{:.2f}"),
     ("requests", "requests", "{:.0f}"),
     ("daemon_cpu_s", "daemon CPU s", "{:.1f}"),
     ("peak_mib", "peak RSS MiB", "{:.0f}"),
+    ("found_mib", "RSS after find MiB", "{:.0f}"),
+    ("dropped_mib", "after the drop MiB", "{:.0f}"),
     ("above_budget_mib", "above budget MiB", "{:.1f}"),
     ("threads", "threads", "{:.0f}"),
     ("machine_busy", "machine busy", "{:.0%}"),
@@ -53,7 +57,7 @@ def medians(records):
 
 
 def best_peer(figures, row, name):
-    values = [(figures[row, tool][name], tool) for tool in tools.PEERS if name in figures.get((row, tool), {})]
+    values = [(figures[row, tool][name], tool) for tool in [*tools.PEERS, *tools.S3_PEERS] if name in figures.get((row, tool), {})]
     return max(values, default=(None, None))
 
 
@@ -127,7 +131,32 @@ def promises(figures):
     check("the same, seconds until a reader ends on SIGINT", have("stopped", "interrupt_s"), "<= {}", "1", under)
     check("deadline 10 s: seconds until the last read has failed", have("deadline", "seconds"), "<= {}", "12", under)
     check("the same, answered afterwards of 64", have("deadline", "answered_after"), ">= {}", "64", over)
+    tree_promises(check, have, over, under)
     return checks
+
+
+def tree_promises(check, have, over, under):
+    """Of listings and buckets."""
+    def ratio(row, other, name="per_s"):
+        mine, theirs = have(row, name, "vmofs-s3"), have(row, name, other)
+        return mine / theirs if mine is not None and theirs else None
+
+    def best(row):
+        ratios = [r for r in (ratio(row, tool) for tool in tools.S3_PEERS) if r]
+        return min(ratios, default=None)
+
+    for row in ("find-20000", "ls-lR"):
+        check(f"{row}, of rclone", ratio(row, "rclone-s3"), ">= {}x", "3", over)
+        check("the same, of s3fs", ratio(row, "s3fs-s3"), ">= {}x", "10", over)
+        check("the same, requests", have(row, "requests", "vmofs-s3"), "<= {}", "220", under)
+    check("20 ms: 100,000 names, of serial pages", ratio("ls-100000-20ms", "curl"), ">= {}x", "5", over)
+    for row in ("small-1", "small-8", "small-1-20ms", "small-8-20ms"):
+        check(f"{row}: 1,000 small files, of the best peer", best(row), ">= {}x", "2", over)
+    for row, name in (("s3-seq-cold", "mib_s"), ("s3-rand1-cold", "iops"), ("s3-rand16-cold", "iops"),
+                      ("s3-seq-warm", "mib_s"), ("s3-rand1-warm", "iops")):
+        check(f"{row}: a bucket, of plain HTTP", ratio(row, "vmofs", name), ">= {}x", "0.9", over)
+    check("1,000,000 keys: RSS after find, MiB", have("tree-1M", "found_mib", "vmofs-s3"), "<= {}", "200", under)
+    check("the same, after the kernel forgot them", have("tree-1M", "dropped_mib", "vmofs-s3"), "<= {}", "60", under)
 
 
 def promise_table(figures):

@@ -16,7 +16,7 @@ done
 
 tools=$(mktemp -d "${TMPDIR:-/tmp}/vmofs-bench.XXXXXX")
 trap 'rm -rf "$tools"' EXIT
-for program in tunlink many_reads; do
+for program in tunlink many_reads s3_listd; do
 	cc -std=gnu17 -D_GNU_SOURCE -O2 -pthread -o "$tools/$program" "$top/tests/tools/$program.c"
 done
 BENCH_TOOLS=$tools PYTHONDONTWRITEBYTECODE=1 python3 "$here/bench.py" "$@"

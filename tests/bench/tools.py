@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import time
 
+import s3
 from lab import usage, wait_until, enter
 
 
@@ -30,19 +31,29 @@ class Mount:
         self.scratch.append(self.lab.scratch())
         return self.scratch[-1]
 
-    def start(self, argv, netns, paths):
+    def start(self, argv, netns, paths, env=None):
         self.processes.append(self.lab.start(argv, netns, stdout=subprocess.DEVNULL,
-                                             stderr=subprocess.DEVNULL))
+                                             stderr=subprocess.DEVNULL, env=env))
         self.paths += paths
 
     def wait_usable(self, seconds=20):
+        for point in self.points:
+            if not wait_until(lambda: self._mounted(point), seconds):
+                raise RuntimeError(f"{point} was not mounted")
         for path in self.paths:
             if not wait_until(lambda: self._usable(path), seconds):
                 raise RuntimeError(f"{path} did not appear")
 
-    def _usable(self, path):
+    def _mounted(self, point):
+        self._check()
+        return is_mounted(point) or any(p.startswith(point) and self._usable(p) for p in self.paths)
+
+    def _check(self):
         if any(p.poll() is not None for p in self.processes):
             raise RuntimeError("the daemon ended: " + " ".join(self.processes[0].args))
+
+    def _usable(self, path):
+        self._check()
         try:
             return os.stat(path).st_size > 0
         except OSError:
@@ -128,15 +139,49 @@ def mount_httpdirfs(mount, server, names, mode, options=None):
                 server.client_netns, [f"{point}/{name}" for name in names])
 
 
+# -- buckets: the whole of one, from a server of s3.py or from nginx ------------------------------
+
+def mount_vmofs_s3(mount, server, names, mode, options=None):
+    point = mount.point()
+    extra = ["-o", options] if options else []
+    mount.start([os.environ.get("VMOFS") or need("vmofs"), "mount", "-f", *extra, "s3://bucket", point],
+                server.client_netns, [f"{point}/{name}" for name in names], s3_environment(server))
+
+
+def mount_rclone_s3(mount, server, names, mode, options=None):
+    point = mount.point()
+    remote = f":s3,provider=Other,env_auth=true,region=us-east-1,force_path_style=true,endpoint='{server.base}':bucket"
+    mount.start([need("rclone"), "mount", remote, point, "--read-only", "--config", "/dev/null", "--vfs-cache-mode",
+                 "full", "--cache-dir", mount.cache(), "--dir-cache-time", "1h", "--attr-timeout", "1h",
+                 "--use-server-modtime", *RCLONE[mode]], server.client_netns,
+                [f"{point}/{name}" for name in names], s3_environment(server))
+
+
+def mount_s3fs_s3(mount, server, names, mode, options=None):
+    point = mount.point()
+    flags = (f"url={server.base},use_path_request_style,ro,parallel_count=16,multireq_max=64,multipart_size=16,"
+             f"max_stat_cache_size=200000,kernel_cache,use_cache={mount.cache()}")
+    mount.start([need("s3fs"), "bucket", point, "-f", "-o", flags], server.client_netns,
+                [f"{point}/{name}" for name in names], s3_environment(server))
+
+
+def s3_environment(server):
+    return getattr(server, "env", None) or s3.environment(server.base)
+
+
 MOUNTS = {
+    "vmofs-s3": mount_vmofs_s3,
+    "rclone-s3": mount_rclone_s3,
+    "s3fs-s3": mount_s3fs_s3,
     "vmofs": mount_vmofs,
     "nbdfuse": mount_nbdfuse,
     "rclone": mount_rclone,
     "s3fs": mount_s3fs,
     "httpdirfs": mount_httpdirfs,
 }
-PEERS = [name for name in MOUNTS if name != "vmofs"]
-ALL = ["vmofs", "curl", "native", "tmpfs", *PEERS]
+S3_PEERS = ["rclone-s3", "s3fs-s3"]
+PEERS = ["nbdfuse", "rclone", "s3fs", "httpdirfs"]
+ALL = ["vmofs", "vmofs-s3", "curl", "native", "tmpfs", *PEERS, *S3_PEERS]
 
 
 def open_mount(lab, tool, server, names, mode="sequential", options=None):
