@@ -85,13 +85,13 @@ s3_start_moto()
 # By its process too: another one may have got the port first.
 s3_answers() { kill -0 "$S3_PID" && curl -s -o /dev/null "$S3_URL/"; }
 
-# s3_front [DIRECTIVES]: nginx before the server, which stays in S3_BEHIND; S3_URL and S3_LOG are the front's.
-# The Host that was signed goes through, so signatures still verify.
+# s3_front [FOR-LOCATION [FOR-SERVER]]: nginx before the server, which stays in S3_BEHIND; S3_URL and S3_LOG are the
+# front's; the directives go before the one that passes requests on, and beside its location. The Host that was signed goes through, so signatures still verify.
 s3_front()
 {
 	S3_BEHIND=$S3_URL
-	nginx_start "${1:-}
-		location / { proxy_pass $S3_BEHIND; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_buffering off;
+	nginx_start "${2:-}
+		location / { ${1:-} proxy_pass $S3_BEHIND; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_buffering off;
 			proxy_set_header Host \$http_host; client_max_body_size 0; }"
 	S3_URL=$NGINX_URL S3_LOG=$TEST_TMP/nginx/access.log
 }

@@ -3,6 +3,7 @@
 
 mb BUCKET [versioned] [public]             a bucket
 put FILE s3://B/K [NAME=VALUE]...          an object, with metadata; FILE - is standard input
+put_sse_c FILE s3://B/K KEYFILE             an object that is stored under the customer's key
 sync DIR s3://B/PREFIX                     all files below DIR
 fill s3://B/PREFIX KEYS DIRECTORIES        PREFIXdNNN/fNNNNN, each with its key as contents
 texts BUCKET                               {key: text} as JSON from standard input
@@ -70,6 +71,14 @@ def put(path, url, *metadata):
     settle(bucket, [key])
 
 
+def put_sse_c(path, url, key_file):
+    bucket, key = split(url)
+    with open(path, "rb") as body, open(key_file, "rb") as secret:
+        client.put_object(Bucket=bucket, Key=key, Body=body, SSECustomerAlgorithm="AES256",
+                          SSECustomerKey=secret.read())
+    settle(bucket, [key])
+
+
 def sync(top, url):
     bucket, prefix = split(url)
     paths = [os.path.join(d, f) for d, _, files in os.walk(top) for f in files]
@@ -103,5 +112,5 @@ def presign(url):
     print(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=3600))
 
 
-COMMANDS = {f.__name__: f for f in (mb, put, sync, fill, texts, rm, versions, presign)}
+COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, presign)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
