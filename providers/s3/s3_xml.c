@@ -39,6 +39,7 @@ enum tag {
 	TAG_REQUEST_ID,
 	TAG_REGION,
 	TAG_ENDPOINT,
+	TAG_SERVER_TIME,
 	NTAGS
 };
 
@@ -64,6 +65,7 @@ static const struct {
 	{ TAG_ERROR, TAG_REQUEST_ID, "RequestId" },
 	{ TAG_ERROR, TAG_REGION, "Region" },
 	{ TAG_ERROR, TAG_ENDPOINT, "Endpoint" },
+	{ TAG_ERROR, TAG_SERVER_TIME, "ServerTime" },
 };
 
 struct s3_xml {
@@ -265,6 +267,7 @@ static void copy_text(char *out, size_t cap, const struct s3_xml *x)
 static void take_error(struct s3_xml *x, enum tag tag)
 {
 	struct s3_error *e = x->error;
+	struct timespec ts;
 
 	if (tag == TAG_CODE)
 		copy_text(e->code, sizeof e->code, x);
@@ -276,6 +279,8 @@ static void take_error(struct s3_xml *x, enum tag tag)
 		copy_text(e->region, sizeof e->region, x);
 	else if (tag == TAG_ENDPOINT)
 		copy_text(e->endpoint, sizeof e->endpoint, x);
+	else if (tag == TAG_SERVER_TIME && s3_parse_time(x->text, x->text_len, &ts) == 0)
+		e->server_time = ts.tv_sec;
 }
 
 /* -- expat ------------------------------------------------------------------------------------ */

@@ -58,6 +58,7 @@ struct s3_error {
 	char request_id[128];
 	char region[64];
 	char endpoint[256];
+	int64_t server_time; /* seconds since 1970, 0 */
 };
 
 /* Takes what it can from @p, which may be cut off or no XML at all. */
