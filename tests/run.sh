@@ -218,6 +218,7 @@ run_case() # GROUP FLAVOUR FILE
 	else
 		why="status $status"
 	fi
+	tail -n 20 "$log" >"$log.said"
 	if [ $status -ne 0 ] && [ $status -ne 77 ]; then
 		find "$TEST_TMP" -xdev -maxdepth 2 -name '*.log' -type f -exec tail -v -n 100 {} + >>"$log"
 	fi
@@ -231,12 +232,14 @@ run_case() # GROUP FLAVOUR FILE
 	else
 		{
 			result fail "$group" "$name" "$why${left:+, and it left behind:$left}"
+			show_log "$log.said" 20
 			show_log "$log" 60
 			printf '        repro: sh tests/run.sh %s:%s   (log: %s)\n' "$flavour" "$file" "${log#"$ROOT"/}"
 		} >"$log.say"
 		cat "$log.say"
 		rm -f "$log.say"
 	fi
+	rm -f "$log.said"
 }
 
 # is_for FILE FLAVOUR: a case may name its flavours; all when it does not

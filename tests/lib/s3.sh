@@ -30,7 +30,7 @@ s3_chroot()
 		root=$0; shift; exec chroot "$root" "$@"' "$S3_ROOT" "$where" "$@"
 }
 
-s3_admin() { (s3_chroot "$S3_DIR" radosgw-admin -c /srv/ceph.conf -n client.rgw --no-mon-config "$@") >>"$S3_DIR/admin.log" 2>&1; }
+s3_admin() { (s3_chroot "$S3_DIR" radosgw-admin -c /srv/ceph.conf -n client.rgw --no-mon-config "$@") >>"$S3_DIR/admin.out" 2>&1; }
 
 # s3_start [LINE...]: a radosgw with these further lines in its configuration. Sets S3_URL, S3_PORT, S3_PID, S3_LOG, S3_DIR
 s3_start()
@@ -62,7 +62,7 @@ rgw_crypt_require_ssl = false
 $(printf '%s\n' "$@")
 CONF
 	s3_admin user create --uid=test --display-name=test --access-key="$S3_KEY" --secret-key="$S3_SECRET" ||
-		{ cat "$S3_DIR/admin.log" >&2; fail "radosgw-admin makes no user"; }
+		{ cat "$S3_DIR/admin.out" >&2; fail "radosgw-admin makes no user"; }
 	(s3_chroot "$S3_DIR" radosgw -c /srv/ceph.conf -n client.rgw -f --no-mon-config) >"$S3_DIR/stderr.log" 2>&1 &
 	S3_PID=$!
 	PIDS="$PIDS $S3_PID"
