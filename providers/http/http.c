@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The HTTP provider: one object behind an http or https URL, read by range requests. Open, close,
- * counters and dump; the queue is in http_queue.c, the transfers in http_fetch.c. open() blocks on
- * the caller's thread, the rest never does.
+ * The HTTP provider: one object behind an http or https URL, opened by itself (an origin of its own, and a
+ * probe that finds size, version and where redirects end), and what can be seen of any object of the
+ * engine. open() blocks on the caller's thread, the rest never does. Life: http_object.c.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -14,201 +14,142 @@
 
 #define OPEN_RETRIES 3
 
-extern const struct vmofs_provider_ops provider_http;
+struct opening {
+	const char *source; /* borrowed */
+	struct url url;     /* views into it */
+	char stripped[URL_MAX];
+	char shown[URL_MAX];
+	struct http_object found;
+	struct http_origin *origin;
+};
 
-/* -- life ------------------------------------------------------------------------------------- */
-
-static void *lookup_make(struct loop_pool *p UNUSED)
+static int read_urls(struct opening *op, struct vmofs_err *err)
 {
-	return worker_new("vmofs-lookup");
-}
-
-static void lookup_free(void *it)
-{
-	worker_free(it);
-}
-
-static const struct loop_service lookup_service = { lookup_make, lookup_free };
-
-static void secret_free(char *s)
-{
-	if (s)
-		explicit_bzero(s, strlen(s));
-	free(s);
-}
-
-static void http_destroy(struct http *h)
-{
-	http_endpoint_put(h->ep);
-	http_settings_put(h->settings);
-	secret_free(h->url);
-	free(h->shown);
-	free(h->lanes);
-	mutex_destroy(&h->lock);
-	free(h);
-}
-
-void http_get_ref(struct http *h)
-{
-	atomic_fetch_add(&h->refs, 1);
-}
-
-void http_put(struct http *h)
-{
-	if (atomic_fetch_sub(&h->refs, 1) == 1)
-		http_destroy(h);
-}
-
-/* Each lane ends itself on its own loop; the last one frees. */
-static void http_free(struct vmofs_provider *p)
-{
-	struct http *h = container_of(p, struct http, base);
-
-	atomic_store(&h->cancel, true);
-	mutex_lock(&h->lock);
-	h->closed = true;
-	mutex_unlock(&h->lock);
-	http_net_forget(h->net, &h->source);
-	for (unsigned i = 0; i < h->nlanes; i++) {
-		http_get_ref(h);
-		loop_post(h->lanes[i].loop, &h->lanes[i].close_task);
-	}
-	http_put(h);
-}
-
-static struct http *http_new(void)
-{
-	struct http *h = calloc(1, sizeof *h);
-
-	if (!h)
-		return NULL;
-	h->base.ops = &provider_http;
-	h->refs = 1;
-	h->next_due_ns = UINT64_MAX;
-	h->refresh_task.run = http_refresh_run;
-	mutex_init(&h->lock, LOCK_RANK_PROVIDER);
-	http_source_init(&h->source, http_pump);
-	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++) {
-		vmofs_list_init(&h->incoming[cls]);
-		vmofs_list_init(&h->queue[cls]);
-	}
-	vmofs_list_init(&h->delayed);
-	vmofs_list_init(&h->fetches);
-	return h;
-}
-
-/* -- open ------------------------------------------------------------------------------------- */
-
-static int set_urls(struct http *h, const char *source, struct url *u, struct vmofs_err *err)
-{
-	int r = url_parse(source, strlen(source), u);
+	int r = url_parse(op->source, strlen(op->source), &op->url);
 
 	if (r < 0)
 		return vmofs_err_set(err, r, "the source is not a valid http URL");
-	h->url = calloc(1, URL_MAX);
-	h->shown = calloc(1, URL_MAX);
-	if (!h->url || !h->shown)
-		return vmofs_err_set(err, -ENOMEM, "cannot allocate an HTTP source");
-	r = url_strip(u, h->url, URL_MAX);
+	r = url_strip(&op->url, op->stripped, sizeof op->stripped);
 	if (r == 0)
-		r = url_redact(u, h->shown, URL_MAX);
+		r = url_redact(&op->url, op->shown, sizeof op->shown);
 	return r < 0 ? vmofs_err_set(err, r, "the source's URL is too long") : 0;
 }
 
-static int probe_object(struct http *h, struct vmofs_err *err)
+static int probe_object(struct opening *op, struct vmofs_err *err)
 {
-	struct http_object *o = &h->object;
-	int r = http_probe(h->settings, h->url, h->limits.probe, OPEN_RETRIES, NULL, o, err);
+	const struct http_limits *limits = &op->origin->limits;
+	struct http_object *o = &op->found;
+	int r = http_probe(op->origin->settings, op->stripped, limits->probe, OPEN_RETRIES, NULL, o,
+			   err);
 
-	atomic_store(&h->counters.requests, o->requests);
-	atomic_store(&h->counters.redirects, o->redirects);
 	if (r < 0)
 		return r;
-	if (!o->ranges && o->size > h->limits.whole_limit)
+	if (!o->ranges && o->size > limits->whole_limit)
 		return vmofs_err_set(
 			err, -EOPNOTSUPP,
 			"cannot open '%s': the server does not serve ranges, and %" PRIu64
 			" bytes are more than 'whole-limit'",
-			h->shown, o->size);
+			op->shown, o->size);
 	return 0;
 }
 
-static int make_endpoint(struct http *h, struct vmofs_err *err)
+/* What the probe has found, as an object. */
+static struct http *make_object(const struct opening *op)
 {
-	struct http_expect expect = {
-		.size = h->object.size,
-		.etag = h->object.etag,
-		.last_modified = h->object.last_modified,
-		.whole_limit = h->limits.whole_limit,
+	const struct http_object *o = &op->found;
+	struct http_object_spec spec = {
+		.url = op->stripped,
+		.size = o->size,
+		.etag = o->etag,
+		.last_modified = o->last_modified,
 	};
+	struct http *h = http_object_alloc(op->origin, &spec);
 
-	h->ep = http_endpoint_new(h->settings, h->object.url, h->object.trusted, &expect, err);
-	explicit_bzero(h->object.url, sizeof h->object.url);
-	return h->ep ? 0 : err->code;
+	if (!h)
+		return NULL;
+	h->ranges = o->ranges;
+	h->trusted = o->trusted;
+	h->adopted = true;
+	h->target = strdup(o->url);
+	if (!h->target) {
+		http_put(h);
+		return NULL;
+	}
+	http_count(h, HTTP_COUNT_REQUESTS, o->requests);
+	http_count(h, HTTP_COUNT_REDIRECTS, o->redirects);
+	return h;
 }
 
-static int make_lanes(struct http *h, struct loop_pool *loops, struct vmofs_err *err)
+static void fill_info(const struct opening *op, struct vmofs_object_info *info)
 {
-	unsigned n = loop_pool_size(loops);
-
-	h->loops = loops;
-	h->net = http_net_of(loops);
-	h->worker = loop_pool_service(loops, &lookup_service);
-	h->lanes = calloc(n, sizeof *h->lanes);
-	if (!h->net || !h->worker || !h->lanes)
-		return vmofs_err_set(err, -ENOMEM, "cannot allocate HTTP clients");
-	for (; h->nlanes < n; h->nlanes++)
-		http_lane_init(&h->lanes[h->nlanes], h, loop_pool_nth(loops, h->nlanes));
-	h->lane_limit = (unsigned)((h->limits.connections + n - 1) / n);
-	return 0;
-}
-
-static void fill_info(const struct http *h, const struct url *source,
-		      struct vmofs_object_info *info)
-{
-	const struct http_object *o = &h->object;
+	const struct http_object *o = &op->found;
 	const char *validator = o->etag[0] ? o->etag : o->last_modified;
 	int64_t mtime = 0;
 
 	*info = (struct vmofs_object_info){ .size = o->size };
 	http_parse_date(o->last_modified, strlen(o->last_modified), &mtime);
 	info->mtime.tv_sec = mtime;
-	memcpy(info->url, h->shown, strlen(h->shown) + 1);
+	memcpy(info->url, op->shown, strlen(op->shown) + 1);
 	memcpy(info->validator, validator, strlen(validator) + 1);
 	info->weak = o->size > 0 && o->etag[0] != '"';
-	if (url_name(source, info->name, sizeof info->name) < 0)
+	if (url_name(&op->url, info->name, sizeof info->name) < 0)
 		memcpy(info->name, "object", sizeof "object");
+}
+
+/* A token that is read, and is none, is better found now than by the first read. */
+static int prove_endpoint(struct http *h, struct vmofs_err *err)
+{
+	struct http_fetch f = { .h = h };
+	int r = http_endpoint_for(&f, err);
+
+	http_endpoint_put(f.ep);
+	return r;
+}
+
+static int open_object(struct opening *op, const struct vmofs_provider_env *env,
+		       struct vmofs_provider **out, struct vmofs_err *err)
+{
+	struct http_origin_params params = { .env = env, .url = op->source };
+	struct http *h;
+	int r = read_urls(op, err);
+
+	if (r == 0)
+		r = http_origin_new(&op->origin, &params, err);
+	if (r == 0)
+		r = probe_object(op, err);
+	if (r < 0)
+		return r;
+	h = make_object(op);
+	if (!h)
+		return vmofs_err_set(err, -ENOMEM, "cannot allocate an HTTP source");
+	r = prove_endpoint(h, err);
+	if (r < 0)
+		http_put(h);
+	else
+		*out = &h->base;
+	return r;
 }
 
 static int http_open(struct vmofs_provider **out, const char *source,
 		     const struct vmofs_provider_env *env, struct vmofs_object_info *info,
 		     struct vmofs_err *err)
 {
-	struct http *h = http_new();
-	struct url u;
+	struct opening *op = calloc(1, sizeof *op);
 	int r;
 
-	if (!h)
+	if (!op)
 		return vmofs_err_set(err, -ENOMEM, "cannot allocate an HTTP source");
-	r = set_urls(h, source, &u, err);
+	op->source = source;
+	r = open_object(op, env, out, err);
 	if (r == 0)
-		r = http_options_read(env->config, &u, &h->settings, &h->limits, err);
-	if (r == 0)
-		r = probe_object(h, err);
-	if (r == 0)
-		r = make_endpoint(h, err);
-	if (r == 0)
-		r = make_lanes(h, env->loops, err);
-	if (r < 0) {
-		http_destroy(h);
-		return r;
-	}
-	fill_info(h, &u, info);
-	*out = &h->base;
-	return 0;
+		fill_info(op, info);
+	http_origin_put(op->origin);
+	explicit_bzero(op, sizeof *op);
+	free(op);
+	return r;
 }
 
-/* -- the rest --------------------------------------------------------------------------------- */
+/* -- looking ---------------------------------------------------------------------------------- */
 
 static void http_on_detach(struct vmofs_provider *p UNUSED)
 {
@@ -219,24 +160,18 @@ static void http_on_close(struct vmofs_provider *p UNUSED)
 {
 }
 
+/* Times are kept by the origin, for all its objects. */
 static void http_stats(struct vmofs_provider *p, struct vmofs_provider_stats *out)
 {
 	struct http *h = container_of(p, struct http, base);
 
-	*out = (struct vmofs_provider_stats){
-		.requests = atomic_load(&h->counters.requests),
-		.retries = atomic_load(&h->counters.retries),
-		.bytes_fetched = atomic_load(&h->counters.bytes_fetched),
-		.bytes_discarded = atomic_load(&h->counters.bytes_discarded),
-		.connections = atomic_load(&h->counters.connections),
-		.redirects = atomic_load(&h->counters.redirects),
-		.errors = atomic_load(&h->counters.errors),
-		.integrity_errors = atomic_load(&h->counters.integrity_errors),
-	};
-	hist_copy(&h->latency, out->latency);
+	*out = (struct vmofs_provider_stats){ 0 };
+	http_stats_fill(&h->counters, out);
+	hist_copy(&h->origin->latency, out->latency);
 	mutex_lock(&h->lock);
 	out->in_flight = h->nactive;
-	out->last = h->last;
+	if (h->trouble)
+		out->last = h->trouble->last;
 	mutex_unlock(&h->lock);
 }
 
@@ -254,25 +189,27 @@ static void dump_fetch(const struct http_fetch *f, FILE *out, unsigned depth)
 {
 	fprintf(out, "%*sGET [0x%" PRIx64 ", 0x%" PRIx64 ") at 0x%" PRIx64 " loop %u wanted %u%s\n",
 		(int)depth * 2, "", f->get.off, f->get.off + f->get.len, atomic_load(&f->pos),
-		loop_index(f->lane->loop), f->wanted, f->cut ? " cut" : "");
+		loop_index(f->lane->loop), f->wanted, atomic_load(&f->cut) ? " cut" : "");
 }
 
 static void http_dump(struct vmofs_provider *p, FILE *out, unsigned depth, unsigned max_items)
 {
 	struct http *h = container_of(p, struct http, base);
 	struct vmofs_list *pos;
+	char url[URL_MAX];
 
+	http_origin_dump(h->origin, out, depth);
 	mutex_lock(&h->lock);
-	fprintf(out, "%*shttp '%s' size %" PRIu64 "%s%s\n", (int)depth * 2, "", h->shown,
-		h->object.size, h->object.ranges ? "" : " whole",
-		h->refreshing ? " refreshing" : "");
+	fprintf(out, "%*shttp '%s' size %" PRIu64 "%s%s%s\n", (int)depth * 2, "",
+		http_shown(h, url, sizeof url), h->size, h->ranges ? "" : " whole",
+		h->adopted ? "" : " version not known", h->renewing ? " renewing" : "");
 	fprintf(out, "%*sdemand %u prefetch %u delayed %u active %u\n", (int)depth * 2 + 2, "",
 		count(&h->queue[VMOFS_CLASS_DEMAND]) + count(&h->incoming[VMOFS_CLASS_DEMAND]),
 		count(&h->queue[VMOFS_CLASS_PREFETCH]) + count(&h->incoming[VMOFS_CLASS_PREFETCH]),
 		count(&h->delayed), h->nactive);
-	if (h->recent.msg[0])
+	if (h->trouble)
 		fprintf(out, "%*slast trouble: %s (status %d)\n", (int)depth * 2 + 2, "",
-			h->recent.msg, h->recent.status);
+			h->trouble->recent.msg, h->trouble->recent.status);
 	vmofs_list_for_each(pos, &h->fetches) {
 		if (max_items-- == 0)
 			break;

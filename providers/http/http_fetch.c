@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Fetches: which pieces go into one GET, what happens to its bytes, and what becomes of the pieces of
- * one that failed. Runs on the loops; each fetch stays on the loop that started it.
+ * one that failed. Runs on the loops; each fetch stays on the loop that started it, holds a slot of
+ * the origin, and a reference to its object.
  *
  * A failed fetch puts back what it has not supplied. How often and when a piece is tried again is
- * decided by the table `rules`, and its deadline ends it in any case (http_queue.c).
+ * decided by the rules (http_rules.c), and its deadline ends it in any case (http_queue.c).
  */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include "base/log.h"
 #include "base/macros.h"
@@ -19,42 +19,44 @@
 
 #define PART_MIN     MIB(1)   /* a large request is not split below this */
 #define DRAIN_MAX    KIB(256) /* so much of an unwanted body is read, to keep the connection */
-#define BACKOFF_MAX  (10 * NSEC_PER_SEC)
-#define PAUSE_MAX    (30 * NSEC_PER_SEC)
 #define NO_MEMORY_NS (20 * NSEC_PER_MSEC)
-#define SPARES_MAX   16
 
 /* -- choosing --------------------------------------------------------------------------------- */
 
-/* A quarter of the connections is kept for demand. */
-static uint64_t class_limit(const struct http *h, enum vmofs_request_class cls)
-{
-	uint64_t n = h->limits.connections;
-
-	return cls == VMOFS_CLASS_DEMAND ? n : n - (n + 3) / 4 + (n == 1);
-}
-
+/* An object without ranges, or of a version that is not known yet, has one GET at a time. */
 static bool may_start_locked(const struct http *h, enum vmofs_request_class cls) REQUIRES(h->lock)
 {
-	return !vmofs_list_empty(&h->queue[cls]) && h->nactive < class_limit(h, cls) &&
-		(h->object.ranges || h->nactive == 0);
+	return !h->closed && !h->renewing && !vmofs_list_empty(&h->queue[cls]) &&
+		((h->ranges && h->adopted) || h->nactive == 0);
+}
+
+/* Slots that are free for @rank, the one that is just being filled included. */
+static uint64_t slots_free(struct http_origin *o, enum http_rank rank) EXCLUDES(o->lock)
+{
+	uint64_t limit, taken = atomic_load(&o->nactive);
+
+	mutex_lock(&o->lock);
+	limit = http_rank_limit_locked(o, rank) + 1;
+	mutex_unlock(&o->lock);
+	return limit > taken ? limit - taken : 1;
 }
 
 /*
- * The most that one GET takes: while connections idle, a large request is spread over them, and
+ * The most that one GET takes: while slots are free, a large request is spread over them, and
  * neighbours are not glued together beyond what one connection does well.
  */
-static uint64_t part_locked(const struct http *h, enum vmofs_request_class cls) REQUIRES(h->lock)
+static uint64_t part_locked(struct http *h, enum vmofs_request_class cls) REQUIRES(h->lock)
 {
+	uint64_t part = h->origin->limits.part_size;
 	const struct http_piece *first;
-	uint64_t free_slots = class_limit(h, cls) - h->nactive;
+	uint64_t slots = slots_free(h->origin, h->waiter[cls].rank);
 	uint64_t share;
 
+	if (slots <= 1)
+		return part;
 	first = vmofs_list_first(&h->queue[cls], struct http_piece, link);
-	if (free_slots <= 1)
-		return h->limits.part_size;
-	share = (first->end - first->off) / free_slots & ~(VMOFS_PAGE_SIZE - 1);
-	return MIN(MAX(share, PART_MIN), h->limits.part_size);
+	share = (first->end - first->off) / slots & ~(VMOFS_PAGE_SIZE - 1);
+	return MIN(MAX(share, PART_MIN), part);
 }
 
 static void fetch_carry_locked(struct http *h UNUSED, struct http_fetch *f, struct http_piece *p)
@@ -81,168 +83,149 @@ static void fetch_fill_locked(struct http *h, struct http_fetch *f, uint64_t par
 		fetch_carry_locked(h, f, p);
 	}
 	f->get.off = off;
-	f->get.len = MIN(end, h->object.size) - off;
-}
-
-static struct http_fetch *fetch_new(struct http_lane *lane)
-{
-	struct http_fetch *f = vmofs_list_first(&lane->spares, struct http_fetch, spare);
-
-	if (f) {
-		vmofs_list_del(&f->spare);
-		lane->nspares--;
-		return f;
+	f->get.len = MIN(end, h->size) - off;
+	f->get.whole = off == 0 && f->get.len == h->size;
+	if (!h->ranges) {
+		f->get.off = 0;
+		f->get.len = h->size;
+		f->get.whole = true;
 	}
-	f = calloc(1, sizeof *f);
-	if (!f)
-		return NULL;
-	vmofs_list_init(&f->spare);
-	vmofs_list_init(&f->link);
-	vmofs_list_init(&f->pieces);
-	f->h = lane->h;
-	f->lane = lane;
-	return f;
-}
-
-static void fetch_free(struct http_fetch *f)
-{
-	struct http_lane *lane = f->lane;
-
-	if (lane->nspares >= SPARES_MAX) {
-		free(f);
-		return;
-	}
-	vmofs_list_add(&lane->spares, &f->spare);
-	lane->nspares++;
 }
 
 static const struct http_get_ops fetch_ops;
 
-static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmofs_request_class cls)
-	REQUIRES(h->lock)
+/* The endpoint that is there; the place is empty where it has to be made. */
+static struct http_endpoint *endpoint_locked(struct http *h, uint64_t now_ns) REQUIRES(h->lock)
+{
+	if (!h->ep || (h->ep_until_ns && h->ep_until_ns <= now_ns))
+		return NULL;
+	return http_endpoint_get(h->ep);
+}
+
+static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmofs_request_class cls,
+				 uint64_t now_ns) REQUIRES(h->lock)
 {
 	struct http_piece *first;
 
-	f->get = (struct http_get){ .ops = &fetch_ops, .whole = !h->object.ranges };
+	f->get = (struct http_get){ .ops = &fetch_ops };
+	f->h = h;
 	f->cls = cls;
 	f->wanted = 0;
-	f->cut = false;
+	atomic_store(&f->cut, false);
 	f->supply_error = 0;
 	f->staged = 0;
 	f->epoch = h->epoch;
-	f->ep = http_endpoint_get(h->ep);
+	f->ep = endpoint_locked(h, now_ns);
 	fetch_fill_locked(h, f, part_locked(h, cls));
+	if (h->location && h->location->refused)
+		f->get.keep_error = HTTP_ERROR_BODY;
 	first = vmofs_list_first(&f->pieces, struct http_piece, link);
 	f->vmo = vmofs_vmo_get(first->req->vmo);
-	if (f->get.whole) {
-		f->get.off = 0;
-		f->get.len = h->object.size;
-	}
 	atomic_store(&f->pos, f->get.off);
 	vmofs_list_add_tail(&h->fetches, &f->link);
 	h->nactive++;
-	f->lane->nactive++;
-}
-
-/* The next fetch for this lane, or NULL: nothing to do, or no room. */
-static struct http_fetch *lane_next_locked(struct http *h, struct http_lane *lane, uint64_t now_ns)
-	REQUIRES(h->lock)
-{
-	struct http_fetch *f;
-
-	if (h->closed || h->refreshing || h->pause_until_ns > now_ns ||
-	    lane->nactive >= h->lane_limit)
-		return NULL;
-	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++) {
-		if (!may_start_locked(h, cls))
-			continue;
-		f = fetch_new(lane);
-		if (f)
-			fetch_prepare_locked(h, f, cls);
-		else
-			http_due_locked(h, now_ns + NO_MEMORY_NS);
-		return f;
-	}
-	return NULL;
 }
 
 /* -- starting --------------------------------------------------------------------------------- */
 
 static void fetch_done(struct http_get *g, const struct http_result *result);
 
-static void fetch_start(struct http_fetch *f)
+/* It has not even been sent. @status of the result is 0. */
+static void fetch_failed(struct http_fetch *f, int code, const char *why)
 {
-	static const struct http_result no_memory = {
-		.outcome = HTTP_OUTCOME_RETRY,
+	struct http_result result = {
+		.outcome = code == -EAGAIN || code == -EACCES ? HTTP_OUTCOME_DENIED
+			: code == -ENOMEM                     ? HTTP_OUTCOME_RETRY
+							      : HTTP_OUTCOME_REFUSED,
 		.retry_after = HTTP_LENGTH_UNKNOWN,
 		.request_id = "",
-		.msg = "out of memory",
+		.msg = why,
 	};
-	struct http_endpoint *ep = f->ep;
+
+	fetch_done(&f->get, &result);
+}
+
+static void fetch_start(struct http_fetch *f)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct http_endpoint *ep;
 	int r;
 
+	vmofs_list_add_tail(&f->lane->active, &f->lane_link);
+	r = http_endpoint_for(f, &err);
+	if (r < 0) {
+		fetch_failed(f, r, err.msg);
+		return;
+	}
+	ep = f->ep;
 	f->ep = NULL;
 	r = http_client_start(f->lane->client, &f->get, ep);
 	http_endpoint_put(ep);
 	if (r < 0)
-		fetch_done(&f->get, &no_memory);
+		fetch_failed(f, r, "out of memory");
 	else
-		atomic_fetch_add(&f->h->counters.requests, 1);
+		http_count(f->h, HTTP_COUNT_REQUESTS, 1);
 }
 
-/* Makes the lane's timer fire no later than @due. */
-static void lane_arm(struct http_lane *lane, uint64_t due_ns)
+/* The object has a slot: one fetch, and it waits for another slot if there is more to do. */
+void http_start(struct http_waiter *w, struct http_lane *lane)
 {
-	if (due_ns == UINT64_MAX || (lane->timer.due_ns && lane->timer.due_ns <= due_ns))
-		return;
-	loop_timer_set(lane->loop, &lane->timer, due_ns);
-}
+	enum vmofs_request_class cls =
+		w->rank == HTTP_RANK_DEMAND ? VMOFS_CLASS_DEMAND : VMOFS_CLASS_PREFETCH;
+	struct http *h = container_of(w - cls, struct http, waiter[0]);
+	struct http_fetch *f = NULL;
+	uint64_t now = loop_now_ns();
 
-/* Starts what this loop has room for, offers the rest to another. */
-static void lane_pump(struct http_lane *lane)
-{
-	struct http *h = lane->h;
-	struct vmofs_list starts;
-	struct http_fetch *f;
-	uint64_t due, now = loop_now_ns();
-	bool more;
-
-	vmofs_list_init(&starts);
 	mutex_lock(&h->lock);
 	http_absorb_locked(h, now);
-	while ((f = lane_next_locked(h, lane, now)))
-		vmofs_list_add_tail(&starts, &f->spare);
-	more = !h->closed && h->nlanes > 1 && lane->nactive >= h->lane_limit &&
-		h->nactive < h->limits.connections && !http_idle_locked(h);
-	due = h->next_due_ns;
-	mutex_unlock(&h->lock);
-
-	if (!vmofs_list_empty(&starts))
-		due = MIN(due, now + http_settings_stall_ns(h->settings));
-	while ((f = vmofs_list_first(&starts, struct http_fetch, spare))) {
-		vmofs_list_del(&f->spare);
-		fetch_start(f);
+	if (may_start_locked(h, cls)) {
+		f = http_lane_fetch(lane);
+		if (f)
+			fetch_prepare_locked(h, f, cls, now);
+		else
+			http_piece_due_locked(h, now + NO_MEMORY_NS);
 	}
-	if (more)
-		http_net_share(h->net, &h->source, lane->loop);
-	lane_arm(lane, due);
-}
-
-void http_pump(struct http_source *s, struct http_client *c)
-{
-	struct http *h = container_of(s, struct http, source);
-
-	lane_pump(&h->lanes[loop_index(http_client_loop(c))]);
+	if (f && may_start_locked(h, cls))
+		http_wake_locked(h);
+	else
+		http_tell_due_locked(h);
+	mutex_unlock(&h->lock);
+	if (f) { /* which has the waiter's reference */
+		fetch_start(f);
+		return;
+	}
+	http_slot_return(lane);
+	http_put(h);
 }
 
 /* -- bytes ------------------------------------------------------------------------------------ */
+
+/* The location's digest of the whole object gets what is new, in whatever order fetches bring it. */
+static int fetch_check(struct http_fetch *f, uint64_t pos, const void *buf, uint64_t n)
+{
+	struct http *h = f->h;
+	int r;
+
+	if (!h->location || !h->location->check)
+		return 0;
+	mutex_lock(&h->check_lock);
+	r = h->location->check(h->arg, pos, buf, n);
+	mutex_unlock(&h->check_lock);
+	if (r == 0)
+		return 0;
+	http_count(h, HTTP_COUNT_INTEGRITY, 1);
+	f->supply_error = -EBADMSG;
+	return -EBADMSG;
+}
 
 /* The position moves first: clear(), which supply calls back, asks how much is left. */
 static int fetch_supply(struct http_fetch *f, const void *buf, uint64_t n)
 {
 	uint64_t pos = atomic_load_explicit(&f->pos, memory_order_relaxed);
-	int64_t fresh;
+	int64_t fresh = fetch_check(f, pos, buf, n);
 
+	if (fresh < 0)
+		return (int)fresh;
 	atomic_store(&f->pos, pos + n);
 	fresh = vmofs_supply(f->vmo, pos, buf, n);
 	if (fresh < 0) {
@@ -251,8 +234,7 @@ static int fetch_supply(struct http_fetch *f, const void *buf, uint64_t n)
 		return (int)fresh;
 	}
 	if ((uint64_t)fresh < n)
-		atomic_fetch_add_explicit(&f->h->counters.bytes_discarded, n - (uint64_t)fresh,
-					  memory_order_relaxed);
+		http_count(f->h, HTTP_COUNT_DISCARDED, n - (uint64_t)fresh);
 	return 0;
 }
 
@@ -281,7 +263,7 @@ static int fetch_data(struct http_get *g, const void *data, uint64_t n)
 	uint64_t whole;
 	int r;
 
-	atomic_fetch_add_explicit(&f->h->counters.bytes_fetched, n, memory_order_relaxed);
+	http_count(f->h, HTTP_COUNT_FETCHED, n);
 	if (f->staged > 0) {
 		r = fetch_fill_stage(f, &buf, &n, last);
 		if (r < 0 || n == 0)
@@ -298,90 +280,89 @@ static int fetch_data(struct http_get *g, const void *data, uint64_t n)
 	return 0;
 }
 
+static enum http_outcome fetch_head(struct http_get *g, const struct http_reply *r, char *msg,
+				    size_t cap)
+{
+	struct http *h = container_of(g, struct http_fetch, get)->h;
+	enum http_outcome o = HTTP_OUTCOME_OK;
+	bool adopted;
+
+	mutex_lock(&h->lock);
+	adopted = h->adopted;
+	mutex_unlock(&h->lock);
+	if (!adopted)
+		o = http_adopt(h, r, msg, cap);
+	if (o == HTTP_OUTCOME_OK && h->location && h->location->answered)
+		h->location->answered(h->arg, r);
+	return o;
+}
+
 /* -- failures --------------------------------------------------------------------------------- */
 
-/* What is done with the pieces of a fetch by its outcome. */
-enum rule_action { RULE_LATER, RULE_ONCE, RULE_REFRESH, RULE_FAIL };
-
-static const struct {
-	enum rule_action action;
-	int code;
-} rules[] = {
-	[HTTP_OUTCOME_OK] = { RULE_LATER, -EIO },
-	[HTTP_OUTCOME_RETRY] = { RULE_LATER, -EIO },
-	[HTTP_OUTCOME_TIMEOUT] = { RULE_LATER, -ETIMEDOUT },
-	[HTTP_OUTCOME_INTEGRITY] = { RULE_ONCE, -EBADMSG },
-	[HTTP_OUTCOME_CHANGED] = { RULE_FAIL, -ESTALE },
-	[HTTP_OUTCOME_DENIED] = { RULE_REFRESH, -EACCES },
-	[HTTP_OUTCOME_GONE] = { RULE_REFRESH, -ESTALE },
-	[HTTP_OUTCOME_MOVED] = { RULE_REFRESH, -EIO },
-	[HTTP_OUTCOME_REFUSED] = { RULE_FAIL, -EIO },
-	[HTTP_OUTCOME_CUT] = { RULE_FAIL, -EIO },
+/* How a fetch ended, once who knows the server has looked at it. */
+struct ending {
+	enum http_outcome outcome;
+	struct http_refusal why;
+	struct http_verdict verdict; /* for the origin */
+	uint64_t retry_after;
+	bool changed; /* the outcome is not what the status says */
 };
-_Static_assert(ARRAY_LEN(rules) == HTTP_NOUTCOMES, "one rule per outcome");
 
-static uint64_t jitter(uint64_t ns)
+static bool can_renew(const struct http *h)
 {
-	uint32_t r = 0;
-
-	if (getrandom(&r, sizeof r, GRND_NONBLOCK) < 0)
-		r = (uint32_t)loop_now_ns();
-	return ns / 2 + ns / 2 * (r >> 16) / 0xffff;
+	return !h->location || !h->location->endpoint || h->location->renew;
 }
 
-/* Exponential with jitter, or what the server asks for; a last try is left before the deadline. */
-static uint64_t retry_time(const struct http *h, const struct http_piece *p,
-			   const struct http_result *result, uint64_t now_ns)
+/*
+ * The location may have been renewed since the fetch began: then it is just tried again. Each piece has one
+ * renewal for a refusal and one because there was nothing to ask with.
+ */
+static void renew_or_fail_locked(struct http *h, struct http_fetch *f, struct http_piece *p,
+				 const struct ending *end, int code, struct http_fails *fails)
+	REQUIRES(h->lock)
 {
-	uint64_t backoff = h->limits.retry_base_ns << MIN(p->attempts - 1, 16u);
-	uint64_t delay = jitter(MIN(backoff, BACKOFF_MAX));
-	uint64_t left = p->deadline_ns > now_ns ? p->deadline_ns - now_ns : 0;
+	bool *once = end->why.status ? &p->renewed : &p->signed_anew;
 
-	if (result->retry_after != HTTP_LENGTH_UNKNOWN)
-		delay = MAX(delay, MIN(result->retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC);
-	if (delay >= left)
-		delay = left - MIN(left / 4, NSEC_PER_SEC);
-	return now_ns + delay;
-}
-
-/* The lookup may have been renewed since the fetch began: then it is just tried again. */
-static void refresh_or_fail_locked(struct http *h, struct http_fetch *f, struct http_piece *p,
-				   int code, struct http_fails *fails) REQUIRES(h->lock)
-{
-	if (p->refreshed > 0) {
+	if (*once || !can_renew(h)) {
 		http_piece_fail_locked(h, p, code, fails);
 		return;
 	}
-	p->refreshed++;
+	*once = true;
 	p->last_code = code;
 	if (f->epoch == h->epoch)
-		http_refresh_locked(h);
+		http_renew_locked(h, &end->why);
 	http_piece_requeue_locked(h, p);
 }
 
 static void piece_failed_locked(struct http *h, struct http_fetch *f, struct http_piece *p,
-				const struct http_result *result, uint64_t now_ns,
-				struct http_fails *fails) REQUIRES(h->lock)
+				const struct ending *end, uint64_t now_ns, struct http_fails *fails)
+	REQUIRES(h->lock)
 {
-	int code = rules[result->outcome].code;
+	const struct http_rule *rule = http_rule_of(end->outcome);
 
 	p->attempts++;
-	switch (rules[result->outcome].action) {
-	case RULE_LATER:
-		p->last_code = code;
-		http_piece_delay_locked(h, p, retry_time(h, p, result, now_ns));
+	switch (rule->action) {
+	case HTTP_LATER:
+		p->last_code = rule->code;
+		if (end->changed && p->attempts == 1)
+			http_piece_requeue_locked(h, p);
+		else
+			http_piece_delay_locked(h, p,
+						http_retry_time(&h->origin->limits, p->attempts,
+								p->deadline_ns, end->retry_after,
+								now_ns));
 		return;
-	case RULE_ONCE:
+	case HTTP_ONCE:
 		if (p->integrity++ == 0)
 			http_piece_requeue_locked(h, p);
 		else
-			http_piece_fail_locked(h, p, code, fails);
+			http_piece_fail_locked(h, p, rule->code, fails);
 		return;
-	case RULE_REFRESH:
-		refresh_or_fail_locked(h, f, p, code, fails);
+	case HTTP_RENEW:
+		renew_or_fail_locked(h, f, p, end, rule->code, fails);
 		return;
-	case RULE_FAIL:
-		http_piece_fail_locked(h, p, code, fails);
+	case HTTP_FAIL:
+		http_piece_fail_locked(h, p, rule->code, fails);
 		return;
 	}
 }
@@ -390,7 +371,8 @@ static void piece_failed_locked(struct http *h, struct http_fetch *f, struct htt
 static void piece_refused_locked(struct http *h, struct http_fetch *f, struct http_piece *p,
 				 uint64_t now_ns, struct http_fails *fails) REQUIRES(h->lock)
 {
-	int code = f->supply_error == -ESHUTDOWN ? -ESHUTDOWN : -EIO;
+	int code = f->supply_error == -ESHUTDOWN || f->supply_error == -EBADMSG ? f->supply_error
+										: -EIO;
 
 	if (f->supply_error == -ENOMEM) {
 		p->last_code = -ENOBUFS;
@@ -410,18 +392,17 @@ static bool piece_trim_locked(struct http *h, struct http_fetch *f, struct http_
 		return false;
 	p->off = MAX(p->off, req->off);
 	p->end = MIN(p->end, req->off + req->len);
-	if (!f->get.whole)
+	if (h->ranges)
 		p->off = MAX(p->off, atomic_load(&f->pos));
-	return p->off < MIN(p->end, h->object.size);
+	return p->off < MIN(p->end, h->size);
 }
 
 /*
  * Distributes the pieces of an ended fetch. Failures beyond the room in @fails stay for the next
  * round: true then.
  */
-static bool distribute_locked(struct http *h, struct http_fetch *f,
-			      const struct http_result *result, uint64_t now_ns,
-			      struct http_fails *fails) REQUIRES(h->lock)
+static bool distribute_locked(struct http *h, struct http_fetch *f, const struct ending *end,
+			      uint64_t now_ns, struct http_fails *fails) REQUIRES(h->lock)
 {
 	struct http_piece *p;
 
@@ -436,113 +417,157 @@ static bool distribute_locked(struct http *h, struct http_fetch *f,
 		if (f->supply_error)
 			piece_refused_locked(h, f, p, now_ns, fails);
 		else
-			piece_failed_locked(h, f, p, result, now_ns, fails);
+			piece_failed_locked(h, f, p, end, now_ns, fails);
 	}
 	return false;
 }
 
-static void fetch_close_locked(struct http *h, struct http_fetch *f) REQUIRES(h->lock)
+static void note_failure_locked(struct http *h, const struct ending *end) REQUIRES(h->lock)
 {
-	vmofs_list_del(&f->link);
-	h->nactive--;
-	f->lane->nactive--;
-}
+	struct http_trouble *t;
 
-static void note_failure_locked(struct http *h, const struct http_result *result) REQUIRES(h->lock)
-{
-	struct vmofs_failure *recent = &h->recent;
-
-	recent->status = result->status;
-	snprintf(recent->request_id, sizeof recent->request_id, "%s", result->request_id);
-	snprintf(recent->msg, sizeof recent->msg, "%s", result->msg);
-	clock_gettime(CLOCK_REALTIME, &recent->when);
-}
-
-/* A busy server is left alone by everybody for a while. */
-static void pause_locked(struct http *h, const struct http_result *result, uint64_t now_ns)
-	REQUIRES(h->lock)
-{
-	uint64_t ns;
-
-	if (result->retry_after == HTTP_LENGTH_UNKNOWN || result->outcome != HTTP_OUTCOME_RETRY)
+	if (end->outcome == HTTP_OUTCOME_OK || end->outcome == HTTP_OUTCOME_CUT)
 		return;
-	ns = MIN(MIN(result->retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC, PAUSE_MAX);
-	h->pause_until_ns = MAX(h->pause_until_ns, now_ns + ns);
-	http_due_locked(h, h->pause_until_ns);
-}
-
-static void count_result(struct http *h, const struct http_result *result)
-{
-	atomic_fetch_add(&h->counters.connections, result->connections);
-	if (result->outcome == HTTP_OUTCOME_OK)
-		hist_add_ns(&h->latency, result->elapsed_ns);
-	else if (result->outcome == HTTP_OUTCOME_INTEGRITY ||
-		 result->outcome == HTTP_OUTCOME_CHANGED)
-		atomic_fetch_add(&h->counters.integrity_errors, 1);
-}
-
-static void fetch_log(const struct http_fetch *f, const struct http_result *result)
-{
-	if (result->outcome == HTTP_OUTCOME_OK || result->outcome == HTTP_OUTCOME_CUT)
+	t = http_trouble_locked(h);
+	if (!t)
 		return;
-	log_debug("'%s' at %llu+%llu: %s", f->h->shown, (unsigned long long)f->get.off,
-		  (unsigned long long)f->get.len, result->msg);
+	t->recent.status = end->why.status;
+	memcpy(t->recent.request_id, end->why.request_id, sizeof t->recent.request_id);
+	memcpy(t->recent.msg, end->why.msg, sizeof t->recent.msg);
+	clock_gettime(CLOCK_REALTIME, &t->recent.when);
+}
+
+static void count_ending(struct http *h, const struct http_result *result, const struct ending *end)
+{
+	http_count(h, HTTP_COUNT_CONNECTIONS, result->connections);
+	if (end->outcome == HTTP_OUTCOME_OK)
+		hist_add_ns(&h->origin->latency, result->elapsed_ns);
+	else if (end->outcome == HTTP_OUTCOME_INTEGRITY || end->outcome == HTTP_OUTCOME_CHANGED)
+		http_count(h, HTTP_COUNT_INTEGRITY, 1);
+}
+
+static void fetch_log(const struct http_fetch *f, const struct ending *end)
+{
+	char url[URL_MAX];
+
+	if (end->outcome == HTTP_OUTCOME_OK || end->outcome == HTTP_OUTCOME_CUT)
+		return;
+	log_debug("'%s' at %llu+%llu: %s", http_shown(f->h, url, sizeof url),
+		  (unsigned long long)f->get.off, (unsigned long long)f->get.len, end->why.msg);
+}
+
+/* Asks who knows the server what a refusal means. */
+static void fetch_judge(struct http_fetch *f, const struct http_result *result, struct ending *end)
+{
+	struct http *h = f->h;
+
+	http_refusal_init(&end->why, result);
+	end->changed = false;
+	if (result->status >= 300 && result->outcome != HTTP_OUTCOME_CUT && h->location &&
+	    h->location->refused) {
+		h->location->refused(h->arg, &end->why);
+		end->changed = end->why.outcome != result->outcome;
+	}
+	end->outcome = end->why.outcome;
+	end->retry_after =
+		end->outcome == HTTP_OUTCOME_RETRY ? result->retry_after : HTTP_LENGTH_UNKNOWN;
+	end->verdict = (struct http_verdict){
+		.good = end->outcome == HTTP_OUTCOME_OK,
+		.slow_down = end->outcome == HTTP_OUTCOME_RETRY && end->why.slow_down,
+		.retry_after = end->changed ? HTTP_LENGTH_UNKNOWN : end->retry_after,
+	};
 }
 
 /* Gives up the pieces of an ended fetch, then the fetch. */
-static void fetch_end(struct http_fetch *f, const struct http_result *result)
+static void fetch_end(struct http_fetch *f, const struct ending *end)
 {
+	struct http_endpoint *old = NULL;
 	struct http *h = f->h;
 	struct http_fails fails = { 0 };
 	uint64_t now = loop_now_ns();
 	bool more = true;
 
-	fetch_log(f, result);
 	mutex_lock(&h->lock);
-	fetch_close_locked(h, f);
-	if (result->outcome != HTTP_OUTCOME_OK && result->outcome != HTTP_OUTCOME_CUT)
-		note_failure_locked(h, result);
-	pause_locked(h, result, now);
+	vmofs_list_del(&f->link);
+	h->nactive--;
+	note_failure_locked(h, end);
+	if (end->changed && f->epoch == h->epoch && h->location->endpoint) {
+		old = h->ep;
+		h->ep = NULL;
+	}
 	while (more) {
-		more = distribute_locked(h, f, result, now, &fails);
+		more = distribute_locked(h, f, end, now, &fails);
 		mutex_unlock(&h->lock);
 		http_fail_all(h, &fails);
 		mutex_lock(&h->lock);
 	}
-	if (!h->closed && (result->outcome != HTTP_OUTCOME_OK || !http_idle_locked(h)))
-		http_net_ready(h->net, &h->source);
+	if (!end->verdict.good || !http_idle_locked(h))
+		http_wake_locked(h);
 	mutex_unlock(&h->lock);
+	http_endpoint_put(old);
+}
+
+static void fetch_release(struct http_fetch *f)
+{
+	struct http *h = f->h;
 
 	vmofs_vmo_put(f->vmo);
 	f->vmo = NULL;
-	fetch_free(f);
+	http_endpoint_put(f->ep);
+	f->ep = NULL;
+	f->h = NULL;
+	http_lane_spare(f->lane, f);
+	http_put(h);
 }
 
 static void fetch_done(struct http_get *g, const struct http_result *result)
 {
 	struct http_fetch *f = container_of(g, struct http_fetch, get);
+	struct ending end;
 
-	count_result(f->h, result);
-	fetch_end(f, result);
+	fetch_judge(f, result, &end);
+	count_ending(f->h, result, &end);
+	fetch_log(f, &end);
+	vmofs_list_del(&f->lane_link);
+	http_slot_free(f->lane, &end.verdict);
+	fetch_end(f, &end);
+	fetch_release(f);
 }
 
-static const struct http_get_ops fetch_ops = { .data = fetch_data, .done = fetch_done };
+static const struct http_get_ops fetch_ops = {
+	.head = fetch_head,
+	.data = fetch_data,
+	.done = fetch_done,
+};
 
 /* -- cutting and stalls ----------------------------------------------------------------------- */
 
 void http_fetch_unwanted_locked(struct http *h, struct http_fetch *f)
 {
-	struct http_lane *lane = f->lane;
 	uint64_t left = f->get.off + f->get.len - atomic_load(&f->pos);
 
-	if (f->cut || f->get.whole || left <= DRAIN_MAX)
+	if (!h->ranges || left <= DRAIN_MAX || atomic_exchange(&f->cut, true) || h->closed)
 		return;
-	f->cut = true;
-	if (lane->cut_posted || h->closed)
-		return;
-	lane->cut_posted = true;
-	http_get_ref(h);
-	loop_post(lane->loop, &lane->cut_task);
+	http_lane_cut(f->lane);
+}
+
+void http_fetch_cut_all(struct http *h)
+{
+	struct http_lane *lanes = h->origin->lanes;
+	struct vmofs_list *pos;
+	uint64_t where = 0;
+
+	mutex_lock(&h->lock);
+	vmofs_list_for_each(pos, &h->fetches) {
+		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, link);
+
+		atomic_store(&f->cut, true);
+		where |= UINT64_C(1) << (f->lane - lanes);
+	}
+	mutex_unlock(&h->lock);
+	for (unsigned i = 0; where; i++, where >>= 1)
+		if (where & 1)
+			http_lane_cut(&lanes[i]);
 }
 
 /* One fetch of @lane that @pick chooses, or NULL. */
@@ -550,23 +575,18 @@ static struct http_fetch *lane_find(struct http_lane *lane,
 				    bool (*pick)(const struct http_fetch *f, uint64_t now_ns),
 				    uint64_t now_ns)
 {
-	struct http_fetch *found = NULL;
 	struct vmofs_list *pos;
 
-	mutex_lock(&lane->h->lock);
-	vmofs_list_for_each(pos, &lane->h->fetches) {
-		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, link);
+	vmofs_list_for_each(pos, &lane->active) {
+		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, lane_link);
 
-		if (f->lane != lane || !f->get.easy || !pick(f, now_ns))
-			continue;
-		found = f;
-		break;
+		if (f->get.easy && pick(f, now_ns))
+			return f;
 	}
-	mutex_unlock(&lane->h->lock);
-	return found;
+	return NULL;
 }
 
-static void lane_cut(struct http_lane *lane,
+static void lane_end(struct http_lane *lane,
 		     bool (*pick)(const struct http_fetch *f, uint64_t now_ns),
 		     void (*end)(struct http_client *c, struct http_get *g),
 		     const struct http_result *result)
@@ -582,103 +602,34 @@ static void lane_cut(struct http_lane *lane,
 
 static bool is_cut(const struct http_fetch *f, uint64_t now_ns UNUSED)
 {
-	return f->cut;
+	return atomic_load(&f->cut);
 }
 
 static bool is_stalled(const struct http_fetch *f, uint64_t now_ns)
 {
-	return now_ns >= f->get.active_ns + http_settings_stall_ns(f->h->settings);
+	return now_ns >= f->get.active_ns + http_settings_stall_ns(f->h->origin->settings);
 }
 
-static bool is_any(const struct http_fetch *f UNUSED, uint64_t now_ns UNUSED)
+void http_lane_end_cut(struct http_lane *lane)
 {
-	return true;
+	static const struct http_result cut = {
+		.outcome = HTTP_OUTCOME_CUT,
+		.retry_after = HTTP_LENGTH_UNKNOWN,
+		.request_id = "",
+		.msg = "nobody wants it any more",
+	};
+
+	lane_end(lane, is_cut, http_client_cancel, &cut);
 }
 
-static const struct http_result result_cut = {
-	.outcome = HTTP_OUTCOME_CUT,
-	.retry_after = HTTP_LENGTH_UNKNOWN,
-	.request_id = "",
-	.msg = "nobody wants it any more",
-};
-
-static const struct http_result result_stalled = {
-	.outcome = HTTP_OUTCOME_TIMEOUT,
-	.retry_after = HTTP_LENGTH_UNKNOWN,
-	.request_id = "",
-	.msg = "the server has gone silent",
-};
-
-static void cut_run(struct loop_task *t, struct loop *l UNUSED)
+void http_lane_end_stalled(struct http_lane *lane)
 {
-	struct http_lane *lane = container_of(t, struct http_lane, cut_task);
-	struct http *h = lane->h;
+	static const struct http_result stalled = {
+		.outcome = HTTP_OUTCOME_TIMEOUT,
+		.retry_after = HTTP_LENGTH_UNKNOWN,
+		.request_id = "",
+		.msg = "the server has gone silent",
+	};
 
-	mutex_lock(&h->lock);
-	lane->cut_posted = false;
-	mutex_unlock(&h->lock);
-	lane_cut(lane, is_cut, http_client_cancel, &result_cut);
-	http_put(h);
-}
-
-/* When the quietest fetch of the lane will have been silent for too long. */
-static uint64_t lane_stall_time(struct http_lane *lane)
-{
-	uint64_t due = UINT64_MAX;
-	struct vmofs_list *pos;
-
-	mutex_lock(&lane->h->lock);
-	vmofs_list_for_each(pos, &lane->h->fetches) {
-		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, link);
-
-		if (f->lane == lane && f->get.easy)
-			due = MIN(due, f->get.active_ns);
-	}
-	mutex_unlock(&lane->h->lock);
-	return due == UINT64_MAX ? due : due + http_settings_stall_ns(lane->h->settings);
-}
-
-static void timer_fire(struct loop_timer *t, struct loop *l UNUSED)
-{
-	struct http_lane *lane = container_of(t, struct http_lane, timer);
-	struct http_fails fails = { 0 };
-	struct http *h = lane->h;
-
-	lane_cut(lane, is_stalled, http_client_abandon, &result_stalled);
-	mutex_lock(&h->lock);
-	http_sweep_locked(h, loop_now_ns(), &fails);
-	mutex_unlock(&h->lock);
-	http_fail_all(h, &fails);
-	lane_pump(lane);
-	lane_arm(lane, lane_stall_time(lane));
-}
-
-/* -- the lane --------------------------------------------------------------------------------- */
-
-/* The provider has been freed: the last thing that runs on this lane. */
-static void close_run(struct loop_task *t, struct loop *l)
-{
-	struct http_lane *lane = container_of(t, struct http_lane, close_task);
-	struct http *h = lane->h;
-	struct http_fetch *f;
-
-	lane_cut(lane, is_any, http_client_cancel, &result_cut);
-	loop_timer_del(l, &lane->timer);
-	while ((f = vmofs_list_first(&lane->spares, struct http_fetch, spare))) {
-		vmofs_list_del(&f->spare);
-		free(f);
-	}
-	http_client_drop(lane->client, h->settings);
-	http_put(h);
-}
-
-void http_lane_init(struct http_lane *lane, struct http *h, struct loop *l)
-{
-	lane->h = h;
-	lane->loop = l;
-	lane->client = http_net_client(h->net, l);
-	lane->timer.fire = timer_fire;
-	lane->cut_task.run = cut_run;
-	lane->close_task.run = close_run;
-	vmofs_list_init(&lane->spares);
+	lane_end(lane, is_stalled, http_client_abandon, &stalled);
 }

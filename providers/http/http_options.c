@@ -20,7 +20,7 @@
 const struct vmofs_option http_options[] = {
 	{ "cacert", "FILE", NULL, "certificate authorities to trust instead of the system's" },
 	{ "connect-timeout", "TIME", "10s", "longest wait for a connection" },
-	{ "connections", "N", "16", "most parallel requests for one object" },
+	{ "connections", "N", "16", "most parallel requests to one server" },
 	{ "header", "LINE", NULL,
 	  "another request header, for the source's host only; repeatable" },
 	{ "http", "1.1|2|auto", "1.1", "protocol version; 2 and auto only where TLS offers it" },
@@ -33,8 +33,8 @@ const struct vmofs_option http_options[] = {
 	{ "stall-timeout", "TIME", "20s", "give up a connection that is silent for so long" },
 	{ "timeout", "TIME", "120s", "answer or fail a read within this time" },
 	{ "token-file", "FILE", NULL, "file with a bearer token; read again when it is refused" },
-	{ "user", "NAME", NULL, "name for basic authentication; password in VMOFS_PASSWORD" },
 	{ "user-file", "FILE", NULL, "file with NAME:PASSWORD for basic authentication" },
+	{ "username", "NAME", NULL, "name for basic authentication; password in VMOFS_PASSWORD" },
 	{ "whole-limit", "SIZE", "64M",
 	  "largest object to take whole from a server without ranges" },
 	{ NULL, NULL, NULL, NULL },
@@ -114,9 +114,9 @@ static int read_user_name(const char *name, char *out, size_t cap, struct vmofs_
 	if (strchr(name, ':'))
 		return vmofs_err_set(
 			err, -EINVAL,
-			"option 'user' takes a name only; use 'user-file' for a password");
+			"option 'username' takes a name only; use 'user-file' for a password");
 	if (snprintf(out, cap, "%s:%s", name, password ? password : "") >= (int)cap)
-		return vmofs_err_set(err, -EINVAL, "option 'user': too long");
+		return vmofs_err_set(err, -EINVAL, "option 'username': too long");
 	return 0;
 }
 
@@ -125,7 +125,7 @@ static int read_credentials(const struct vmofs_config *config, const struct url 
 			    size_t cap, struct vmofs_err *err)
 {
 	const char *file = config_str(config, "user-file");
-	const char *name = config_str(config, "user");
+	const char *name = config_str(config, "username");
 	int r;
 
 	out[0] = '\0';
@@ -189,23 +189,29 @@ static int read_settings(const struct vmofs_config *c, struct http_settings_init
 	return 0;
 }
 
-int http_options_read(const struct vmofs_config *config, const struct url *source,
+int http_options_read(const struct http_origin_params *p, const struct url *source,
 		      struct http_settings **settings, struct http_limits *limits,
 		      struct vmofs_err *err)
 {
+	const struct vmofs_config *config = p->env->config;
 	struct http_settings_init init = { 0 };
 	struct headers headers = { 0 };
 	char userpwd[SECRET_MAX];
 	int r = read_limits(config, limits, err);
 
+	userpwd[0] = '\0';
 	if (r == 0)
 		r = read_settings(config, &init, err);
 	if (r == 0)
 		r = read_headers(config, &headers, err);
-	if (r == 0)
+	if (r == 0 && !p->anonymous)
 		r = read_credentials(config, source, userpwd, sizeof userpwd, err);
 	if (r < 0)
 		return r;
+	if (!init.cacert)
+		init.cacert = p->cacert;
+	if (p->anonymous)
+		init.netrc = init.token_file = NULL;
 	init.headers = headers.v;
 	init.nheaders = headers.n;
 	init.userpwd = userpwd[0] ? userpwd : NULL;

@@ -9,8 +9,8 @@
  *
  * Concurrency. The origin has a limit of requests under way ("connections"), which a server that says
  * SlowDown (503, 429) halves and success restores one by one. Objects take from it demand first, then
- * asks, then prefetch, and nobody starves: a slot that is free goes to the one who waited longest in
- * the highest class that waits.
+ * asks, then prefetch, which leaves a quarter of the slots alone. A free slot goes to the one who
+ * waited longest, where asks count as if they had come 50 ms later and prefetch 2 s: nobody starves.
  */
 #ifndef PROVIDERS_HTTP_ORIGIN_H
 #define PROVIDERS_HTTP_ORIGIN_H
@@ -21,12 +21,26 @@
 #include "net/http_settings.h"
 
 struct http_origin;
+struct http_lane;
+
+/* Who is served first. The lower ones are not left waiting for ever: time counts too. */
+enum http_rank { HTTP_RANK_DEMAND, HTTP_RANK_ASK, HTTP_RANK_PREFETCH, HTTP_NRANKS };
+
+/* The origin's own: what waits for a slot. */
+struct http_waiter {
+	struct vmofs_list link; /* empty: it does not wait */
+	uint64_t since_ns;
+	enum http_rank rank;
+	/* A slot of @lane is its: http_slot_free() or http_slot_return() follow. Loop thread. */
+	void (*start)(struct http_waiter *w, struct http_lane *lane);
+};
 
 struct http_origin_params {
 	const struct vmofs_provider_env
-		*env;    /* the options of the HTTP provider are read from it */
-	const char *url; /* whose scheme, host and port credentials are for */
-	bool anonymous;  /* user, token, netrc of the options are not for it: its owner signs */
+		*env;       /* the options of the HTTP provider are read from it */
+	const char *url;    /* whose scheme, host and port credentials are for */
+	bool anonymous;     /* user, token, netrc of the options are not for it: its owner signs */
+	const char *cacert; /* where the option of this name is not set; NULL: the system's */
 };
 
 int http_origin_new(struct http_origin **out, const struct http_origin_params *p,
@@ -60,7 +74,10 @@ struct http_ask_ops {
 	 * -EAGAIN: only renew() can; else -errno, and done() follows with it.
 	 */
 	int (*prepare)(struct http_ask *a, struct vmofs_err *err);
-	/* On a worker, may block: after -EAGAIN and, once, after DENIED. NULL: there is nothing to renew. */
+	/*
+	 * On a worker, may block: after -EAGAIN and, once, after DENIED. Other than 0 ends the ask
+	 * with that code. NULL: there is nothing to renew.
+	 */
 	int (*renew)(struct http_ask *a, const struct http_refusal *why, struct vmofs_err *err);
 	/* A new answer begins: forget what the last try gave. */
 	void (*reset)(struct http_ask *a);
@@ -69,7 +86,11 @@ struct http_ask_ops {
 	int (*data)(struct http_ask *a, const void *buf, size_t n);
 	/* Whether a complete 2xx body makes sense; NULL: it does. Same meaning. */
 	int (*finish)(struct http_ask *a);
-	void (*refused)(struct http_ask *a, struct http_refusal *why); /* may be NULL */
+	/*
+	 * An answer other than 2xx; may be NULL. A refusal turned into RETRY that was none by its
+	 * status is tried again at once the first time, and prepared anew.
+	 */
+	void (*refused)(struct http_ask *a, struct http_refusal *why);
 	/*
 	 * @code 0, -EACCES, -ENOENT (404, 410), -EIO, -ETIMEDOUT, -EBADMSG, -ESHUTDOWN, ...; @why is
 	 * the last refusal (status 0: no answer), never NULL. On a loop; @a may be freed in it.
@@ -87,13 +108,13 @@ struct http_ask {
 
 	/* the origin's */
 	struct http_origin *origin;
-	struct vmofs_list link;
-	void *priv;
+	struct http_waiter waiter;
+	struct http_ask_state *state;
 };
 
-/* Any thread; never blocks; done() follows, on a loop. */
+/* Any thread; never blocks; done() follows, on a loop, as long as the loops run. */
 void http_origin_ask(struct http_origin *o, struct http_ask *a);
-/* Everything under way ends with -ESHUTDOWN soon, what comes later at once. */
+/* Asks under way end with -ESHUTDOWN soon, later ones too. Objects end when they are freed. */
 void http_origin_stop(struct http_origin *o);
 /*
  * The same request, but for a thread that may block (set-up): done() has been called when it
@@ -116,6 +137,7 @@ struct http_location_ops {
 	int (*renew)(void *arg, const struct http_refusal *why, struct vmofs_err *err);
 	/* The head of each good answer, before its bytes (version id, checksums). Loop thread. */
 	void (*answered)(void *arg, const struct http_reply *r);
+	/* As of an ask; where it changes the outcome the endpoint is made anew. */
 	void (*refused)(void *arg, struct http_refusal *why);
 	/*
 	 * Whole-object digests: new bytes at @off, before they are supplied, never two calls at once. Not 0:
@@ -134,7 +156,10 @@ struct http_object_spec {
 	void *arg; /* owned by the object from a success on */
 };
 
-/* Asks nobody. The provider keeps a reference to @o. */
+/*
+ * Asks nobody, never blocks. The provider keeps a reference to @o. Its free() does not block either, on
+ * whatever thread: transfers under way are cut by their loops, later.
+ */
 int http_object_new(struct vmofs_provider **out, struct http_origin *o,
 		    const struct http_object_spec *spec, struct vmofs_err *err);
 

@@ -22,7 +22,7 @@ static struct http *http_of(struct vmofs_provider *p)
 	return container_of(p, struct http, base);
 }
 
-void http_due_locked(struct http *h, uint64_t due_ns)
+void http_piece_due_locked(struct http *h, uint64_t due_ns)
 {
 	h->next_due_ns = MIN(h->next_due_ns, due_ns);
 }
@@ -79,7 +79,7 @@ static void piece_orphan_locked(struct http *h, struct http_piece *p) REQUIRES(h
 /* Nobody waits for ever. */
 static uint64_t deadline_of(const struct http *h, const struct vmofs_request *req)
 {
-	return req->deadline_ns ? req->deadline_ns : loop_now_ns() + h->limits.timeout_ns;
+	return req->deadline_ns ? req->deadline_ns : loop_now_ns() + h->origin->limits.timeout_ns;
 }
 
 static struct http_piece *piece_new_locked(struct http *h, struct vmofs_request *req,
@@ -95,7 +95,7 @@ static struct http_piece *piece_new_locked(struct http *h, struct vmofs_request 
 	p->cls = cls;
 	p->deadline_ns = deadline_ns;
 	piece_attach(p, req);
-	http_due_locked(h, deadline_ns);
+	http_piece_due_locked(h, deadline_ns);
 	vmofs_list_add_tail(&h->queue[cls], &p->link);
 	return p;
 }
@@ -125,8 +125,8 @@ void http_absorb_locked(struct http *h, uint64_t now_ns)
 			struct vmofs_request *req;
 
 			req = vmofs_list_first(&h->incoming[cls], struct vmofs_request, link);
-			if (!piece_new_locked(h, req, cls, now_ns + h->limits.timeout_ns)) {
-				http_due_locked(h, now_ns + 10 * NSEC_PER_MSEC);
+			if (!piece_new_locked(h, req, cls, now_ns + h->origin->limits.timeout_ns)) {
+				http_piece_due_locked(h, now_ns + 10 * NSEC_PER_MSEC);
 				return;
 			}
 			vmofs_list_del(&req->link);
@@ -175,7 +175,7 @@ struct http_piece *http_take_next_locked(struct http *h, const struct http_piece
 void http_piece_requeue_locked(struct http *h, struct http_piece *p)
 {
 	p->fetch = NULL;
-	atomic_fetch_add(&h->counters.retries, 1);
+	http_count(h, HTTP_COUNT_RETRIES, 1);
 	vmofs_list_del(&p->link);
 	vmofs_list_add(&h->queue[p->cls], &p->link);
 }
@@ -184,10 +184,10 @@ void http_piece_delay_locked(struct http *h, struct http_piece *p, uint64_t unti
 {
 	p->fetch = NULL;
 	p->not_before_ns = until_ns;
-	atomic_fetch_add(&h->counters.retries, 1);
+	http_count(h, HTTP_COUNT_RETRIES, 1);
 	vmofs_list_del(&p->link);
 	vmofs_list_add_tail(&h->delayed, &p->link);
-	http_due_locked(h, until_ns);
+	http_piece_due_locked(h, until_ns);
 }
 
 bool http_idle_locked(const struct http *h)
@@ -200,10 +200,46 @@ bool http_idle_locked(const struct http *h)
 
 /* -- the core's calls ------------------------------------------------------------------------- */
 
-static void wake_locked(struct http *h) REQUIRES(h->lock)
+static bool has_pieces_locked(const struct http *h) REQUIRES(h->lock)
 {
-	if (!h->closed)
-		http_net_ready(h->net, &h->source);
+	return !http_idle_locked(h) || !vmofs_list_empty(&h->delayed) ||
+		!vmofs_list_empty(&h->fetches);
+}
+
+static void tell_due_locked(struct http_origin *o, struct http *h) REQUIRES(o->lock)
+{
+	if (vmofs_list_empty(&h->busy))
+		vmofs_list_add_tail(&o->busy, &h->busy);
+	http_due_locked(o, h->next_due_ns);
+	h->next_due_ns = UINT64_MAX;
+}
+
+void http_tell_due_locked(struct http *h)
+{
+	struct http_origin *o = h->origin;
+
+	if (h->closed || h->next_due_ns == UINT64_MAX)
+		return;
+	mutex_lock(&o->lock);
+	tell_due_locked(o, h);
+	mutex_unlock(&o->lock);
+}
+
+void http_wake_locked(struct http *h)
+{
+	struct http_origin *o = h->origin;
+	uint64_t now = loop_now_ns();
+
+	if (h->closed || !has_pieces_locked(h))
+		return;
+	mutex_lock(&o->lock);
+	tell_due_locked(o, h);
+	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++)
+		if ((!vmofs_list_empty(&h->queue[cls]) || !vmofs_list_empty(&h->incoming[cls])) &&
+		    http_wait_locked(o, &h->waiter[cls], now))
+			http_get_ref(h);
+	mutex_unlock(&o->lock);
+	http_net_ready(o->net, &o->source);
 }
 
 void http_send(struct vmofs_provider *provider, struct vmofs_request *req)
@@ -214,7 +250,7 @@ void http_send(struct vmofs_provider *provider, struct vmofs_request *req)
 	mutex_lock(&h->lock);
 	if (!piece_new_locked(h, req, req->cls, deadline))
 		vmofs_list_add_tail(&h->incoming[req->cls], &req->link);
-	wake_locked(h);
+	http_wake_locked(h);
 	mutex_unlock(&h->lock);
 }
 
@@ -255,7 +291,7 @@ static void piece_update_locked(struct http *h, struct http_piece *p) REQUIRES(h
 
 	p->cls = req->cls;
 	p->deadline_ns = deadline_of(h, req);
-	http_due_locked(h, p->deadline_ns);
+	http_piece_due_locked(h, p->deadline_ns);
 	if (cls == p->cls || p->fetch || p->not_before_ns)
 		return;
 	vmofs_list_del(&p->link);
@@ -292,7 +328,7 @@ void http_swap(struct vmofs_provider *provider, struct vmofs_request *old,
 
 	mutex_lock(&h->lock);
 	swap_locked(h, old, now);
-	wake_locked(h);
+	http_wake_locked(h);
 	mutex_unlock(&h->lock);
 }
 
@@ -304,11 +340,14 @@ void http_piece_fail_locked(struct http *h, struct http_piece *p, int code,
 	const struct vmofs_request *req = p->req;
 	uint64_t off = MAX(p->off, req->off);
 	uint64_t end = MIN(p->end, req->off + req->len);
+	struct http_trouble *t = http_trouble_locked(h);
 
 	assert(fails->n < HTTP_FAILS);
-	h->last = h->recent;
-	h->last.code = code;
-	h->last.attempts = MAX(p->attempts, 1u);
+	if (t) {
+		t->last = t->recent;
+		t->last.code = code;
+		t->last.attempts = MAX(p->attempts, 1u);
+	}
 	fails->v[fails->n++] = (struct http_fail){ vmofs_vmo_get(req->vmo), off, end - off, code };
 	if (!p->fetch)
 		http_piece_free_locked(h, p);
@@ -316,24 +355,21 @@ void http_piece_fail_locked(struct http *h, struct http_piece *p, int code,
 		piece_orphan_locked(h, p);
 }
 
-/* One line a second says what all of them have in common. */
+/* One line a second says what all of an origin have in common. */
 static void log_failure(struct http *h, const struct http_fail *f) EXCLUDES(h->lock)
 {
-	struct vmofs_failure last;
-	uint64_t now = loop_now_ns();
-	bool quiet;
+	struct vmofs_failure last = { .code = f->code };
+	char url[URL_MAX];
 
 	mutex_lock(&h->lock);
-	quiet = now < h->quiet_until_ns;
-	if (!quiet)
-		h->quiet_until_ns = now + NSEC_PER_SEC;
-	last = h->last;
+	if (h->trouble)
+		last = h->trouble->last;
 	mutex_unlock(&h->lock);
-	if (quiet || f->code == -ESHUTDOWN)
+	if (!http_note_failure(h->origin, &last) || f->code == -ESHUTDOWN)
 		return;
-	log_warn("cannot read '%s' at %" PRIu64 "+%" PRIu64 ": %s: %s (attempts: %u%s%s)", h->shown,
-		 f->off, f->len, strerror(-f->code), last.msg, last.attempts,
-		 last.request_id[0] ? ", request " : "", last.request_id);
+	log_warn("cannot read '%s' at %" PRIu64 "+%" PRIu64 ": %s: %s (attempts: %u%s%s)",
+		 http_shown(h, url, sizeof url), f->off, f->len, strerror(-f->code), last.msg,
+		 last.attempts, last.request_id[0] ? ", request " : "", last.request_id);
 }
 
 void http_fail_all(struct http *h, struct http_fails *fails)
@@ -343,7 +379,7 @@ void http_fail_all(struct http *h, struct http_fails *fails)
 	for (unsigned i = 0; i < fails->n; i++) {
 		struct http_fail *f = &fails->v[i];
 
-		atomic_fetch_add(&h->counters.errors, 1);
+		http_count(h, HTTP_COUNT_ERRORS, 1);
 		vmofs_fail(f->vmo, f->off, f->len, f->code, VMOFS_TYPE_BIT(VMOFS_REQUEST_READ));
 		vmofs_vmo_put(f->vmo);
 	}
@@ -353,10 +389,14 @@ void http_fail_all(struct http *h, struct http_fails *fails)
 /* What the deadline of @p makes of it: its last failure, or that there was no answer at all. */
 static int deadline_code_locked(struct http *h, const struct http_piece *p) REQUIRES(h->lock)
 {
+	struct http_trouble *t = http_trouble_locked(h);
+
 	if (p->last_code)
 		return p->last_code;
-	h->recent = (struct vmofs_failure){ .msg = "no answer in time" };
-	clock_gettime(CLOCK_REALTIME, &h->recent.when);
+	if (t) {
+		t->recent = (struct vmofs_failure){ .msg = "no answer in time" };
+		clock_gettime(CLOCK_REALTIME, &t->recent.when);
+	}
 	return -ETIMEDOUT;
 }
 
@@ -374,7 +414,7 @@ static void expire_list_locked(struct http *h, struct vmofs_list *list, uint64_t
 		if (p->deadline_ns <= now_ns && fails->n < HTTP_FAILS)
 			http_piece_fail_locked(h, p, deadline_code_locked(h, p), fails);
 		else
-			http_due_locked(h, p->deadline_ns);
+			http_piece_due_locked(h, p->deadline_ns);
 	}
 }
 
@@ -386,7 +426,7 @@ static void release_delayed_locked(struct http *h, uint64_t now_ns) REQUIRES(h->
 		struct http_piece *p = vmofs_list_entry(pos, struct http_piece, link);
 
 		if (p->not_before_ns > now_ns) {
-			http_due_locked(h, p->not_before_ns);
+			http_piece_due_locked(h, p->not_before_ns);
 			continue;
 		}
 		p->not_before_ns = 0;
@@ -400,8 +440,6 @@ void http_sweep_locked(struct http *h, uint64_t now_ns, struct http_fails *fails
 	struct vmofs_list *pos;
 
 	h->next_due_ns = UINT64_MAX;
-	if (h->pause_until_ns > now_ns)
-		http_due_locked(h, h->pause_until_ns);
 	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++)
 		expire_list_locked(h, &h->queue[cls], now_ns, fails);
 	expire_list_locked(h, &h->delayed, now_ns, fails);

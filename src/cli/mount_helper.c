@@ -51,7 +51,7 @@ static bool is_not_ours(const char *opt, size_t len)
 		if (!strncmp(opt, prefixes_not_ours[i], strlen(prefixes_not_ours[i])))
 			return true;
 	/* mount(8) adds the name of the ordinary user who mounts. */
-	return geteuid() && !strncmp(opt, "user=", strlen("user="));
+	return !strncmp(opt, "user=", strlen("user="));
 }
 
 /* The length of the option at @p, whose commas may be written with a backslash. */

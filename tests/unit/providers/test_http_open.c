@@ -172,9 +172,9 @@ static void test_basic_authentication(void **state UNUSED)
 	snprintf(opts, sizeof opts, "netrc=%s", netrc);
 	open_and_read(h, httpd_url(h, "/object"), opts, 0, NULL);
 	setenv("VMOFS_PASSWORD", "secret", 1);
-	open_and_read(h, httpd_url(h, "/object"), "user=joe", 0, NULL);
+	open_and_read(h, httpd_url(h, "/object"), "username=joe", 0, NULL);
 	unsetenv("VMOFS_PASSWORD");
-	open_fails(httpd_url(h, "/object"), "user=joe:secret", -EINVAL, "user-file");
+	open_fails(httpd_url(h, "/object"), "username=joe:secret", -EINVAL, "user-file");
 	unlink(file);
 	unlink(netrc);
 	free(file);
