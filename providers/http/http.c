@@ -11,6 +11,7 @@
 
 #include "base/macros.h"
 #include "http/http_private.h"
+#include "http/index.h"
 
 #define OPEN_RETRIES 3
 
@@ -230,6 +231,8 @@ const struct vmofs_provider_ops provider_http = {
 	.schemes = http_schemes,
 	.supports = VMOFS_TYPE_BIT(VMOFS_REQUEST_READ),
 	.options = http_options,
+	.tree = &index_source_ops,
+	.is_tree = index_is_tree,
 	.open = http_open,
 	.send = http_send,
 	.clear = http_clear,

@@ -181,6 +181,43 @@ static const char *below_page(const struct url *page, const char *path, size_t n
 	return NULL;
 }
 
+bool index_adds_slash(const struct url *from, const struct url *to)
+{
+	char a[URL_MAX];
+	char b[URL_MAX];
+	size_t na, nb;
+
+	if (from->path.len >= sizeof a || to->path.len >= sizeof b)
+		return false;
+	na = decode_percents(from->path.p, from->path.len, a);
+	nb = decode_percents(to->path.p, to->path.len, b);
+	return nb == na + 1 && b[na] == '/' && memcmp(a, b, na) == 0;
+}
+
+int index_resolve(const char *base, const char *location, size_t n, char *out, size_t cap)
+{
+	static const char digits[] = "0123456789ABCDEF";
+	char clean[URL_MAX];
+	size_t len = 0;
+	struct url u;
+	int r = url_parse(base, strlen(base), &u);
+
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)location[i];
+
+		if (len + 4 > sizeof clean)
+			return -ENAMETOOLONG;
+		if (c > ' ' && c < 0x7f) {
+			clean[len++] = (char)c;
+			continue;
+		}
+		clean[len++] = '%';
+		clean[len++] = digits[c >> 4];
+		clean[len++] = digits[c & 15];
+	}
+	return r < 0 ? r : url_resolve(&u, clean, len, out, cap);
+}
+
 static bool begins_with_scheme(const char *p, size_t n)
 {
 	size_t i = 0;

@@ -25,6 +25,15 @@ size_t index_decode_entities(const char *p, size_t n, char *out);
 int index_href_name(const struct url *page, const char *href, size_t n, char out[VMOFS_KEY_MAX],
 		    size_t *len, bool *dir);
 
+/* Whether @to has the path of @from and a slash: how a server says that it is a directory. */
+bool index_adds_slash(const struct url *from, const struct url *to);
+
+/*
+ * As much of a Location as some servers leave undone: blanks and bytes beyond ASCII are encoded.
+ * -ENAMETOOLONG, or what url_resolve() says.
+ */
+int index_resolve(const char *base, const char *location, size_t n, char *out, size_t cap);
+
 /* A name as it may stand in a path. */
 bool index_name_valid(const char *p, size_t n);
 

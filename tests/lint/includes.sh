@@ -75,8 +75,8 @@ FNR == 1 {
 		bad("\"" name "\": no relative includes");
 	else if (layer == "providers" && target == "providers") {
 		split(FILENAME, mine, "/");
-		if (part[1] != mine[2] && name != "http/http_origin.h")
-			bad("of another provider only http/http_origin.h may be included, not \"" name "\"");
+		if (part[1] != mine[2] && name !~ /^http\/http_(origin|head)[.]h$/)
+			bad("of another provider only http/http_origin.h and http/http_head.h may be included, not \"" name "\"");
 	} else if (!index(" " see[layer] " ", " " target " "))
 		bad("layer \"" layer "\" must not include \"" name "\" of \"" target "\"");
 }
