@@ -46,8 +46,8 @@ struct chain {
 	enum chain_state state;
 	unsigned generation; /* of the listing, when it began */
 	unsigned pages;
-	uint64_t found;
-	bool uncut; /* no cut was found since the last page */
+	unsigned found; /* on the last page */
+	bool uncut;     /* no cut was found since the last page */
 	/* Names relative to the listed key, owned. */
 	char *start;
 	char *first;
@@ -280,9 +280,9 @@ static struct verdict judge_locked(struct listing *l, const struct chain *c) REQ
 		if (strcmp(name, prev[e->prefix]) <= 0 && (name[0] || c->pages > 0 || c->start[0]))
 			v.fault = "the keys are not in order";
 		prev[e->prefix] = name;
-		if (!v.first || strcmp(name, v.first) < 0)
+		if (name[0] && (!v.first || strcmp(name, v.first) < 0))
 			v.first = name;
-		if (!v.last || strcmp(name, v.last) > 0)
+		if (name[0] && (!v.last || strcmp(name, v.last) > 0))
 			v.last = name;
 	}
 	return v;
@@ -305,6 +305,7 @@ static int keep_locked(struct listing *l, struct chain *c, struct s3_page *p) RE
 	bool remember = l->remembers && (p->truncated || l->pages > 0);
 	unsigned n = 0;
 
+	c->found = 0;
 	for (unsigned i = 0; i < p->n; i++) {
 		const struct s3_entry *e = &p->v[i];
 		const char *name = s3_page_key(p, e) + l->prefix_len;
@@ -382,7 +383,6 @@ static bool order_matters_locked(const struct listing *l) REQUIRES(l->lock)
 static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 {
 	struct s3_page *p = &c->fetch.page;
-	uint64_t was = c->found;
 	bool truncated = p->truncated, past;
 	struct verdict v;
 	int r = 0;
@@ -414,7 +414,7 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 	l->pages++;
 	c->pages++;
 	c->uncut = false;
-	if (c->pages == 1 && c->found == was && c->start[0])
+	if (c->pages == 1 && c->found == 0 && c->start[0])
 		l->wasted++;
 	chain_set(c, r < 0 || past || !truncated ? CHAIN_ENDED : CHAIN_IDLE);
 }
@@ -423,7 +423,7 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 
 static uint64_t chain_left_locked(struct listing *l, const struct chain *c) REQUIRES(l->lock)
 {
-	struct s3_span span = { c->start, c->first, c->last, c->end, c->found };
+	struct s3_span span = { c->first, c->last, c->end, c->found };
 
 	if (c->state == CHAIN_ENDED || c->pages == 0 || c->uncut ||
 	    c->generation != l->generation || !c->last[0])
@@ -437,7 +437,7 @@ static struct chain *longest_locked(struct listing *l, uint64_t *left) REQUIRES(
 	struct chain *best = NULL;
 	struct vmofs_list *pos;
 
-	*left = l->page_max + l->page_max / 2;
+	*left = 3 * (uint64_t)l->page_max;
 	vmofs_list_for_each(pos, &l->chains) {
 		struct chain *c = vmofs_list_entry(pos, struct chain, link);
 		uint64_t n = chain_left_locked(l, c);
@@ -453,7 +453,7 @@ static struct chain *longest_locked(struct listing *l, uint64_t *left) REQUIRES(
 /* Cuts @c into up to @n more chains; they are idle then. */
 static void cut_locked(struct listing *l, struct chain *c, unsigned n) REQUIRES(l->lock)
 {
-	struct s3_span span = { c->start, c->first, c->last, c->end, c->found };
+	struct s3_span span = { c->first, c->last, c->end, c->found };
 	char cuts[CUTS_MAX][S3_SPLIT_NAME];
 	struct chain *left = c;
 
@@ -482,7 +482,15 @@ static unsigned allowed_locked(const struct listing *l) REQUIRES(l->lock)
 static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
 {
 	return l->q->kind == VMOFS_QUERY_DIR && !l->serial && !atomic_load(&l->s->serial) &&
-		l->pages > 0 && l->page_max > 1 && l->wasted <= 8 + l->pages / 3;
+		l->pages > 0 && l->page_max > 1;
+}
+
+/* How many guesses may go wrong: some, and a fourth of what went right. */
+static unsigned guesses_locked(const struct listing *l) REQUIRES(l->lock)
+{
+	unsigned most = 6 + (l->pages - l->wasted) / 4;
+
+	return most > l->wasted ? most - l->wasted : 0;
 }
 
 static void start_idle_locked(struct listing *l, unsigned allowed, struct vmofs_list *starts)
@@ -520,9 +528,11 @@ static void list_plan_locked(struct listing *l, struct vmofs_list *starts) REQUI
 	if (l->nready >= READY_MAX + allowed || is_limit_locked(l))
 		return;
 	start_idle_locked(l, allowed, starts);
+	allowed = MIN(allowed, l->busy + guesses_locked(l));
 	while (may_cut_locked(l) && l->busy < allowed && (c = longest_locked(l, &left))) {
 		cut_locked(l, c,
-			   (unsigned)MIN(allowed - l->busy, MAX(left / MAX(l->page_max, 1), 1)));
+			   (unsigned)MIN(allowed - l->busy,
+					 MAX(left / (2 * (uint64_t)l->page_max), 1)));
 		start_idle_locked(l, allowed, starts);
 	}
 }

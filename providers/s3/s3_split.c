@@ -13,6 +13,7 @@
 #include "base/macros.h"
 
 #define LEVELS 16 /* positions that a number is made of */
+#define RUNGS  4  /* each is ten times as far as the one before, or more */
 
 /* The symbols that may stand at one position, ascending. */
 struct alphabet {
@@ -70,6 +71,8 @@ static void alphabet_at(const struct s3_split *m, size_t pos, struct alphabet *o
 		add_range(set, '0', '9');
 	close_letters(set, 'a');
 	close_letters(set, 'A');
+	if (any(set, 0x80, 0xbf))
+		add_range(set, 0x80, 0xbf); /* what follows the first byte of a UTF-8 sequence */
 	out->n = 0;
 	for (unsigned c = 0; c < 256; c++)
 		if (seen(set, c))
@@ -304,7 +307,7 @@ unsigned s3_split_cut(const struct s3_split *m, const struct s3_span *s, unsigne
 	if (moving >= strlen(s->last))
 		moving = strlen(s->last) - 1;
 	if (!s->end || moving > shared + 1)
-		ladder(&c, m, s->last, moving, shared, MAX(1, n * 2 / 3));
+		ladder(&c, m, s->last, moving, shared, MIN(n, RUNGS));
 	if (c.n == n)
 		return c.n;
 	last_name(m, beyond);
@@ -322,8 +325,8 @@ uint64_t s3_split_left(const struct s3_split *m, const struct s3_span *s)
 
 	if (!s->end)
 		return UINT64_MAX;
-	scale_init(&scale, m, s->start, s->end, UINT32_MAX);
-	from = value(&scale, s->start);
+	scale_init(&scale, m, s->first, s->end, UINT32_MAX);
+	from = value(&scale, s->first);
 	at = value(&scale, s->last);
 	to = value(&scale, s->end);
 	if (to <= at)

@@ -22,11 +22,10 @@ void s3_split_learn(struct s3_split *m, const char *name, size_t len);
 
 /* A part of the listing that is under way. All names end in a zero. */
 struct s3_span {
-	const char *start; /* it began after this one */
 	const char *first; /* of the last page */
 	const char *last;  /* of the last page: all up to it is known */
 	const char *end;   /* the last name that belongs to it; NULL: there is no end */
-	uint64_t found;    /* names between start and last */
+	uint64_t found;    /* names from first to last */
 };
 
 /* About how many names are left after last; UINT64_MAX: nobody knows. */
