@@ -152,7 +152,7 @@ static long parse_fraction(const char *p, size_t n)
 	return ns;
 }
 
-int s3_parse_time(const char *text, size_t n, struct timespec *out)
+int s3_xml_time(const char *text, size_t n, struct timespec *out)
 {
 	struct tm tm = { 0 };
 
@@ -237,7 +237,7 @@ static int take_listed(struct s3_xml *x, enum tag tag)
 		x->entry.size = parse_size(x->text, x->text_len);
 		return 0;
 	case TAG_MODIFIED:
-		s3_parse_time(x->text, x->text_len, &x->entry.mtime);
+		s3_xml_time(x->text, x->text_len, &x->entry.mtime);
 		return 0;
 	case TAG_TRUNCATED:
 		x->page->truncated = strcmp(x->text, "true") == 0;
@@ -279,7 +279,7 @@ static void take_error(struct s3_xml *x, enum tag tag)
 		copy_text(e->region, sizeof e->region, x);
 	else if (tag == TAG_ENDPOINT)
 		copy_text(e->endpoint, sizeof e->endpoint, x);
-	else if (tag == TAG_SERVER_TIME && s3_parse_time(x->text, x->text_len, &ts) == 0)
+	else if (tag == TAG_SERVER_TIME && s3_xml_time(x->text, x->text_len, &ts) == 0)
 		e->server_time = ts.tv_sec;
 }
 

@@ -65,6 +65,6 @@ struct s3_error {
 void s3_xml_error(const char *p, size_t n, struct s3_error *out);
 
 /* "2026-01-02T03:04:05.678Z"; -EINVAL. */
-int s3_parse_time(const char *text, size_t n, struct timespec *out);
+int s3_xml_time(const char *text, size_t n, struct timespec *out);
 
 #endif
