@@ -223,8 +223,8 @@ static enum ask_next ask_retry(struct http_ask_state *s, const struct http_rule 
 	struct http_ask *a = s->ask;
 	uint64_t now = loop_now_ns(), at = now;
 
-	if (now >= a->deadline_ns)
-		return ask_end(s, rule->ask_code);
+	if (now >= a->deadline_ns) /* the last try had no time: what failed before it counts */
+		return ask_end(s, s->code ? s->code : rule->ask_code);
 	if (!at_once || s->attempts > 1)
 		at = http_retry_time(&a->origin->limits, s->attempts, a->deadline_ns,
 				     result->retry_after, now);

@@ -422,18 +422,24 @@ static bool distribute_locked(struct http *h, struct http_fetch *f, const struct
 	return false;
 }
 
-static void note_failure_locked(struct http *h, const struct ending *end) REQUIRES(h->lock)
+static void note_failure_locked(struct http *h, const struct http_fetch *f,
+				const struct ending *end) REQUIRES(h->lock)
 {
+	bool digest = f->supply_error == -EBADMSG;
 	struct http_trouble *t;
 
-	if (end->outcome == HTTP_OUTCOME_OK || end->outcome == HTTP_OUTCOME_CUT)
+	if (!digest && (end->outcome == HTTP_OUTCOME_OK || end->outcome == HTTP_OUTCOME_CUT))
 		return;
 	t = http_trouble_locked(h);
 	if (!t)
 		return;
 	t->recent.status = end->why.status;
 	memcpy(t->recent.request_id, end->why.request_id, sizeof t->recent.request_id);
-	memcpy(t->recent.msg, end->why.msg, sizeof t->recent.msg);
+	if (digest)
+		snprintf(t->recent.msg, sizeof t->recent.msg,
+			 "the bytes do not match the object's checksum");
+	else
+		memcpy(t->recent.msg, end->why.msg, sizeof t->recent.msg);
 	clock_gettime(CLOCK_REALTIME, &t->recent.when);
 }
 
@@ -490,7 +496,7 @@ static void fetch_end(struct http_fetch *f, const struct ending *end)
 	mutex_lock(&h->lock);
 	vmofs_list_del(&f->link);
 	h->nactive--;
-	note_failure_locked(h, end);
+	note_failure_locked(h, f, end);
 	if (end->changed && f->epoch == h->epoch && h->location->endpoint) {
 		old = h->ep;
 		h->ep = NULL;

@@ -49,7 +49,7 @@ struct vmo {
 };
 
 struct sink {
-	struct vmofs_config *config;
+	struct vmofs_config *config; /* NULL: the loops are borrowed */
 	struct loop_pool *loops;
 	struct vmofs_provider *provider;
 	struct vmofs_object_info info;
@@ -535,6 +535,18 @@ struct sink *sink_must_open(const char *source, const char *opts, unsigned nloop
 	return s;
 }
 
+struct sink *sink_over(struct vmofs_provider *p, uint64_t size, struct loop_pool *loops)
+{
+	struct sink *s = calloc(1, sizeof *s);
+
+	assert(s);
+	s->loops = loops;
+	s->provider = p;
+	s->info.size = size;
+	s->vmo = vmo_make(p, size);
+	return s;
+}
+
 static void clear_all_locked(struct vmo *v, struct ended *ended) REQUIRES(v->lock)
 {
 	while (!vmofs_list_empty(&v->reads)) {
@@ -559,11 +571,16 @@ void sink_close(struct sink *s)
 	mutex_unlock(&v->lock);
 	tell(&ended);
 	s->provider->ops->free(s->provider);
-	loop_pool_stop(s->loops);
-	loop_pool_free(s->loops);
+	if (s->config) {
+		loop_pool_stop(s->loops);
+		loop_pool_free(s->loops);
+	} else {
+		sink_settle(s);
+	}
 	assert(atomic_load(&v->refs) == 1);
 	vmofs_vmo_put(v);
-	config_free(s->config);
+	if (s->config)
+		config_free(s->config);
 	free(s);
 }
 

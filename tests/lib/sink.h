@@ -24,6 +24,8 @@ struct sink *sink_open(const char *source, const char *opts, unsigned nloops,
 		       struct vmofs_err *err);
 /* The same; a failure ends the test. */
 struct sink *sink_must_open(const char *source, const char *opts, unsigned nloops);
+/* Over a provider that was made elsewhere, on loops that run; sink_close() frees the provider. */
+struct sink *sink_over(struct vmofs_provider *p, uint64_t size, struct loop_pool *loops);
 /* Clears what is outstanding, detaches, closes, frees; checks that nothing is left. */
 void sink_close(struct sink *s);
 
