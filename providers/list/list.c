@@ -38,8 +38,8 @@ struct list_origin {
 };
 
 struct list_source {
-	struct vmofs_source base; /* first */
-	const struct vmofs_provider_env *env;
+	struct vmofs_source base;      /* first */
+	struct vmofs_provider_env env; /* what it points to is borrowed */
 	char *path;
 	char *name; /* of the file, for people */
 
@@ -134,7 +134,7 @@ static int check_secrets(const struct list_source *s, const struct list_table *t
 	if (list_table_n_origins(t) < 2)
 		return 0;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
-		if (config_is_set(s->env->config, names[i]))
+		if (config_is_set(s->env.config, names[i]))
 			return vmofs_err_set(
 				err, -EINVAL,
 				"option '%s' is for one server, and the list '%s' has "
@@ -164,7 +164,7 @@ static struct http_origin *find_origin(struct list_source *s, const char *url) E
 static int make_origin(struct list_source *s, const char *url, struct http_origin **out,
 		       struct vmofs_err *err)
 {
-	struct http_origin_params params = { .env = s->env, .url = url };
+	struct http_origin_params params = { .env = &s->env, .url = url };
 	struct list_origin *o;
 	int r;
 
@@ -604,7 +604,7 @@ static int file_object(struct list_source *s, const struct vmofs_entry *e, const
 		       struct vmofs_err *err)
 {
 	const struct vmofs_provider_ops *file = vmofs_provider_find("file:///");
-	int r = file ? file->open(out, url, s->env, info, err)
+	int r = file ? file->open(out, url, &s->env, info, err)
 		     : vmofs_err_set(err, -ENOTSUP, "'%s': no provider for files has been built in",
 				     url);
 
@@ -785,7 +785,7 @@ static int list_open(struct vmofs_source **out, const char *source,
 	if (!s)
 		return vmofs_err_set(err, -ENOMEM, "no memory for a source");
 	s->base.ops = provider_list.tree;
-	s->env = env;
+	s->env = *env;
 	mutex_init(&s->lock, LOCK_RANK_SOURCE);
 	vmofs_list_init(&s->origins);
 	r = set_path(s, source, err);
