@@ -191,7 +191,7 @@ static void object_refused(void *arg, struct http_refusal *why)
 	mutex_unlock(&o->lock);
 }
 
-static int object_renew(void *arg, const struct http_refusal *why, struct vmofs_err *err)
+static int object_renew(void *arg, const struct http_refusal *why UNUSED, struct vmofs_err *err)
 {
 	struct s3_object *o = arg;
 	struct s3_trouble t;
@@ -204,7 +204,7 @@ static int object_renew(void *arg, const struct http_refusal *why, struct vmofs_
 	if (o->trouble)
 		o->trouble->expired = false;
 	mutex_unlock(&o->lock);
-	return mended ? 0 : s3_renew(o->s, &t, why, err);
+	return mended ? 0 : s3_renew(o->s, &t, err);
 }
 
 /* -- checksums -------------------------------------------------------------------------------- */
@@ -394,8 +394,9 @@ int s3_object(struct vmofs_source *source, const struct vmofs_entry *e, struct v
 {
 	struct s3 *s = container_of(source, struct s3, base);
 	struct s3_object *o = object_new(s, e);
+	char url[URL_MAX];
 	struct http_object_spec spec = {
-		.url = info->url,
+		.url = url,
 		.size = e->size,
 		.etag = e->validator,
 		.last_modified = "",
@@ -407,7 +408,11 @@ int s3_object(struct vmofs_source *source, const struct vmofs_entry *e, struct v
 	if (!o)
 		return vmofs_err_set(err, -ENOMEM, "no memory for an object");
 	fill_info(s, e, info);
-	r = http_object_new(out, s->origin, &spec, err);
+	r = s3_url(s, o->text, url, sizeof url);
+	if (r < 0)
+		vmofs_err_set(err, r, "the key '%s' is too long for a URL", o->text);
+	else
+		r = http_object_new(out, s->origin, &spec, err);
 	if (r < 0)
 		object_put(o);
 	return r;

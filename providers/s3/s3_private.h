@@ -97,6 +97,8 @@ struct s3_signed {
 /* -EAGAIN: the keys have to be fetched. Any thread, never blocks. */
 int s3_sign(struct s3 *s, const struct s3_request *r, struct s3_signed *out, struct vmofs_err *err);
 void s3_signed_clear(struct s3_signed *g);
+/* Where @key is, without a signature. */
+int s3_url(struct s3 *s, const char *key, char *out, size_t cap);
 
 /* What a request has learned on its way to an answer. */
 struct s3_trouble {
@@ -113,8 +115,7 @@ struct s3_trouble {
 /* Reads a refusal, sets its message and outcome, mends what can be mended. */
 void s3_refused(struct s3 *s, struct s3_trouble *t, struct http_refusal *why);
 /* Blocks: keys in place of those refused; -EACCES: that would not help. */
-int s3_renew(struct s3 *s, const struct s3_trouble *t, const struct http_refusal *why,
-	     struct vmofs_err *err);
+int s3_renew(struct s3 *s, const struct s3_trouble *t, struct vmofs_err *err);
 /* The server's clock, from any answer. */
 void s3_learn_date(struct s3 *s, int64_t date);
 /* "cannot list 's3://b/p/': the server answered ... (request id x); remedy" */

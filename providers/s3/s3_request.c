@@ -18,6 +18,8 @@
 #define MEND_MAX  2
 #define SKEW_STEP 60 /* seconds; less is the delay of an answer */
 
+#define S3_HOST_MAX 640 /* bucket, endpoint or region, and what AWS adds */
+
 /* -- where ------------------------------------------------------------------------------------ */
 
 /* "bucket.s3.dualstack.eu-west-1.amazonaws.com", or what the endpoint says. */
@@ -51,6 +53,19 @@ static int make_path(const struct s3_options *o, const char *key, char *out, siz
 		return 0;
 	r = sigv4_encode(key, strlen(key), 0, out + n, cap - (size_t)n);
 	return r < 0 ? r : 0;
+}
+
+int s3_url(struct s3 *s, const char *key, char *out, size_t cap)
+{
+	char host[S3_HOST_MAX], region[S3_REGION];
+	int n;
+
+	mutex_lock(&s->lock);
+	memcpy(region, s->region, sizeof region);
+	mutex_unlock(&s->lock);
+	make_host(&s->o, region, host, sizeof host);
+	n = snprintf(out, cap, "%s://%s", s->o.tls ? "https" : "http", host);
+	return (size_t)n < cap ? make_path(&s->o, key, out + n, cap - (size_t)n) : -ENAMETOOLONG;
 }
 
 /* -- header lines ----------------------------------------------------------------------------- */
@@ -187,7 +202,7 @@ static int make_url(const struct s3 *s, const struct s3_request *r, const char *
 
 int s3_sign(struct s3 *s, const struct s3_request *r, struct s3_signed *g, struct vmofs_err *err)
 {
-	char host[sizeof s->o.bucket + sizeof s->o.host + S3_REGION + 64], path[URL_MAX];
+	char host[S3_HOST_MAX], path[URL_MAX];
 	struct sigv4_pair h[S3_LINES];
 	unsigned nh = own_headers(s, r, h);
 	int n;
@@ -246,11 +261,10 @@ static bool in(const char *word, const char *const *list)
 static bool is_expired(const struct s3 *s, const struct s3_trouble *t,
 		       const struct http_refusal *why, const char *code)
 {
-	static const char *const codes[] = { "ExpiredToken",       "ExpiredTokenException",
-					     "InvalidToken",       "TokenRefreshRequired",
-					     "InvalidAccessKeyId", NULL };
+	static const char *const codes[] = { "ExpiredToken", "ExpiredTokenException",
+					     "InvalidToken", "TokenRefreshRequired", NULL };
 
-	if (in(code, codes))
+	if (in(code, codes) || (t->expires && strcmp(code, "InvalidAccessKeyId") == 0))
 		return true;
 	/* An answer to HEAD has no code. */
 	return !code[0] && (why->status == 400 || why->status == 403) && t->expires &&
@@ -316,13 +330,12 @@ void s3_refused(struct s3 *s, struct s3_trouble *t, struct http_refusal *why)
 	}
 }
 
-int s3_renew(struct s3 *s, const struct s3_trouble *t, const struct http_refusal *why,
-	     struct vmofs_err *err)
+int s3_renew(struct s3 *s, const struct s3_trouble *t, struct vmofs_err *err)
 {
-	if (t->used[0] && !t->expired)
-		return vmofs_err_set(err, -EACCES, "%s", why ? why->msg : "access denied");
-	if (s3_chain_anonymous(s->chain))
-		return vmofs_err_set(err, -EACCES, "%s", why ? why->msg : "access denied");
+	if ((t->used[0] && !t->expired) || s3_chain_anonymous(s->chain)) {
+		err->msg[0] = '\0'; /* what the server said is all there is to say */
+		return err->code = -EACCES;
+	}
 	return s3_chain_fetch(s->chain, t->expired ? t->used : NULL, &s->stopping, err);
 }
 
@@ -387,11 +400,12 @@ static int ask_prepare(struct http_ask *h, struct vmofs_err *err)
 	return r;
 }
 
-static int ask_renew(struct http_ask *h, const struct http_refusal *why, struct vmofs_err *err)
+static int ask_renew(struct http_ask *h, const struct http_refusal *why UNUSED,
+		     struct vmofs_err *err)
 {
 	struct s3_ask *a = container_of(h, struct s3_ask, http);
 
-	return s3_renew(a->s, &a->trouble, why, err);
+	return s3_renew(a->s, &a->trouble, err);
 }
 
 static void ask_reset(struct http_ask *h)
