@@ -69,6 +69,7 @@ static struct http *make_object(const struct opening *op)
 	if (!h)
 		return NULL;
 	h->ranges = o->ranges;
+	h->ranges_known = true;
 	h->trusted = o->trusted;
 	h->adopted = true;
 	h->target = strdup(o->url);

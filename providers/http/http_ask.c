@@ -70,7 +70,7 @@ static void state_free(struct http_ask_state *s)
 
 static void set_message(struct http_ask_state *s, const char *msg)
 {
-	snprintf(s->why.msg, sizeof s->why.msg, "%s", msg);
+	snprintf(s->why.msg, sizeof s->why.msg, "%.*s", (int)sizeof s->why.msg - 1, msg);
 }
 
 static void ask_begin(struct http_origin *o, struct http_ask *a)

@@ -9,6 +9,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -289,6 +290,7 @@ static enum http_outcome fetch_head(struct http_get *g, const struct http_reply 
 
 	mutex_lock(&h->lock);
 	adopted = h->adopted;
+	h->ranges_known |= r->status == 206;
 	mutex_unlock(&h->lock);
 	if (!adopted)
 		o = http_adopt(h, r, msg, cap);
@@ -306,6 +308,7 @@ struct ending {
 	struct http_verdict verdict; /* for the origin */
 	uint64_t retry_after;
 	bool changed; /* the outcome is not what the status says */
+	bool whole;   /* the server knows no ranges: again, for all of the object */
 };
 
 static bool can_renew(const struct http *h)
@@ -353,7 +356,7 @@ static void piece_failed_locked(struct http *h, struct http_fetch *f, struct htt
 								now_ns));
 		return;
 	case HTTP_ONCE:
-		if (p->integrity++ == 0)
+		if (end->whole || p->integrity++ == 0)
 			http_piece_requeue_locked(h, p);
 		else
 			http_piece_fail_locked(h, p, rule->code, fails);
@@ -475,6 +478,7 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 		end->changed = end->why.outcome != result->outcome;
 	}
 	end->outcome = end->why.outcome;
+	end->whole = result->whole && end->outcome == HTTP_OUTCOME_INTEGRITY;
 	end->retry_after =
 		end->outcome == HTTP_OUTCOME_RETRY ? result->retry_after : HTTP_LENGTH_UNKNOWN;
 	end->verdict = (struct http_verdict){
@@ -484,8 +488,28 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 	};
 }
 
+/*
+ * The whole object came where a range was asked for. Where no range has ever come, the server has none: from
+ * now on it is taken whole, as far as that is allowed.
+ */
+static bool goes_whole_locked(struct http *h, struct ending *end) REQUIRES(h->lock)
+{
+	if (h->ranges_known && h->ranges)
+		return false;
+	if (h->size <= h->origin->limits.whole_limit) {
+		h->ranges = false;
+		h->ranges_known = true;
+		return true;
+	}
+	snprintf(end->why.msg, sizeof end->why.msg,
+		 "the server does not serve ranges, and %" PRIu64
+		 " bytes are more than 'whole-limit'",
+		 h->size);
+	return false;
+}
+
 /* Gives up the pieces of an ended fetch, then the fetch. */
-static void fetch_end(struct http_fetch *f, const struct ending *end)
+static void fetch_end(struct http_fetch *f, struct ending *end)
 {
 	struct http_endpoint *old = NULL;
 	struct http *h = f->h;
@@ -496,6 +520,7 @@ static void fetch_end(struct http_fetch *f, const struct ending *end)
 	mutex_lock(&h->lock);
 	vmofs_list_del(&f->link);
 	h->nactive--;
+	end->whole = end->whole && goes_whole_locked(h, end);
 	note_failure_locked(h, f, end);
 	if (end->changed && f->epoch == h->epoch && h->location->endpoint) {
 		old = h->ep;

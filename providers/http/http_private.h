@@ -159,8 +159,7 @@ struct http {
 	struct vmofs_provider base; /* first */
 	atomic_uint refs;
 	/* fixed at creation */
-	bool ranges;                /* false: the server gives the whole object only */
-	struct http_origin *origin; /* counted */
+	struct http_origin *origin;               /* counted */
 	const struct http_location_ops *location; /* may be NULL */
 	void *arg;                                /* the location's; owned */
 	uint64_t size;
@@ -173,6 +172,8 @@ struct http {
 
 	struct mutex lock;
 	/* lock: lock, all below */
+	bool ranges;       /* false: the server gives the whole object only */
+	bool ranges_known; /* else the first answers tell */
 	bool renewing;
 	bool closed;
 	bool adopted;                 /* the validators are known */

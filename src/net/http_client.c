@@ -358,6 +358,7 @@ static void easy_finished(struct http_transfer *t, CURL *curl, CURLcode code)
 	curl_easy_getinfo(curl, CURLINFO_NUM_CONNECTS, &connects);
 	result.outcome = easy_outcome(e, code);
 	result.status = e->reply.status;
+	result.whole = !g->whole && http_reply_is_whole(&e->reply, &e->ep->expect);
 	result.connections = (unsigned)connects;
 	result.retry_after = e->reply.retry_after;
 	result.elapsed_ns = loop_now_ns() - g->start_ns;

@@ -27,6 +27,7 @@ struct http_get;
 struct http_result {
 	enum http_outcome outcome;
 	int status;           /* 0: no answer */
+	bool whole;           /* the whole object came instead of the range */
 	unsigned connections; /* opened for it */
 	uint64_t retry_after; /* seconds; HTTP_LENGTH_UNKNOWN: not said */
 	uint64_t elapsed_ns;

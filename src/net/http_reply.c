@@ -324,6 +324,14 @@ static enum http_outcome check_full(const struct http_reply *r, const struct htt
 	return HTTP_OUTCOME_OK;
 }
 
+bool http_reply_is_whole(const struct http_reply *r, const struct http_expect *e)
+{
+	char msg[512];
+
+	return r->status == 200 && !r->encoding[0] && r->length == e->size &&
+		check_version(r, e, msg, sizeof msg) == HTTP_OUTCOME_OK;
+}
+
 enum http_outcome http_reply_check(const struct http_reply *r, const struct http_expect *e,
 				   uint64_t off, uint64_t len, bool whole, char *msg, size_t cap)
 {

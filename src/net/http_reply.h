@@ -75,6 +75,9 @@ void http_reply_line(struct http_reply *r, const char *p, size_t n, int64_t now)
 enum http_outcome http_reply_check(const struct http_reply *r, const struct http_expect *e,
 				   uint64_t off, uint64_t len, bool whole, char *msg, size_t cap);
 
+/* Whether it is the whole object that is expected, as the answer of a server without ranges to a range. */
+bool http_reply_is_whole(const struct http_reply *r, const struct http_expect *e);
+
 /* "the server answered 401 (Basic realm="x")" */
 void http_status_message(const struct http_reply *r, char *msg, size_t cap);
 /* The outcome of a status other than 200 and 206. */

@@ -187,6 +187,47 @@ static void test_size_must_be_the_expected(void **state UNUSED)
 	}
 }
 
+static void test_server_without_ranges(void **state UNUSED)
+{
+	struct bed *b = bed_new(100 * PAGE + 7, NULL, 2);
+	static const char *const etags[] = { "", "\"v0\"" };
+
+	httpd_set(b->httpd, "no-ranges=1");
+	for (unsigned i = 0; i < ARRAY_LEN(etags); i++) {
+		struct sink *s = plain(b, "/", 100 * PAGE + 7, etags[i]);
+		struct sink_read *r[4];
+
+		for (unsigned n = 0; n < ARRAY_LEN(r); n++)
+			r[n] = sink_send(s, (10 + 20 * n) * PAGE, PAGE, VMOFS_CLASS_DEMAND, 0);
+		for (unsigned n = 0; n < ARRAY_LEN(r); n++)
+			assert_int_equal(sink_wait(r[n]), 0);
+		assert_true(httpd_is(sink_bytes(s) + 70 * PAGE, 70 * PAGE, PAGE, 0));
+		sink_close(s);
+	}
+	bed_free(b);
+	b = bed_new(100 * PAGE, "whole-limit=100K", 1);
+	httpd_set(b->httpd, "no-ranges=1");
+	for (unsigned i = 0; i < ARRAY_LEN(etags); i++) {
+		struct sink *s = plain(b, "/", 100 * PAGE, etags[i]);
+		struct vmofs_provider_stats stats;
+
+		assert_int_equal(sink_read(s, PAGE, PAGE), -EBADMSG);
+		sink_stats(s, &stats);
+		assert_non_null(strstr(stats.last.msg, "whole-limit"));
+		sink_close(s);
+	}
+	bed_free(b);
+	/* What has served a range once is not forgiven. */
+	b = bed_new(100 * PAGE, NULL, 1);
+	struct sink *s = plain(b, "/", 100 * PAGE, "");
+
+	assert_int_equal(sink_read(s, PAGE, PAGE), 0);
+	httpd_set(b->httpd, "no-ranges=1");
+	assert_int_equal(sink_read(s, 5 * PAGE, PAGE), -EBADMSG);
+	sink_close(s);
+	bed_free(b);
+}
+
 static void test_redirects_are_found(void **state UNUSED)
 {
 	struct bed *b = bed_new(10 * PAGE, "username=joe", 1);
@@ -239,6 +280,7 @@ static void test_credentials_are_the_origin_s(void **state UNUSED)
 /* Signs with a generation that can be renewed. */
 struct location {
 	struct bed *bed;
+	char url[128];
 	atomic_uint generation;
 	atomic_uint endpoints;
 	atomic_uint renewals;
@@ -267,8 +309,8 @@ static int location_endpoint(void *arg, const struct http_expect *expect,
 	if (l->endpoint_code)
 		return vmofs_err_set(err, l->endpoint_code, "no keys");
 	snprintf(line, sizeof line, "Authorization: Bearer t%u", atomic_load(&l->generation));
-	*out = http_endpoint_new_lines(http_origin_settings(l->bed->origin),
-				       httpd_url(l->bed->httpd, "/signed"), lines, 1, expect, err);
+	*out = http_endpoint_new_lines(http_origin_settings(l->bed->origin), l->url, lines, 1,
+				       expect, err);
 	if (l->valid_ns)
 		*valid_until_ns = loop_now_ns() + l->valid_ns;
 	return *out ? 0 : err->code;
@@ -299,8 +341,9 @@ static void location_refused(void *arg, struct http_refusal *why)
 {
 	struct location *l = arg;
 
-	atomic_fetch_add(&l->refusals, 1);
-	snprintf(l->refusal, sizeof l->refusal, "%.*s", (int)why->len, why->body ? why->body : "");
+	if (atomic_fetch_add(&l->refusals, 1) == 0)
+		snprintf(l->refusal, sizeof l->refusal, "%.*s", (int)why->len,
+			 why->body ? why->body : "");
 	if (l->refused_to != HTTP_OUTCOME_OK)
 		why->outcome = l->refused_to;
 	snprintf(why->msg, sizeof why->msg, "read by its owner");
@@ -346,6 +389,7 @@ static struct sink *located(struct bed *b, struct location *l, uint64_t size)
 	};
 
 	l->bed = b;
+	snprintf(l->url, sizeof l->url, "%s", httpd_url(b->httpd, "/signed"));
 	return object(b, &spec);
 }
 
@@ -568,13 +612,12 @@ static void test_objects_are_small(void **state UNUSED)
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	size_t before = allocated();
 
-#if defined(VMOFS_SANITIZED)
-	skip();
-#endif
 	for (unsigned i = 0; i < MANY; i++)
 		assert_int_equal(http_object_new(&p[i], b->origin, &spec, &err), 0);
 	print_message("%zu bytes an object\n", (allocated() - before) / MANY);
+#if !defined(VMOFS_SANITIZED) /* whose malloc has books of its own */
 	assert_true((allocated() - before) / MANY < 1024);
+#endif
 	for (unsigned i = 0; i < MANY; i++)
 		p[i]->ops->free(p[i]);
 	free(p);
@@ -589,6 +632,7 @@ int main(void)
 		cmocka_unit_test(test_first_answer_is_adopted),
 		cmocka_unit_test(test_adopted_version_is_kept),
 		cmocka_unit_test(test_size_must_be_the_expected),
+		cmocka_unit_test(test_server_without_ranges),
 		cmocka_unit_test(test_redirects_are_found),
 		cmocka_unit_test(test_credentials_are_the_origin_s),
 		cmocka_unit_test(test_endpoints_of_others),
