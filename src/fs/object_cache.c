@@ -383,6 +383,25 @@ void object_cache_each(struct object_cache *c, void (*fn)(void *arg, struct fs_o
 	destroy_all(c, &gone);
 }
 
+/* It is being visited: hidden now, it goes at the end of that. */
+static void trim_one(void *arg, struct fs_object *o)
+{
+	struct vmofs_list gone = VMOFS_LIST_INIT(gone);
+	struct cached_object *co = cached_of(o);
+	struct object_cache *c = arg;
+
+	mutex_lock(&c->lock);
+	if (!co->users && co->shown && is_bare(co))
+		hide_locked(c, co, &gone);
+	mutex_unlock(&c->lock);
+	destroy_all(c, &gone);
+}
+
+void object_cache_trim(struct object_cache *c)
+{
+	object_cache_each(c, trim_one, c);
+}
+
 static void close_one(void *arg UNUSED, struct fs_object *o)
 {
 	vmo_close(o->vmo);

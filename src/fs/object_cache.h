@@ -53,6 +53,9 @@ void object_cache_forget(struct object_cache *c, uint64_t ino);
 void object_cache_each(struct object_cache *c, void (*fn)(void *arg, struct fs_object *o),
 		       void *arg);
 
+/* Idle objects that have lost all their pages go; for idle times. */
+void object_cache_trim(struct object_cache *c);
+
 struct object_cache_stats {
 	uint64_t open; /* gauges */
 	uint64_t idle;

@@ -280,6 +280,32 @@ static void test_objects_without_pages_are_not_kept(void **state)
 	bench_down(&b);
 }
 
+static void test_a_trim_takes_what_has_lost_its_pages(void **state)
+{
+	struct fs_object *o[4];
+	struct bench b;
+
+	(void)state;
+	bench_up(&b, 100);
+	for (unsigned i = 0; i < 4; i++) {
+		o[i] = open_object(&b, 1 + i);
+		supply(o[i]);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		object_cache_put(b.cache, o[i]);
+	object_cache_trim(b.cache);
+	assert_int_equal(b.source.n_alive, 4);
+	/* One of those in the middle, and one that is open. */
+	assert_int_equal(vmo_evict(o[1]->vmo, 0, 4096, true), 1);
+	assert_int_equal(vmo_evict(o[3]->vmo, 0, 4096, true), 1);
+	object_cache_trim(b.cache);
+	assert_int_equal(b.source.n_alive, 3);
+	assert_false(is_there(&b, 2));
+	assert_int_equal(stats_of(&b).idle, 2);
+	object_cache_put(b.cache, o[3]);
+	bench_down(&b);
+}
+
 static void test_forgotten(void **state)
 {
 	struct fs_object *o;
@@ -488,6 +514,7 @@ int main(void)
 		cmocka_unit_test(test_pages_outlive_the_last_close),
 		cmocka_unit_test(test_the_oldest_idle_goes_first),
 		cmocka_unit_test(test_objects_without_pages_are_not_kept),
+		cmocka_unit_test(test_a_trim_takes_what_has_lost_its_pages),
 		cmocka_unit_test(test_forgotten),
 		cmocka_unit_test(test_what_cannot_be_made),
 		cmocka_unit_test(test_close_ends_reads_and_free_takes_what_was_never_put),
