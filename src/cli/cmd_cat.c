@@ -202,7 +202,7 @@ static int cat_one(struct cat *c, const struct args *a, const char *source, stru
 	*c = (struct cat){ 0 };
 	mutex_init(&c->lock, LOCK_RANK_LOG);
 	cond_init(&c->cond);
-	r = remote_open(&c->remote, a, source, args_get(a, "path"), err);
+	r = remote_open(&c->remote, REMOTE_OBJECT, a, source, args_get(a, "path"), err);
 	if (r == 0)
 		r = make_pool(c, err);
 	if (r == 0)

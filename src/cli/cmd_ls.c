@@ -461,7 +461,7 @@ static int cmd_ls_run(const struct args *a, struct vmofs_err *err)
 
 	mutex_init(&ls.lock, LOCK_RANK_LOG);
 	cond_init(&ls.cond);
-	r = remote_open(&ls.remote, a, a->pos[0], args_get(a, "path"), err);
+	r = remote_open(&ls.remote, REMOTE_NAMES, a, a->pos[0], args_get(a, "path"), err);
 	if (r == 0)
 		r = list(&ls, err);
 	rows_clear(&ls);

@@ -65,10 +65,20 @@ static int start_loops(struct remote *r, struct vmofs_err *err)
 	return loop_pool_start(r->loops, err);
 }
 
-static int open_tree(struct remote *r, const char *source, const char *path, struct vmofs_err *err)
+static bool ends_in_slash(const char *s)
+{
+	return *s && s[strlen(s) - 1] == '/';
+}
+
+static int open_tree(struct remote *r, enum remote_want want, const char *source, const char *path,
+		     struct vmofs_err *err)
 {
 	const struct vmofs_source_ops *ops = vmofs_source_find(source);
 	int e;
+
+	if (want == REMOTE_OBJECT && !path && !ends_in_slash(source) &&
+	    vmofs_provider_find(source)->open)
+		ops = NULL;
 
 	if (!ops && path)
 		return vmofs_err_set(err, -ENOTDIR,
@@ -80,8 +90,8 @@ static int open_tree(struct remote *r, const char *source, const char *path, str
 	return ops->open(&r->tree, r->text, &r->env, &r->info, err);
 }
 
-int remote_open(struct remote *r, const struct args *a, const char *source, const char *path,
-		struct vmofs_err *err)
+int remote_open(struct remote *r, enum remote_want want, const struct args *a, const char *source,
+		const char *path, struct vmofs_err *err)
 {
 	int e;
 
@@ -94,7 +104,7 @@ int remote_open(struct remote *r, const struct args *a, const char *source, cons
 	if (e == 0)
 		e = start_loops(r, err);
 	if (e == 0)
-		e = open_tree(r, source, path, err);
+		e = open_tree(r, want, source, path, err);
 	if (e == 0 && !r->tree)
 		r->text = strdup(source);
 	if (e == 0 && !r->text)

@@ -22,12 +22,16 @@ struct remote {
 	char *path; /* below the tree; "": all of it */
 };
 
+enum remote_want { REMOTE_NAMES, REMOTE_OBJECT };
+
 /*
  * Opens the tree that @source is. One that is an object is not asked for yet. @path (may be NULL) is what
- * is meant below it; of a tree's URL without a slash at its end, the last component is that.
+ * is meant below it; of a tree's URL without a slash at its end, the last component is that. Where an
+ * object is wanted, and its provider can open it by its name, no tree is opened: who may read it need not
+ * be allowed to list.
  */
-int remote_open(struct remote *r, const struct args *a, const char *source, const char *path,
-		struct vmofs_err *err);
+int remote_open(struct remote *r, enum remote_want want, const struct args *a, const char *source,
+		const char *path, struct vmofs_err *err);
 void remote_close(struct remote *r);
 
 /* Calls @each for every entry, on any thread but one at a time. @each false: no more. */
