@@ -167,9 +167,9 @@ static void pending_fail(struct pending *p, int status)
 /* ---- waiting ---- */
 
 /* What the holder is to do next. */
-enum pending_todo { TODO_WAIT, TODO_REPEAT, TODO_CANCEL, TODO_FAIL };
+enum pending_step { NEXT_WAIT, NEXT_REPEAT, NEXT_CANCEL, NEXT_FAIL };
 
-static enum pending_todo pending_let_go_locked(struct fs_session *s UNUSED, struct pending *p,
+static enum pending_step pending_let_go_locked(struct fs_session *s UNUSED, struct pending *p,
 					       bool tried, int *status) REQUIRES(s->parked.lock)
 {
 	bool early = p->state == PENDING_EARLY;
@@ -178,15 +178,15 @@ static enum pending_todo pending_let_go_locked(struct fs_session *s UNUSED, stru
 		pending_set_state(p, PENDING_HELD);
 	if (early && (p->given_up || p->status < 0)) {
 		*status = p->given_up ? p->given_up : p->status;
-		return TODO_FAIL;
+		return NEXT_FAIL;
 	}
 	if (early)
-		return TODO_REPEAT;
+		return NEXT_REPEAT;
 	if (p->given_up && !tried)
-		return TODO_CANCEL;
+		return NEXT_CANCEL;
 	/* Where cancelling came too late, done() finds given_up. */
 	pending_set_state(p, PENDING_WAITING);
-	return TODO_WAIT;
+	return NEXT_WAIT;
 }
 
 /*
@@ -197,25 +197,25 @@ static bool pending_let_go(struct pending *p)
 {
 	struct fs_session *s = p->session;
 	struct fs_tree *t = s->p.tree;
-	enum pending_todo todo;
+	enum pending_step step;
 	bool tried = false;
 	int status = 0;
 
 	do {
 		mutex_lock(&s->parked.lock);
-		todo = pending_let_go_locked(s, p, tried, &status);
-		if (todo == TODO_CANCEL)
+		step = pending_let_go_locked(s, p, tried, &status);
+		if (step == NEXT_CANCEL)
 			status = p->given_up;
 		mutex_unlock(&s->parked.lock);
-		if (todo == TODO_CANCEL && t->ops->cancel(t, &p->wait))
-			todo = TODO_FAIL;
+		if (step == NEXT_CANCEL && t->ops->cancel(t, &p->wait))
+			step = NEXT_FAIL;
 		tried = true;
-	} while (todo == TODO_CANCEL);
-	if (todo == TODO_FAIL) {
+	} while (step == NEXT_CANCEL);
+	if (step == NEXT_FAIL) {
 		pending_fail(p, status);
 		pending_give_back(p, true);
 	}
-	return todo == TODO_REPEAT;
+	return step == NEXT_REPEAT;
 }
 
 /* Becomes the holder of one that waits; one that is held is left to its holder. */

@@ -39,8 +39,9 @@ struct fs_tree_wait {
 	void (*done)(struct fs_tree_wait *w, int status);
 	/* The tree's own. */
 	struct vmofs_list link;
-	uint64_t since_ns; /* of the first try */
+	uint64_t since_ns; /* what was asked for since counts as fresh; 0: the first try */
 	bool queued;
+	int status;
 };
 
 struct fs_tree_attr {

@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the source tells becomes nodes: files, directories, other versions of them, and keys that cannot
+ * be shown. Under the tree's lock, on whatever thread the source answers.
+ *
+ * A directory wins over a file of its name, in whatever order they are told. A listing tells a file and
+ * the directory that was there before: then only the end of the listing shows whether the directory
+ * has become the file (NODE_OTHER), and the listing counts as stale so that it is asked for again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/macros.h"
+#include "fs/names.h"
+#include "fs/tree_private.h"
+
+/* ---- what is not shown ---- */
+
+static void keep_example(struct tree *t, enum fs_hidden why, const char *key, size_t len)
+	REQUIRES(t->lock)
+{
+	char *copy;
+
+	if (t->n_hidden == TREE_HIDDEN_EXAMPLES)
+		return;
+	for (unsigned i = 0; i < t->n_hidden; i++)
+		if (t->hidden[i].why == why && !strncmp(t->hidden[i].key, key, len) &&
+		    !t->hidden[i].key[len])
+			return;
+	copy = strndup(key, len);
+	if (copy)
+		t->hidden[t->n_hidden++] = (struct hidden_example){ why, copy };
+}
+
+void tree_hide(struct tree *t, struct dir *d, enum fs_hidden why, const char *key, size_t len)
+{
+	d->hidden[why]++;
+	t->st.hidden[why]++;
+	keep_example(t, why, key, len);
+}
+
+/* The file @name of @d, which a directory stands before. */
+static void hide_shadowed(struct tree *t, struct dir *d, const char *name, size_t len)
+	REQUIRES(t->lock)
+{
+	char key[VMOFS_KEY_MAX + NAME_LEN_MAX];
+	int base = tree_key(t, d->node, key);
+
+	if (base < 0)
+		base = 0;
+	memcpy(key + base, name, len);
+	tree_hide(t, d, FS_HIDDEN_SHADOWED, key, (size_t)base + len);
+}
+
+void tree_unhide(struct tree *t, struct dir *d)
+{
+	for (unsigned i = 0; i < FS_HIDDEN_NREASONS; i++) {
+		t->st.hidden[i] -= d->hidden[i];
+		d->hidden[i] = 0;
+	}
+}
+
+/* ---- nodes come and go ---- */
+
+struct dir *tree_dir(struct tree *t, struct node *n)
+{
+	if (n->dir)
+		return n->dir;
+	n->dir = dir_new(n);
+	if (!n->dir)
+		return NULL;
+	t->st.bytes += dir_bytes(n->dir);
+	vmofs_list_add(&t->lru, &n->dir->lru);
+	return n->dir;
+}
+
+static void mark_seen(const struct dir *d, struct node *n)
+{
+	n->flags = (uint16_t)((n->flags & ~NODE_SEEN) | (d->seen ? NODE_SEEN : 0));
+}
+
+static bool is_seen(const struct dir *d, const struct node *n)
+{
+	return !!(n->flags & NODE_SEEN) == d->seen;
+}
+
+/* Takes @n. */
+static struct node *add_node(struct tree *t, struct dir *d, struct node *n) REQUIRES(t->lock)
+{
+	uint64_t before = dir_bytes(d);
+
+	if (!n || dir_add(d, n) < 0) {
+		node_free(n);
+		return NULL;
+	}
+	n->parent = d->node;
+	mark_seen(d, n);
+	t->st.bytes += dir_bytes(d) - before;
+	tree_number(t, n);
+	tree_drop_negative(t, d->node->ino, node_name(n), n->name_len);
+	return n;
+}
+
+static void tell_kernel(struct tree *t, const struct node *n) REQUIRES(t->lock)
+{
+	if (!n->n_lookup || !n->parent)
+		return;
+	invalidator_add(t->invalidator, n->parent->ino, node_name(n), n->name_len);
+	t->st.invalidations++;
+}
+
+/* @now has the name of @old. Takes @now; NULL: there is no memory for it, @old is gone all the same. */
+static void supersede(struct tree *t, struct dir *d, struct node *old, struct node *now)
+	REQUIRES(t->lock)
+{
+	tell_kernel(t, old);
+	if (now) {
+		dir_replace(d, old, now);
+		now->parent = d->node;
+		mark_seen(d, now);
+		tree_number(t, now);
+	} else {
+		dir_remove(d, old);
+	}
+	tree_put_away(t, old);
+}
+
+void tree_remove(struct tree *t, struct node *n, bool tell)
+{
+	struct dir *d = n->parent->dir;
+
+	if (tell)
+		tell_kernel(t, n);
+	dir_remove(d, n);
+	tree_put_away(t, n);
+}
+
+void tree_swap_node(struct tree *t, struct node *old, struct node *now)
+{
+	const uint16_t keep =
+		NODE_SEEN | NODE_OPENED | NODE_NAMELESS | NODE_TOLD | NODE_RCLONE | NODE_HEADED;
+
+	now->flags |= old->flags & keep;
+	now->fresh = old->fresh;
+	if (old->slot != NODE_NO_SLOT)
+		dir_replace(old->parent->dir, old, now);
+	tree_renumber(t, old, now);
+}
+
+struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_t len,
+			  uint32_t fresh)
+{
+	struct node *n = dir_find(d, name, len);
+
+	if (n && !node_is_dir(n)) {
+		/* A key of the same name that this listing has told of, too. */
+		if (d->state == DIR_LISTING && is_seen(d, n))
+			hide_shadowed(t, d, name, len);
+		supersede(t, d, n, node_new(name, len, NULL));
+		n = dir_find(d, name, len);
+	} else if (!n) {
+		n = add_node(t, d, node_new(name, len, NULL));
+	} else if (n->flags & NODE_OTHER) {
+		hide_shadowed(t, d, name, len);
+	}
+	if (!n)
+		return NULL;
+	n->flags &= (uint16_t)~NODE_OTHER;
+	mark_seen(d, n);
+	if (fresh) {
+		n->fresh = fresh;
+		n->flags &= (uint16_t)~NODE_DOUBT;
+	}
+	return n;
+}
+
+/* The same file as before, as far as @e can tell. */
+static void keep_file(struct dir *d, struct node *n, const struct vmofs_entry *e, uint32_t fresh)
+{
+	mark_seen(d, n);
+	if (fresh)
+		n->fresh = fresh;
+	/* Only another HEAD can tell whether it still is what it was. */
+	if (e->size == VMOFS_SIZE_UNKNOWN)
+		n->flags = (uint16_t)((n->flags & ~NODE_HEADED) | NODE_VAGUE);
+}
+
+static void tree_put_file(struct tree *t, struct dir *d, struct node *old, struct node *now,
+			  uint32_t fresh) REQUIRES(t->lock)
+{
+	if (!now)
+		return;
+	now->fresh = fresh;
+	if (!old) {
+		(void)add_node(t, d, now);
+		return;
+	}
+	t->st.versions++;
+	supersede(t, d, old, now);
+}
+
+static struct node *new_file(struct tree *t, const char *name, size_t len,
+			     const struct vmofs_entry *e) REQUIRES(t->lock)
+{
+	bool link = t->p.object_metadata && name_is_rclone_link(name, len);
+	struct node *n = node_new(name, link ? len - NAME_RCLONE_LEN : len, e);
+
+	if (n && link)
+		n->flags |= NODE_RCLONE | NODE_LINK;
+	return n;
+}
+
+void tree_add_file(struct tree *t, struct dir *d, const char *name, size_t len,
+		   const struct vmofs_entry *e, uint32_t fresh)
+{
+	bool link = t->p.object_metadata && name_is_rclone_link(name, len);
+	size_t shown = link ? len - NAME_RCLONE_LEN : len;
+	struct node *n = dir_find(d, name, shown);
+
+	if (n && node_is_dir(n) && (!fresh || link)) {
+		/* Told by this listing, or perhaps yet to be. */
+		if (is_seen(d, n))
+			tree_hide(t, d, FS_HIDDEN_SHADOWED, e->key, e->key_len);
+		else
+			n->flags |= NODE_OTHER;
+		return;
+	}
+	/* "name" and "name.rclonelink": the plain one is shown. */
+	if (n && link != !!(n->flags & NODE_RCLONE) && is_seen(d, n)) {
+		tree_hide(t, d, FS_HIDDEN_SHADOWED, e->key, e->key_len);
+		if (link)
+			return;
+	}
+	if (n && !node_is_dir(n) && link == !!(n->flags & NODE_RCLONE) && node_is_version(n, e))
+		keep_file(d, n, e, fresh);
+	else
+		tree_put_file(t, d, n, new_file(t, name, len, e), fresh);
+}
+
+void tree_add_marker(struct tree *t, struct dir *d, const struct vmofs_entry *e)
+{
+	d->marker = true;
+	if (e->size && e->size != VMOFS_SIZE_UNKNOWN)
+		tree_hide(t, d, FS_HIDDEN_MARKER, e->key, e->key_len);
+	if (e->mtime.tv_sec)
+		d->node->mtime_ns =
+			(int64_t)e->mtime.tv_sec * (int64_t)NSEC_PER_SEC + e->mtime.tv_nsec;
+}
+
+/* A key with more parts than the listing should tell is shown by the first of them. */
+void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struct vmofs_entry *e)
+{
+	const char *rest = e->key + base_len;
+	size_t len = e->key_len - base_len;
+	const char *slash = memchr(rest, '/', len);
+	size_t part = slash ? (size_t)(slash - rest) : len;
+	int why = len ? name_check(rest, part) : NAME_OK;
+
+	if (!len)
+		tree_add_marker(t, d, e);
+	else if (why == NAME_OK && e->key_len + NAME_RCLONE_LEN + 2 > VMOFS_KEY_MAX)
+		tree_hide(t, d, FS_HIDDEN_LONG, e->key, e->key_len);
+	else if (why != NAME_OK)
+		tree_hide(t, d, (enum fs_hidden)why, e->key, e->key_len);
+	else if (slash || e->type == VMOFS_ENTRY_PREFIX)
+		(void)tree_add_dir(t, d, rest, part, 0);
+	else
+		tree_add_file(t, d, rest, len, e, 0);
+}
+
+/* ---- listings ---- */
+
+void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint64_t asked_ns)
+{
+	uint64_t before = dir_bytes(d);
+
+	d->again = d->state == DIR_LISTED && d->n_live;
+	if (!d->opens) {
+		dir_compact(d);
+		t->st.bytes += dir_bytes(d) - before;
+	}
+	dir_set_state(d, DIR_LISTING);
+	d->seen = !d->seen;
+	d->lister = lister;
+	d->asked_ns = asked_ns;
+	d->read_whole = false;
+	d->marker = false;
+	d->walk_slot = NODE_NO_SLOT;
+	d->walk_pages = 0;
+	d->walk_run = 0;
+	tree_unhide(t, d);
+	tree_touch(t, d);
+}
+
+/* What the listing has not told is gone. True: something in it was not clear. */
+static bool sweep(struct tree *t, struct dir *d) REQUIRES(t->lock)
+{
+	bool doubt = false;
+
+	for (uint32_t i = 0; i < d->n_slots; i++) {
+		struct node *n = d->slots[i];
+
+		if (!n || is_seen(d, n))
+			continue;
+		doubt |= n->flags & NODE_OTHER;
+		tree_remove(t, n, true);
+	}
+	return doubt;
+}
+
+/* An empty directory that nothing stands for may not exist: its name is asked for again. */
+static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
+{
+	if (d->n_live || d->marker || d->node == t->root)
+		return;
+	d->node->flags |= NODE_DOUBT;
+	d->node->fresh = 0;
+}
+
+void tree_end_listing(struct tree *t, struct dir *d, int code)
+{
+	bool doubt = code == 0 && sweep(t, d);
+
+	dir_set_state(d, code == 0 ? DIR_LISTED : DIR_UNLISTED);
+	d->lister = NULL;
+	d->again = false;
+	d->n_asked = 0;
+	if (code < 0)
+		d->asked_ns = 0;
+	else
+		doubt_empty(t, d);
+	tree_wake(t, &d->waits, code == -ECANCELED ? 0 : code);
+	if (doubt)
+		d->asked_ns = 0;
+}
+
+/* ---- HEAD ---- */
+
+static bool is_same(const struct node *a, const struct node *b)
+{
+	char va[NODE_VALIDATOR_MAX], vb[NODE_VALIDATOR_MAX];
+
+	node_validator(a, va);
+	node_validator(b, vb);
+	return a->size == b->size && a->mtime_ns == b->mtime_ns && !strcmp(va, vb);
+}
+
+void tree_headed(struct tree *t, struct node *n, struct node *file, uint64_t asked_ns)
+{
+	struct dir *d = n->parent->dir;
+
+	if (!file) {
+		tree_add_negative(t, n->parent->ino, node_name(n), n->name_len, asked_ns);
+		tree_remove(t, n, false);
+		return;
+	}
+	file->flags |= NODE_HEADED;
+	if (n->flags & NODE_RCLONE)
+		file->flags |= NODE_RCLONE | NODE_LINK;
+	file->fresh = tree_tick(t, asked_ns);
+	if (!(n->flags & NODE_TOLD) || is_same(n, file)) {
+		tree_swap_node(t, n, file);
+		return;
+	}
+	t->st.versions++;
+	supersede(t, d, n, file);
+}
