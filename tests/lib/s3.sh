@@ -112,9 +112,10 @@ s3_rm() { s3 rm "$@"; }             # s3://BUCKET/KEY...
 
 # s3_mark, then s3_count PATTERN: log lines that match since; a line is written when its answer is out
 s3_mark() { sleep 0.3; S3_MARK=$(grep -c '' "$S3_LOG" || :); }
-s3_count() { sleep 0.3; tail -n +$((${S3_MARK:-0} + 1)) "$S3_LOG" | grep -cE -- "$1" || :; }
+s3_lines() { tail -n +$((${S3_MARK:-0} + 1)) "$S3_LOG" | sed 's/\x1b\[[0-9;]*m//g'; } # moto's are coloured
+s3_count() { sleep 0.3; s3_lines | grep -cE -- "$1" || :; }
 # s3_log: the same lines, for a failure's message
-s3_log() { tail -n +$((${S3_MARK:-0} + 1)) "$S3_LOG" | sed -n 's/.*"\([A-Z]* [^"]*\)" \([0-9]*\).*/\2 \1/p'; }
+s3_log() { s3_lines | sed -n 's/.*"\([A-Z]* [^"]*\)" \([0-9]*\).*/\2 \1/p'; }
 S3_LISTS='"GET [^"]*[?&](list-type=2|prefix=|delimiter=)' S3_HEADS='"HEAD ' S3_ALL='"[A-Z]+ [^"]*HTTP/'
 
 # s3_listd_start ARGUMENT...: the server of computed keys (tools/s3_listd.c); sets S3_URL, S3_PID
