@@ -53,7 +53,8 @@ static void on_done(struct http_call *c, const struct http_result *result)
 	q->again = result->outcome == HTTP_OUTCOME_RETRY || result->outcome == HTTP_OUTCOME_TIMEOUT;
 	/* An answer cut short, or too long, is none. */
 	if (result->outcome == HTTP_OUTCOME_INTEGRITY || result->outcome == HTTP_OUTCOME_CUT ||
-	    result->outcome == HTTP_OUTCOME_TIMEOUT)
+	    result->outcome == HTTP_OUTCOME_TIMEOUT ||
+	    (result->status / 100 == 2 && result->outcome != HTTP_OUTCOME_OK))
 		q->status = 0;
 	snprintf(q->msg, sizeof q->msg, "%s", result->msg ? result->msg : "no answer");
 }

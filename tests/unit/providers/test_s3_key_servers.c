@@ -360,6 +360,10 @@ static void test_container(void **state)
 	script_httpd_say(h, 1, "GET /", 500, "", "");
 	script_httpd_say(h, 1, "GET /", 200, "", KEYS_JSON("AKC", "HUSHC"));
 	key_rig_gives(r, NULL, "AKC", "HUSHC", "HUSHT", "container");
+	/* A body that ends early is no answer, and asked for again, but not without end. */
+	script_httpd_say(h, 3, "GET /", 200, "X: y\r\nContent-Length: 9999\r\n", "{");
+	key_rig_refuses(r, NULL, -EIO, "no answer of the container endpoint");
+	assert_int_equal(script_httpd_requests(h), 8);
 	script_httpd_say(h, 1, "GET /", 403, "", "HUSH");
 	key_rig_refuses(r, NULL, -EACCES, "answered 403");
 	script_httpd_say(h, 1, "GET /", 200, "", "{");
