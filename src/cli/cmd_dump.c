@@ -16,7 +16,8 @@ static int cmd_dump_run(const struct args *a, struct vmofs_err *err)
 	int r = client_find(&t, a->pos[0], err);
 
 	if (!r)
-		r = client_call(&t, json_pack("{s:s}", "cmd", "dump"), &reply, err);
+		r = client_call(&t, json_pack("{s:s, s:s}", "cmd", "dump", "path", t.inside),
+				&reply, err);
 	if (r < 0)
 		return r;
 	text = json_string_value(json_object_get(reply, "text"));
@@ -26,7 +27,7 @@ static int cmd_dump_run(const struct args *a, struct vmofs_err *err)
 
 const struct cmd cmd_dump = {
 	.name = "dump",
-	.args = "MOUNTPOINT",
+	.args = "MOUNTPOINT[/FILE]",
 	.help = "print the state of the pages and of what has been asked for",
 	.opts = dump_opts,
 	.min_args = 1,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vmofs stat: the counters of a mount, for people or as one line of JSON. */
+/* vmofs stat: the counters of a mount, or of a file in it, for people or as one line of JSON. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +23,7 @@ static const struct stat_line {
 	const char *key;
 	enum stat_kind kind;
 } lines[] = {
+	{ "type", "type", STAT_TEXT },
 	{ "source", "source", STAT_TEXT },
 	{ "mounted at", "mountpoint", STAT_TEXT },
 	{ "version", "validator", STAT_TEXT },
@@ -46,6 +47,26 @@ static const struct stat_line {
 	{ "  failed", "errors", STAT_COUNT },
 	{ "  wrong bytes", "integrity_errors", STAT_COUNT },
 	{ "  latency", "latency_us", STAT_LATENCY },
+};
+
+/* Of the member "tree". */
+static const struct stat_line tree_lines[] = {
+	{ "names known", "nodes", STAT_COUNT },
+	{ "  directories", "dirs", STAT_COUNT },
+	{ "  held by kernel", "held", STAT_COUNT },
+	{ "  memory", "bytes", STAT_BYTES },
+	{ "  not there", "negative", STAT_COUNT },
+	{ "listings", "listings", STAT_COUNT },
+	{ "  whole trees", "flat_listings", STAT_COUNT },
+	{ "  single names", "lookups", STAT_COUNT },
+	{ "  metadata", "heads", STAT_COUNT },
+	{ "  requests", "requests", STAT_COUNT },
+	{ "  failed", "failed", STAT_COUNT },
+	{ "  waiting now", "waiting", STAT_COUNT },
+	{ "files changed", "versions", STAT_COUNT },
+	{ "files open", "objects_open", STAT_COUNT },
+	{ "  kept in memory", "objects_idle", STAT_COUNT },
+	{ "keys not shown", "hidden", STAT_COUNT },
 };
 
 static void print_bytes(double n)
@@ -97,13 +118,40 @@ static void print_failure(const json_t *f)
 	       json_string_value(json_object_get(f, "when")));
 }
 
+/* Those that the answer has: one object, a tree and a file have different ones. */
+static void print_lines(const json_t *o, const struct stat_line *line, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const json_t *v = json_object_get(o, line[i].key);
+
+		if (!v)
+			continue;
+		printf("%-17s ", line[i].label);
+		print_value(line[i].kind, v);
+	}
+}
+
+static void print_hidden(const json_t *keys)
+{
+	size_t i;
+	json_t *o;
+
+	json_array_foreach((json_t *)keys, i, o)
+		printf("  '%s': %s\n", json_string_value(json_object_get(o, "key")),
+		       json_string_value(json_object_get(o, "why")));
+}
+
 static void print_text(const json_t *reply)
 {
-	for (size_t i = 0; i < ARRAY_LEN(lines); i++) {
-		printf("%-17s ", lines[i].label);
-		print_value(lines[i].kind, json_object_get(reply, lines[i].key));
-	}
+	const json_t *tree = json_object_get(reply, "tree");
+
+	print_lines(reply, lines, ARRAY_LEN(lines));
 	print_failure(json_object_get(reply, "last_error"));
+	if (!tree)
+		return;
+	print_lines(tree, tree_lines, ARRAY_LEN(tree_lines));
+	print_hidden(json_object_get(tree, "hidden_keys"));
+	print_failure(json_object_get(tree, "last_error"));
 }
 
 static void print_json(const json_t *reply)
@@ -114,8 +162,11 @@ static void print_json(const json_t *reply)
 
 static int stat_once(const struct client_target *t, bool json, struct vmofs_err *err)
 {
+	const char *path = t->inside + strspn(t->inside, "/");
 	cleanup(json_decrefp) json_t *reply = NULL;
-	int r = client_call(t, json_pack("{s:s}", "cmd", "stat"), &reply, err);
+	int r = client_call(
+		t, json_pack("{s:s, s:s}", "cmd", *path ? "stat-file" : "stat", "path", path),
+		&reply, err);
 
 	if (r < 0)
 		return r;
@@ -163,8 +214,8 @@ static int cmd_stat_run(const struct args *a, struct vmofs_err *err)
 
 const struct cmd cmd_stat = {
 	.name = "stat",
-	.args = "MOUNTPOINT",
-	.help = "show the counters of a mount",
+	.args = "MOUNTPOINT[/FILE]",
+	.help = "show the counters of a mount, or what is known of a file in it",
 	.opts = stat_opts,
 	.min_args = 1,
 	.max_args = 1,

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * stat and dump look; prefetch, pin and evict move pages, in steps, so that they can be given up and
+ * stat and dump look; prefetch, pin and evict move pages of a file, in steps, so that they can be given up and
  * hold nothing for long. See command.h for who runs them.
  */
 #include "daemon/command.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/mount.h"
 
@@ -25,21 +27,124 @@ static int run_stat(struct mount *m, const json_t *request UNUSED, json_t *reply
 	return 0;
 }
 
-static int run_dump(struct mount *m, const json_t *request UNUSED, json_t *reply,
+static const char *request_path(const json_t *request)
+{
+	const char *path = json_string_value(json_object_get(request, "path"));
+
+	/* The mountpoint itself, with or without a slash. */
+	return path ? path + strspn(path, "/") : "";
+}
+
+/* By when a command that asks the origin must have its answer. */
+static uint64_t deadline_of(struct mount *m)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	uint64_t ns = 0;
+
+	(void)config_time(m->p.config, "timeout", &ns, &err);
+	return ns ? loop_now_ns() + ns : 0;
+}
+
+static int path_failed(const char *path, int r, struct vmofs_err *err)
+{
+	if (r == -ENOENT || r == -ENOTDIR)
+		return vmofs_err_set(err, r, "there is no file '%s' in the mount", path);
+	if (r == -EISDIR)
+		return vmofs_err_set(err, r, "'%s' is a directory; give a file in it", path);
+	if (r == -ELOOP)
+		return vmofs_err_set(err, r, "'%s' is a symbolic link; give what it points to",
+				     path);
+	return vmofs_err_set(err, r, "cannot look up '%s': %s", path, strerror(-r));
+}
+
+/* The object at @path, until tree->ops->close(). */
+static int open_path(struct mount *m, const char *path, struct fs_object **out,
+		     struct vmofs_err *err)
+{
+	int r = fs_tree_open_wait(m->tree, path, deadline_of(m), out);
+
+	return r < 0 ? path_failed(path, r, err) : 0;
+}
+
+static int run_stat_file(struct mount *m, const json_t *request, json_t *reply,
+			 atomic_bool *cancelled UNUSED, struct vmofs_err *err)
+{
+	const char *path = request_path(request);
+	struct fs_tree_attr attr;
+	struct fs_object *o;
+	int r = fs_tree_resolve_wait(m->tree, path, deadline_of(m), &attr);
+
+	if (r < 0)
+		return path_failed(path, r, err);
+	o = m->tree->ops->find(m->tree, attr.st.st_ino);
+	report_fill_file(&attr, o, reply);
+	m->tree->ops->close(m->tree, o);
+	m->tree->ops->forget(m->tree, attr.st.st_ino, 1);
+	return 0;
+}
+
+enum { DUMP_OBJECTS_MAX = 20 };
+
+struct dump {
+	FILE *out;
+	unsigned n; /* objects so far */
+};
+
+static void dump_object(void *arg, struct fs_object *o)
+{
+	struct dump *d = arg;
+
+	if (d->n++ < DUMP_OBJECTS_MAX)
+		vmo_dump(o->vmo, d->out, DUMP_ITEMS_MAX);
+}
+
+/* Of a tree: the source, and the objects that were used last. */
+static void dump_tree(struct mount *m, FILE *out)
+{
+	struct dump d = { .out = out };
+
+	m->source->ops->dump(m->source, out, 0, DUMP_ITEMS_MAX);
+	object_cache_each(m->cache, dump_object, &d);
+	if (d.n > DUMP_OBJECTS_MAX)
+		fprintf(out, "... %u more objects\n", d.n - DUMP_OBJECTS_MAX);
+}
+
+static int dump_write(struct mount *m, const char *path, FILE *out, struct vmofs_err *err)
+{
+	struct fs_object *o;
+	int r = 0;
+
+	if (path && *path) {
+		r = open_path(m, path, &o, err);
+		if (r < 0)
+			return r;
+		vmo_dump(o->vmo, out, DUMP_ITEMS_MAX);
+		m->tree->ops->close(m->tree, o);
+	} else if (m->source) {
+		dump_tree(m, out);
+	} else {
+		vmo_dump(m->vmo, out, DUMP_ITEMS_MAX);
+	}
+	vm_pool_dump(m->pool, out);
+	return 0;
+}
+
+static int run_dump(struct mount *m, const json_t *request, json_t *reply,
 		    atomic_bool *cancelled UNUSED, struct vmofs_err *err)
 {
 	cleanup(mem_freep) char *text = NULL;
 	size_t len = 0;
 	FILE *out = open_memstream(&text, &len);
+	int r;
 
 	if (!out)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the dump");
-	vmo_dump(m->vmo, out, DUMP_ITEMS_MAX);
-	vm_pool_dump(m->pool, out);
+	r = dump_write(m, request_path(request), out, err);
 	if (fclose(out) || !text)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the dump");
-	json_object_set_new(reply, "text", json_string(text));
-	return 0;
+	if (!r)
+		json_object_set_new(reply, "text", json_string(text));
+	return r;
 }
 
 /* The part of an object that a command is about. */
@@ -47,6 +152,7 @@ struct span {
 	struct fs_object *object;
 	uint64_t off;
 	uint64_t end;
+	bool opened; /* to be closed */
 };
 
 static uint64_t request_u64(const json_t *request, const char *key)
@@ -56,18 +162,11 @@ static uint64_t request_u64(const json_t *request, const char *key)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
-/*
- * "path" below the mount (the mount itself stands for all of it), "off", "len" (0: to the end),
- * rounded outward to pages.
- */
-static int span_parse(struct span *s, struct mount *m, const json_t *request, struct vmofs_err *err)
+/* "off", "len" (0: to the end), rounded outward to pages. */
+static int span_set_range(struct span *s, const json_t *request, struct vmofs_err *err)
 {
-	const char *path = json_string_value(json_object_get(request, "path"));
 	uint64_t len = request_u64(request, "len");
 
-	s->object = path && *path ? fs_tree_find(m->tree, path) : &m->object;
-	if (!s->object)
-		return vmofs_err_set(err, -ENOENT, "there is no file '%s' in the mount", path);
 	s->off = request_u64(request, "off");
 	if (s->off > s->object->size)
 		return vmofs_err_set(err, -ERANGE, "the offset %llu is beyond the end, %llu",
@@ -78,6 +177,29 @@ static int span_parse(struct span *s, struct mount *m, const json_t *request, st
 		s->end = MIN(s->end, page_bytes(page_ceil(s->off + len)));
 	s->off = page_bytes(page_floor(s->off));
 	return 0;
+}
+
+static void span_close(const struct span *s, struct mount *m)
+{
+	if (s->opened)
+		m->tree->ops->close(m->tree, s->object);
+}
+
+/* "path" below the mount; a mount of one object stands for it. 0: span_close() follows. */
+static int span_open(struct span *s, struct mount *m, const json_t *request, struct vmofs_err *err)
+{
+	const char *path = request_path(request);
+	int r = 0;
+
+	*s = (struct span){ .object = &m->object, .opened = m->source || *path };
+	if (s->opened)
+		r = open_path(m, path, &s->object, err);
+	if (r < 0)
+		return r;
+	r = span_set_range(s, request, err);
+	if (r < 0)
+		span_close(s, m);
+	return r;
 }
 
 /* Reading in more than there is memory for would only throw out what came first. */
@@ -140,12 +262,14 @@ static int run_prefetch(struct mount *m, const json_t *request, json_t *reply,
 			atomic_bool *cancelled, struct vmofs_err *err)
 {
 	struct span s;
-	int r = span_parse(&s, m, request, err);
+	int r = span_open(&s, m, request, err);
 
-	if (!r)
-		r = span_check_fits(&s, m, err);
+	if (r < 0)
+		return r;
+	r = span_check_fits(&s, m, err);
 	if (!r)
 		r = span_fetch(&s, NULL, cancelled, err);
+	span_close(&s, m);
 	return r ? r : reply_bytes(&s, reply);
 }
 
@@ -163,44 +287,91 @@ static int span_unpin(const struct span *s, struct vmofs_err *err)
 	return r < 0 ? vmofs_err_set(err, r, "cannot unpin: %s", strerror(-r)) : 0;
 }
 
+static int span_pin(const struct span *s, struct mount *m, atomic_bool *cancelled,
+		    struct vmofs_err *err)
+{
+	int r = span_check_fits(s, m, err);
+
+	if (!r)
+		r = span_fetch(s, hint_keep, cancelled, err);
+	if (!r && s->opened && pin_set_add(&m->pins, m->tree, s->object) < 0)
+		r = vmofs_err_set(err, -ENOMEM, "no memory to keep '%s' open",
+				  fs_object_url(s->object));
+	return r;
+}
+
 static int run_pin(struct mount *m, const json_t *request, json_t *reply, atomic_bool *cancelled,
 		   struct vmofs_err *err)
 {
 	struct span s;
-	int r = span_parse(&s, m, request, err);
+	int r = span_open(&s, m, request, err);
 
 	if (r < 0)
 		return r;
-	if (json_is_true(json_object_get(request, "undo")))
+	if (json_is_true(json_object_get(request, "undo"))) {
 		r = span_unpin(&s, err);
-	else if (!(r = span_check_fits(&s, m, err)))
-		r = span_fetch(&s, hint_keep, cancelled, err);
+		pin_set_remove(&m->pins, m->tree, s.object);
+	} else {
+		r = span_pin(&s, m, cancelled, err);
+	}
+	span_close(&s, m);
 	return r ? r : reply_bytes(&s, reply);
 }
 
 /* The kernel's copies go too, or the next read would not come here at all. */
+static uint64_t evict_range(struct mount *m, struct fs_object *o, uint64_t off, uint64_t end,
+			    const atomic_bool *cancelled)
+{
+	uint64_t pages = 0;
+
+	for (; off < end && !*cancelled; off += EVICT_STEP) {
+		uint64_t len = MIN(EVICT_STEP, end - off);
+
+		(void)fs_session_drop_cache(m->session, o, off, len);
+		pages += vmo_evict(o->vmo, off, len, false);
+	}
+	return pages;
+}
+
+struct evict_all {
+	struct mount *mount;
+	const atomic_bool *cancelled;
+	uint64_t pages;
+};
+
+static void evict_object(void *arg, struct fs_object *o)
+{
+	struct evict_all *e = arg;
+
+	e->pages += evict_range(e->mount, o, 0, o->size, e->cancelled);
+}
+
 static int run_evict(struct mount *m, const json_t *request, json_t *reply, atomic_bool *cancelled,
 		     struct vmofs_err *err)
 {
-	uint64_t pages = 0;
+	struct evict_all e = { .mount = m, .cancelled = cancelled };
 	struct span s;
-	int r = span_parse(&s, m, request, err);
+	int r;
 
-	if (r < 0)
-		return r;
-	for (uint64_t off = s.off; off < s.end && !*cancelled; off += EVICT_STEP) {
-		uint64_t len = MIN(EVICT_STEP, s.end - off);
-
-		(void)fs_session_drop_cache(m->session, s.object, off, len);
-		pages += vmo_evict(s.object->vmo, off, len, false);
+	if (m->source && !*request_path(request)) {
+		object_cache_each(m->cache, evict_object, &e);
+		object_cache_trim(m->cache);
+		malloc_trim(0);
+	} else {
+		r = span_open(&s, m, request, err);
+		if (r < 0)
+			return r;
+		e.pages = evict_range(m, s.object, s.off, s.end, cancelled);
+		span_close(&s, m);
 	}
-	json_object_set_new(reply, "bytes", json_integer((json_int_t)(pages * VMOFS_PAGE_SIZE)));
+	json_object_set_new(reply, "bytes", json_integer((json_int_t)(e.pages * VMOFS_PAGE_SIZE)));
 	return 0;
 }
 
 static const struct command commands[] = {
 	{ .name = "stat", .run = run_stat },
-	{ .name = "dump", .run = run_dump },
+	{ .name = "stat-file", .is_long = true, .run = run_stat_file },
+	{ .name = "dump", .is_long = true, .run = run_dump },
 	{ .name = "prefetch", .is_long = true, .run = run_prefetch },
 	{ .name = "pin", .is_long = true, .run = run_pin },
 	{ .name = "evict", .is_long = true, .run = run_evict },

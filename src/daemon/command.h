@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <vmofs/err.h>
 
+struct fs_object;
+struct fs_tree_attr;
 struct mount;
 
 struct command {
@@ -26,5 +28,7 @@ const struct command *command_find(const char *name);
 
 /* What `vmofs stat` shows; see report.c. */
 void report_fill(struct mount *m, json_t *reply);
+/* And of one file: @o is its object, NULL when it has none just now. */
+void report_fill_file(const struct fs_tree_attr *attr, struct fs_object *o, json_t *reply);
 
 #endif

@@ -28,7 +28,7 @@
 enum {
 	REQUEST_MAX = 4096 + 1024,
 	CONNECTIONS_MAX = 64,
-	JOBS_MAX = 4, /* long commands at once */
+	JOBS_MAX = 8, /* long commands at once */
 	JOB_STACK = 256 * 1024,
 };
 

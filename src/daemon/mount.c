@@ -16,13 +16,13 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/control.h"
+#include "daemon/mount_private.h"
 #include "daemon/ready.h"
 #include "daemon/unmount.h"
 
@@ -88,92 +88,6 @@ static int mount_make_pool(struct mount *m, struct vmofs_err *err)
 	return vm_pool_new(&m->pool, limit, err);
 }
 
-static void write_schemes(FILE *out)
-{
-	for (const struct vmofs_provider_ops *const *p = vmofs_providers; *p; p++)
-		for (const char *const *s = (*p)->schemes; *s; s++)
-			fprintf(out, " %s", *s);
-}
-
-static int unknown_source(const char *source, struct vmofs_err *err)
-{
-	char schemes[256] = "";
-	FILE *out = fmemopen(schemes, sizeof schemes - 1, "w");
-
-	if (out) {
-		write_schemes(out);
-		fclose(out);
-	}
-	return vmofs_err_set(err, -EINVAL,
-			     "cannot tell what '%s' is; a source begins with one of:%s", source,
-			     schemes);
-}
-
-static int mount_open_source(struct mount *m, struct vmofs_err *err)
-{
-	const struct vmofs_provider_ops *ops = vmofs_provider_find(m->p.source);
-	struct vmofs_provider_env env = { .config = m->p.config, .loops = m->loops };
-	cleanup(mem_freep) struct vmofs_object_info *info = calloc(1, sizeof *info);
-	struct fs_object_params op;
-	struct vm_pool_stats st;
-	uint64_t ahead;
-	uint64_t behind;
-	uint64_t opened_ns;
-	int r;
-
-	if (!ops)
-		return unknown_source(m->p.source, err);
-	if (!info)
-		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
-	r = config_size(m->p.config, "readahead-max", &ahead, err);
-	if (!r)
-		r = config_size(m->p.config, "keep-behind", &behind, err);
-	opened_ns = loop_now_ns();
-	if (!r)
-		r = ops->open(&m->provider, m->p.source, &env, info, err);
-	/* A connection and a request: two round trips. */
-	opened_ns = (loop_now_ns() - opened_ns) / 2;
-	if (!r)
-		r = vmo_new(&m->vmo, m->pool, m->provider, info->size, 0, err);
-	if (r < 0)
-		return r;
-	snprintf(m->name, sizeof m->name, "%s", info->name);
-	if (info->weak)
-		log_warn("'%s' has no strong validator: a change at the origin may go unseen",
-			 info->url);
-	vmo_set_name(m->vmo, info->name);
-	vm_pool_stats(m->pool, &st);
-	op = (struct fs_object_params){
-		.readahead_max = MIN(ahead, st.limit / 4),
-		.keep_behind = behind,
-		.delay_ns = opened_ns,
-	};
-	r = fs_object_init(&m->object, info, m->provider, m->vmo, &op);
-	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
-}
-
-/* A directory shows the object inside, a regular file becomes it. */
-static int mount_make_tree(struct mount *m, struct vmofs_err *err)
-{
-	const char *name = config_str(m->p.config, "name");
-	struct stat st;
-	int r;
-
-	if (name &&
-	    (!*name || strchr(name, '/') || strlen(name) > 255 || !strcmp(name, ".") ||
-	     !strcmp(name, "..")))
-		return vmofs_err_set(err, -EINVAL, "option 'name': '%s' is no file name", name);
-	if (stat(m->p.mountpoint, &st) < 0)
-		return vmofs_err_set(err, -errno, "cannot mount at '%s': %s", m->p.mountpoint,
-				     strerror(errno));
-	if (!S_ISDIR(st.st_mode) && !S_ISREG(st.st_mode))
-		return vmofs_err_set(err, -ENOTDIR,
-				     "cannot mount at '%s': neither a directory nor a regular file",
-				     m->p.mountpoint);
-	r = fs_tree_single_new(&m->tree, &m->object, name ? name : m->name, S_ISREG(st.st_mode));
-	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
-}
-
 static void mount_ended(void *arg)
 {
 	struct mount *m = arg;
@@ -187,17 +101,21 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 				struct vmofs_err *err)
 {
 	const struct vmofs_config *c = m->p.config;
+	struct vm_pool_stats st;
 	uint64_t background;
 
 	if (config_time(c, "timeout", &sp->timeout_ns, err) ||
 	    config_size(c, "readahead", &sp->kernel_readahead, err) ||
 	    config_size(c, "max-request", &sp->max_request, err) ||
+	    config_size(c, "siblings-max", &sp->siblings_max, err) ||
 	    config_u64(c, "max-background", &background, err))
 		return err->code;
 	if (background < 1 || background > UINT16_MAX)
 		return vmofs_err_set(err, -EINVAL, "option 'max-background': from 1 to 65535");
 	if (sp->max_request < VMOFS_PAGE_SIZE)
 		return vmofs_err_set(err, -EINVAL, "option 'max-request': at least 4K");
+	vm_pool_stats(m->pool, &st);
+	sp->siblings_max = MIN(sp->siblings_max, st.limit / 8);
 	sp->async_dio = config_bool(c, "async-dio");
 	sp->max_background = (unsigned)background;
 	return 0;
@@ -218,7 +136,7 @@ static int mount_make_session(struct mount *m, struct vmofs_err *err)
 	struct fs_session_params sp = {
 		.loops = m->loops,
 		.tree = m->tree,
-		.fsname = fs_object_url(&m->object),
+		.fsname = m->url,
 		.mountpoint = m->p.mountpoint,
 		.mount_opts = opts,
 		.ended = mount_ended,
@@ -244,8 +162,8 @@ static void mount_make_control(struct mount *m)
 static int mount_set_up(struct mount *m, struct vmofs_err *err)
 {
 	static int (*const steps[])(struct mount * m, struct vmofs_err * err) = {
-		mount_make_pool, mount_start_loops,  mount_open_source,
-		mount_make_tree, mount_take_signals, mount_make_session,
+		mount_check_mountpoint, mount_make_pool,    mount_start_loops,
+		mount_open_source,      mount_take_signals, mount_make_session,
 	};
 	int r = unmount_if_dead(m->p.mountpoint, err);
 
@@ -262,19 +180,14 @@ static void mount_take_down(struct mount *m)
 {
 	if (m->control)
 		control_stop(m->control);
+	mount_stop_source(m);
 	if (m->session)
 		fs_session_stop(m->session);
-	if (m->vmo)
-		vmo_close(m->vmo);
+	mount_close_objects(m);
 	fs_session_free(m->session);
 	control_free(m->control);
-	if (m->tree)
-		m->tree->ops->free(m->tree);
-	fs_object_release(&m->object);
-	if (m->vmo)
-		vmo_put(m->vmo);
-	if (m->provider)
-		m->provider->ops->free(m->provider);
+	pin_set_release(&m->pins);
+	mount_free_source(m);
 	if (m->loops) {
 		loop_pool_stop(m->loops);
 		loop_pool_free(m->loops);
@@ -321,19 +234,29 @@ static int mount_settle(const struct mount *m, struct vmofs_err *err)
 	if (!r && !m->p.foreground)
 		r = leave_terminal(log_file, err);
 	if (!r)
-		log_info("'%s' is mounted at '%s'", fs_object_url(&m->object), m->p.mountpoint);
+		log_info("'%s' is mounted at '%s'", m->url, m->p.mountpoint);
 	return r;
 }
 
-/* Time passes for the pages only while somebody reads. */
-static void mount_age(struct mount *m, uint64_t *reads_seen)
+/*
+ * Time passes for the pages only while somebody reads. When the kernel has stopped asking for anything,
+ * memory that waits for the next requests goes back to the system, once.
+ */
+static void mount_age(struct mount *m, struct fs_stats *seen)
 {
 	struct fs_stats st;
 
 	fs_session_stats(m->session, &st);
-	if (st.reads != *reads_seen)
+	if (st.reads != seen->reads)
 		vm_pool_age(m->pool);
-	*reads_seen = st.reads;
+	if (st.requests == seen->requests && !m->trimmed) {
+		if (m->cache)
+			object_cache_trim(m->cache);
+		vm_pool_cool(m->pool);
+		malloc_trim(0);
+	}
+	m->trimmed = st.requests == seen->requests;
+	*seen = st;
 }
 
 static void mount_serve(struct mount *m)
@@ -343,10 +266,10 @@ static void mount_serve(struct mount *m)
 		{ .fd = m->ended_fd, .events = POLLIN },
 	};
 	struct signalfd_siginfo si;
-	uint64_t reads_seen = 0;
+	struct fs_stats seen = { 0 };
 
 	while (poll(fds, ARRAY_LEN(fds), AGE_MS) <= 0)
-		mount_age(m, &reads_seen);
+		mount_age(m, &seen);
 	if (read(m->signal_fd, &si, sizeof si) == (ssize_t)sizeof si)
 		log_info("unmounting '%s' on signal %u", m->p.mountpoint, si.ssi_signo);
 	else
@@ -371,6 +294,7 @@ int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_er
 	struct mount m = { .p = *p, .start_ns = loop_now_ns(), .signal_fd = -1, .ended_fd = -1 };
 	int r = mount_set_log_level(p, err);
 
+	pin_set_init(&m.pins);
 	limit_malloc();
 	signal(SIGPIPE, SIG_IGN);
 	if (!r)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One mount from its options to its end: provider, memory, pages, namespace, kernel, control socket.
- * A daemon has one; everything hangs on this struct, so that more can live side by side later on.
+ * One mount from its options to its end: one object or a tree of them, memory, pages, namespace, kernel,
+ * control socket. A daemon has one; everything hangs on this struct, so that more can live side by side later on.
  */
 #ifndef DAEMON_MOUNT_H
 #define DAEMON_MOUNT_H
@@ -11,7 +11,9 @@
 #include <vmofs/provider.h>
 
 #include "base/config.h"
+#include "daemon/pin_set.h"
 #include "fs/object.h"
+#include "fs/object_cache.h"
 #include "fs/session.h"
 #include "fs/tree.h"
 #include "vm/pool.h"
@@ -32,15 +34,24 @@ struct mount {
 	uint64_t start_ns;
 	struct loop_pool *loops; /* owned, as all below */
 	struct vm_pool *pool;
+	char *url; /* what it shows, without credentials */
+	/* One object; a tree has none of these. */
 	struct vmofs_provider *provider;
 	struct vmo *vmo;
 	struct fs_object object;
 	char name[256]; /* of the file in the mounted directory */
+	bool at_file;   /* the mountpoint is a regular file */
+	/* A tree; one object has none of these. */
+	struct vmofs_source *source;
+	struct object_cache *cache;
+
 	struct fs_tree *tree;
+	struct pin_set pins;
 	struct fs_session *session;
 	struct control *control; /* NULL: no run directory could be used */
 	int ended_fd;            /* eventfd: the kernel has ended the connection */
 	int signal_fd;
+	bool trimmed; /* main thread: memory has gone back since the last request */
 };
 
 /*
@@ -48,5 +59,8 @@ struct mount {
  * Returns -errno only for what failed before the mount was usable.
  */
 int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_err *err);
+
+/* The counters of the provider, or of the source and all its objects. Any thread. */
+void mount_source_stats(struct mount *m, struct vmofs_provider_stats *out);
 
 #endif

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The counters of a mount as one JSON object. Nothing here stops anybody who reads. */
+/* The counters of a mount, or of one file of it, as one JSON object. Nothing here stops anybody who reads. */
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -60,11 +60,15 @@ static json_t *failure(const struct vmofs_failure *f)
 
 static void fill_identity(struct mount *m, json_t *reply)
 {
-	set_text(reply, "source", fs_object_url(&m->object));
+	struct fs_tree_stats ts;
+
+	m->tree->ops->stats(m->tree, &ts);
+	set_text(reply, "source", m->url);
 	set_text(reply, "mountpoint", m->p.mountpoint);
-	set_text(reply, "validator", fs_object_validator(&m->object));
+	if (!m->source)
+		set_text(reply, "validator", fs_object_validator(&m->object));
 	json_object_set_new(reply, "pid", json_integer(getpid()));
-	set_u64(reply, "size", m->object.size);
+	set_u64(reply, "size", ts.file_bytes);
 	json_object_set_new(reply, "uptime_s",
 			    json_real((double)(loop_now_ns() - m->start_ns) / 1e9));
 }
@@ -86,22 +90,19 @@ static void fill_reads(struct mount *m, json_t *reply)
 	json_object_set_new(reply, "read_latency_us", percentiles(fs.latency));
 }
 
-static void fill_fetches(struct mount *m, json_t *reply)
+static void fill_fetches(const struct vmofs_provider_stats *st, json_t *reply)
 {
-	struct vmofs_provider_stats st = { 0 };
-
-	m->provider->ops->stats(m->provider, &st);
-	set_u64(reply, "requests", st.requests);
-	set_u64(reply, "retries", st.retries);
-	set_u64(reply, "bytes_fetched", st.bytes_fetched);
-	set_u64(reply, "bytes_discarded", st.bytes_discarded);
-	set_u64(reply, "connections", st.connections);
-	set_u64(reply, "redirects", st.redirects);
-	set_u64(reply, "in_flight", st.in_flight);
-	set_u64(reply, "errors", st.errors);
-	set_u64(reply, "integrity_errors", st.integrity_errors);
-	json_object_set_new(reply, "latency_us", percentiles(st.latency));
-	json_object_set_new(reply, "last_error", failure(&st.last));
+	set_u64(reply, "requests", st->requests);
+	set_u64(reply, "retries", st->retries);
+	set_u64(reply, "bytes_fetched", st->bytes_fetched);
+	set_u64(reply, "bytes_discarded", st->bytes_discarded);
+	set_u64(reply, "connections", st->connections);
+	set_u64(reply, "redirects", st->redirects);
+	set_u64(reply, "in_flight", st->in_flight);
+	set_u64(reply, "errors", st->errors);
+	set_u64(reply, "integrity_errors", st->integrity_errors);
+	json_object_set_new(reply, "latency_us", percentiles(st->latency));
+	json_object_set_new(reply, "last_error", failure(&st->last));
 }
 
 static void fill_memory(struct mount *m, json_t *reply)
@@ -114,14 +115,129 @@ static void fill_memory(struct mount *m, json_t *reply)
 	set_u64(reply, "memory_peak", st.peak);
 	set_u64(reply, "memory_waits", st.waits);
 	set_u64(reply, "evicted_pages", st.evicted);
+	if (m->source) {
+		set_u64(reply, "resident", st.resident);
+		return;
+	}
 	set_u64(reply, "resident", vmo_n_resident(m->vmo) * VMOFS_PAGE_SIZE);
 	set_u64(reply, "overhead_bytes", vmo_overhead_bytes(m->vmo));
 }
 
+/* ---- trees ---- */
+
+/* As in the JSON; fs_hidden_names has the words for people. */
+static const char *const hidden_keys[] = {
+	[FS_HIDDEN_EMPTY] = "empty",       [FS_HIDDEN_DOT] = "dot",
+	[FS_HIDDEN_NUL] = "zero",          [FS_HIDDEN_LONG] = "long",
+	[FS_HIDDEN_SHADOWED] = "shadowed", [FS_HIDDEN_MARKER] = "marker",
+};
+_Static_assert(ARRAY_LEN(hidden_keys) == FS_HIDDEN_NREASONS, "one key per reason");
+
+static void add_hidden(void *arg, enum fs_hidden why, const char *key)
+{
+	json_t *o = json_object();
+
+	set_text(o, "why", fs_hidden_names[why]);
+	set_text(o, "key", key);
+	json_array_append_new(arg, o);
+}
+
+static void fill_hidden(struct fs_tree *t, const struct fs_tree_stats *ts, json_t *o)
+{
+	json_t *by = json_object();
+	json_t *examples = json_array();
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < FS_HIDDEN_NREASONS; i++) {
+		n += ts->hidden[i];
+		if (ts->hidden[i])
+			set_u64(by, hidden_keys[i], ts->hidden[i]);
+	}
+	if (t->ops->each_hidden)
+		t->ops->each_hidden(t, add_hidden, examples);
+	set_u64(o, "hidden", n);
+	json_object_set_new(o, "hidden_by", by);
+	json_object_set_new(o, "hidden_keys", examples);
+}
+
+static void fill_nodes(const struct fs_tree_stats *ts, json_t *o)
+{
+	set_u64(o, "nodes", ts->nodes);
+	set_u64(o, "dirs", ts->dirs);
+	set_u64(o, "held", ts->held);
+	set_u64(o, "bytes", ts->bytes);
+	set_u64(o, "free_bytes", ts->free_bytes);
+	set_u64(o, "negative", ts->negative);
+	set_u64(o, "waiting", ts->waiting);
+	set_u64(o, "listings", ts->listings);
+	set_u64(o, "flat_listings", ts->flat_listings);
+	set_u64(o, "lookups", ts->lookups);
+	set_u64(o, "heads", ts->heads);
+	set_u64(o, "requests", ts->requests);
+	set_u64(o, "failed", ts->failed);
+	set_u64(o, "entries", ts->entries);
+	set_u64(o, "invalidations", ts->invalidations);
+	set_u64(o, "versions", ts->versions);
+	set_u64(o, "evicted", ts->evicted);
+	json_object_set_new(o, "last_error", failure(&ts->last));
+}
+
+static void fill_tree(struct mount *m, json_t *reply)
+{
+	struct object_cache_stats cs;
+	struct fs_tree_stats ts;
+	json_t *o = json_object();
+
+	m->tree->ops->stats(m->tree, &ts);
+	fill_nodes(&ts, o);
+	object_cache_stats(m->cache, &cs);
+	set_u64(o, "objects_open", cs.open);
+	set_u64(o, "objects_idle", cs.idle);
+	set_u64(o, "objects_opened", cs.opened);
+	set_u64(o, "objects_reused", cs.reused);
+	fill_hidden(m->tree, &ts, o);
+	json_object_set_new(reply, "tree", o);
+}
+
 void report_fill(struct mount *m, json_t *reply)
 {
+	struct vmofs_provider_stats st;
+
+	mount_source_stats(m, &st);
 	fill_identity(m, reply);
 	fill_reads(m, reply);
-	fill_fetches(m, reply);
+	fill_fetches(&st, reply);
 	fill_memory(m, reply);
+	if (m->source)
+		fill_tree(m, reply);
+}
+
+/* ---- one file ---- */
+
+static void fill_object(struct fs_object *o, json_t *reply)
+{
+	struct vmofs_provider_stats st = { 0 };
+
+	o->provider->ops->stats(o->provider, &st);
+	set_text(reply, "source", fs_object_url(o));
+	set_text(reply, "validator", fs_object_validator(o));
+	set_u64(reply, "resident", vmo_n_resident(o->vmo) * VMOFS_PAGE_SIZE);
+	set_u64(reply, "overhead_bytes", vmo_overhead_bytes(o->vmo));
+	fill_fetches(&st, reply);
+}
+
+void report_fill_file(const struct fs_tree_attr *attr, struct fs_object *o, json_t *reply)
+{
+	const struct stat *st = &attr->st;
+
+	set_text(reply, "type",
+		 S_ISDIR(st->st_mode)           ? "directory"
+			 : S_ISLNK(st->st_mode) ? "symbolic link"
+						: "file");
+	set_u64(reply, "inode", st->st_ino);
+	set_u64(reply, "size", (uint64_t)st->st_size);
+	json_object_set_new(reply, "mtime", json_integer(st->st_mtim.tv_sec));
+	json_object_set_new(reply, "cached", json_boolean(o != NULL));
+	if (o)
+		fill_object(o, reply);
 }
