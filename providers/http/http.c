@@ -13,7 +13,8 @@
 #include "http/http_private.h"
 #include "http/index.h"
 
-#define OPEN_RETRIES 3
+#define OPEN_RETRIES       3
+#define OBJECT_CONNECTIONS 16
 
 struct opening {
 	const char *source; /* borrowed */
@@ -111,7 +112,11 @@ static int prove_endpoint(struct http *h, struct vmofs_err *err)
 static int open_object(struct opening *op, const struct vmofs_provider_env *env,
 		       struct vmofs_provider **out, struct vmofs_err *err)
 {
-	struct http_origin_params params = { .env = env, .url = op->source };
+	struct http_origin_params params = {
+		.env = env,
+		.url = op->source,
+		.connections = OBJECT_CONNECTIONS,
+	};
 	struct http *h;
 	int r = read_urls(op, err);
 

@@ -186,6 +186,9 @@ static enum http_outcome ask_outcome(struct http_ask *a, const struct http_resul
 	struct http_ask_state *s = a->state;
 	enum http_outcome o = result->outcome;
 
+	/* The last try had no time: what went wrong before it is worth more. */
+	if (o == HTTP_OUTCOME_TIMEOUT && s->code && loop_now_ns() >= a->deadline_ns)
+		return o;
 	if (o == HTTP_OUTCOME_OK && a->ops->finish && a->ops->finish(a) != 0)
 		s->nonsense = true;
 	if (s->nonsense)
@@ -223,7 +226,7 @@ static enum ask_next ask_retry(struct http_ask_state *s, const struct http_rule 
 	struct http_ask *a = s->ask;
 	uint64_t now = loop_now_ns(), at = now;
 
-	if (now >= a->deadline_ns) /* the last try had no time: what failed before it counts */
+	if (now >= a->deadline_ns)
 		return ask_end(s, s->code ? s->code : rule->ask_code);
 	if (!at_once || s->attempts > 1)
 		at = http_retry_time(&a->origin->limits, s->attempts, a->deadline_ns,
@@ -279,6 +282,7 @@ static void ask_judge(struct http_ask *a, const struct http_result *result, stru
 	http_count_origin(a->origin, HTTP_COUNT_FETCHED, a->call.got);
 	s->next = ask_decide(s, o, result);
 	*v = (struct http_verdict){
+		.start_ns = a->call.start_ns,
 		.good = o == HTTP_OUTCOME_OK || o == HTTP_OUTCOME_GONE,
 		.slow_down = o == HTTP_OUTCOME_RETRY && s->why.slow_down,
 		.retry_after = o == HTTP_OUTCOME_RETRY && !changed ? result->retry_after

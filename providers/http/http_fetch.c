@@ -482,6 +482,7 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 	end->retry_after =
 		end->outcome == HTTP_OUTCOME_RETRY ? result->retry_after : HTTP_LENGTH_UNKNOWN;
 	end->verdict = (struct http_verdict){
+		.start_ns = f->get.start_ns,
 		.good = end->outcome == HTTP_OUTCOME_OK,
 		.slow_down = end->outcome == HTTP_OUTCOME_RETRY && end->why.slow_down,
 		.retry_after = end->changed ? HTTP_LENGTH_UNKNOWN : end->retry_after,

@@ -16,11 +16,12 @@
 
 #define SECRET_MAX  4096
 #define HEADERS_MAX 32
+#define CONNECTIONS 64
 
 const struct vmofs_option http_options[] = {
 	{ "cacert", "FILE", NULL, "certificate authorities to trust instead of the system's" },
 	{ "connect-timeout", "TIME", "10s", "longest wait for a connection" },
-	{ "connections", "N", "16", "most parallel requests to one server" },
+	{ "connections", "N", NULL, "most parallel requests to one server (16; 64 for a tree)" },
 	{ "header", "LINE", NULL,
 	  "another request header, for the source's host only; repeatable" },
 	{ "http", "1.1|2|auto", "1.1", "protocol version; 2 and auto only where TLS offers it" },
@@ -141,6 +142,18 @@ static int read_credentials(const struct vmofs_config *config, const struct url 
 
 /* -- everything ------------------------------------------------------------------------------- */
 
+static int read_connections(const struct http_origin_params *p, uint64_t *out,
+			    struct vmofs_err *err)
+{
+	*out = p->connections ? p->connections : CONNECTIONS;
+	if (config_is_set(p->env->config, "connections") &&
+	    config_u64(p->env->config, "connections", out, err) < 0)
+		return err->code;
+	if (*out < 1 || *out > 256)
+		return vmofs_err_set(err, -EINVAL, "option 'connections': between 1 and 256");
+	return 0;
+}
+
 static int read_limits(const struct vmofs_config *c, struct http_limits *l, struct vmofs_err *err)
 {
 	static const char *const probes[] = { "get", "head", NULL };
@@ -150,13 +163,10 @@ static int read_limits(const struct vmofs_config *c, struct http_limits *l, stru
 		return probe;
 	l->probe = probe == 0 ? HTTP_PROBE_GET : HTTP_PROBE_HEAD;
 	if (config_size(c, "part-size", &l->part_size, err) < 0 ||
-	    config_u64(c, "connections", &l->connections, err) < 0 ||
 	    config_time(c, "timeout", &l->timeout_ns, err) < 0 ||
 	    config_size(c, "whole-limit", &l->whole_limit, err) < 0 ||
 	    config_time(c, "retry-base", &l->retry_base_ns, err) < 0)
 		return err->code;
-	if (l->connections < 1 || l->connections > 256)
-		return vmofs_err_set(err, -EINVAL, "option 'connections': between 1 and 256");
 	if (l->part_size < VMOFS_PAGE_SIZE || l->part_size > GIB(1))
 		return vmofs_err_set(err, -EINVAL, "option 'part-size': between 4K and 1G");
 	if (l->timeout_ns == 0 || l->retry_base_ns == 0)
@@ -200,6 +210,8 @@ int http_options_read(const struct http_origin_params *p, const struct url *sour
 	int r = read_limits(config, limits, err);
 
 	userpwd[0] = '\0';
+	if (r == 0)
+		r = read_connections(p, &limits->connections, err);
 	if (r == 0)
 		r = read_settings(config, &init, err);
 	if (r == 0)

@@ -20,9 +20,8 @@
 #include "base/macros.h"
 #include "http/http_private.h"
 
-#define SPARES_MAX     16
-#define LOWER_AGAIN_NS (100 * NSEC_PER_MSEC) /* one burst of refusals halves the limit once */
-#define PAUSE_MAX      (30 * NSEC_PER_SEC)
+#define SPARES_MAX 32
+#define PAUSE_MAX  (30 * NSEC_PER_SEC)
 
 /* -- counting --------------------------------------------------------------------------------- */
 
@@ -148,15 +147,19 @@ static void slot_give_locked(struct http_origin *o, struct http_lane *lane) REQU
 	lane->nactive--;
 }
 
-/* A server that says it is busy gets half as much, and more again only as it copes. */
+/*
+ * A server that says it is busy gets half as much, and more again only as it copes. Of what was under way
+ * when the limit was halved, further refusals are the same news.
+ */
 static void adapt_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
 	REQUIRES(o->lock)
 {
 	if (v->slow_down) {
-		if (now_ns - o->lowered_ns >= LOWER_AGAIN_NS)
-			o->limit = MAX(o->limit / 2, 1u);
-		o->lowered_ns = now_ns;
 		o->good = 0;
+		if (v->start_ns < o->lowered_ns)
+			return;
+		o->limit = MAX(o->limit / 2, 1u);
+		o->lowered_ns = now_ns;
 	} else if (v->good && o->limit < o->limits.connections && ++o->good >= o->limit) {
 		o->limit++;
 		o->good = 0;

@@ -37,10 +37,11 @@ struct http_waiter {
 
 struct http_origin_params {
 	const struct vmofs_provider_env
-		*env;       /* the options of the HTTP provider are read from it */
-	const char *url;    /* whose scheme, host and port credentials are for */
-	bool anonymous;     /* user, token, netrc of the options are not for it: its owner signs */
-	const char *cacert; /* where the option of this name is not set; NULL: the system's */
+		*env;    /* the options of the HTTP provider are read from it */
+	const char *url; /* whose scheme, host and port credentials are for */
+	bool anonymous;  /* user, token, netrc of the options are not for it: its owner signs */
+	unsigned connections; /* where the option is not set; 0: 64, good for many small objects */
+	const char *cacert;   /* where the option of this name is not set; NULL: the system's */
 };
 
 int http_origin_new(struct http_origin **out, const struct http_origin_params *p,

@@ -249,6 +249,7 @@ bool http_wait_locked(struct http_origin *o, struct http_waiter *w, uint64_t now
 void http_due_locked(struct http_origin *o, uint64_t due_ns) REQUIRES(o->lock);
 /* What became of a request in a slot, which is free again. */
 struct http_verdict {
+	uint64_t start_ns; /* when it was sent */
 	bool good;
 	bool slow_down;
 	uint64_t retry_after; /* HTTP_LENGTH_UNKNOWN: not said, or not for all */

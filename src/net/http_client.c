@@ -23,7 +23,7 @@
 #include "base/macros.h"
 #include "net/http_multi.h"
 
-#define IDLE_HANDLES   32
+#define IDLE_HANDLES   64
 #define ERROR_BODY_MAX KIB(64) /* read, so that the connection stays usable; more is cut */
 
 /*

@@ -510,6 +510,49 @@ static void test_slow_down(void **state UNUSED)
 	bed_free(b);
 }
 
+/* The second wave of refusals is news, whenever it comes. */
+static void test_slow_down_again(void **state UNUSED)
+{
+	struct bed *b = bed_new("connections=16,retry-base=1ms", 1, true);
+	struct asker k;
+
+	httpd_set(b->httpd, "status-count=3&status=429");
+	asker_init(&k, b, "/");
+	run_queued(b, &k);
+	assert_int_equal(k.code, 0);
+	assert_int_equal(k.ask.requests, 4);
+	settle(b);
+	assert_true(dump_has(b, "active 0 of 2 (at most 16)"));
+	bed_free(b);
+}
+
+static void test_default_of_slots(void **state UNUSED)
+{
+	struct bed *b = bed_new(NULL, 1, true);
+
+	assert_true(dump_has(b, "active 0 of 64 (at most 64)"));
+	bed_free(b);
+}
+
+static void test_last_refusal_is_told(void **state UNUSED)
+{
+	struct bed *b = bed_new("retry-base=1ms", 1, true);
+
+	httpd_set(b->httpd, "status-count=3&status=503&error-body=busy");
+	for (size_t r = 0; r < ARRAY_LEN(runners); r++) {
+		struct asker k;
+
+		httpd_set(b->httpd, "status-count=-1&delay=30");
+		asker_init(&k, b, "/");
+		k.ask.deadline_ns = loop_now_ns() + 200 * NSEC_PER_MSEC;
+		runners[r](b, &k);
+		assert_int_equal(k.code, -EIO);
+		assert_int_equal(k.status, 503);
+		assert_string_equal(k.msg, "told: busy");
+	}
+	bed_free(b);
+}
+
 static void test_pause(void **state UNUSED)
 {
 	struct bed *b = bed_new("retry-base=1ms", 1, true);
@@ -640,6 +683,9 @@ int main(void)
 		cmocka_unit_test(test_slots),
 		cmocka_unit_test(test_demand_goes_first),
 		cmocka_unit_test(test_slow_down),
+		cmocka_unit_test(test_slow_down_again),
+		cmocka_unit_test(test_default_of_slots),
+		cmocka_unit_test(test_last_refusal_is_told),
 		cmocka_unit_test(test_pause),
 		cmocka_unit_test(test_stop),
 		cmocka_unit_test(test_waiting_needs_no_loops),
