@@ -23,6 +23,7 @@
  * Pages arrive on any loop; they are queued under the lock and handed out by one thread at a time without it.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,7 @@
 #define CUTS_MAX  16
 #define READY_MAX 8   /* pages that wait to be handed out while others are asked for */
 #define HAND_OUT  128 /* entries of one call */
+#define SPARE     16  /* names beyond an estimate */
 
 enum chain_state { CHAIN_IDLE, CHAIN_BUSY, CHAIN_ENDED, CHAIN_NSTATES };
 
@@ -154,7 +156,6 @@ static struct chain *chain_new_locked(struct listing *l, const char *start, char
 		chain_free(c);
 		return NULL;
 	}
-	snprintf(c->fetch.max, sizeof c->fetch.max, "%u", l->s->o.page);
 	c->end = end;
 	vmofs_list_add_tail(&l->chains, &c->link);
 	return c;
@@ -493,6 +494,17 @@ static unsigned guesses_locked(const struct listing *l) REQUIRES(l->lock)
 	return most > l->wasted ? most - l->wasted : 0;
 }
 
+/* The rest before a chain's end may be less than a page: the server need not bring more. */
+static void set_max_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
+{
+	struct s3_span span = { c->first, c->last, c->end, c->found };
+	uint64_t n = l->s->o.page;
+
+	if (c->pages > 0 && c->end)
+		n = MIN(n, s3_split_left(&l->split, &span) / 4 * 5 + SPARE);
+	snprintf(c->fetch.max, sizeof c->fetch.max, "%" PRIu64, n);
+}
+
 static void start_idle_locked(struct listing *l, unsigned allowed, struct vmofs_list *starts)
 	REQUIRES(l->lock)
 {
@@ -503,6 +515,7 @@ static void start_idle_locked(struct listing *l, unsigned allowed, struct vmofs_
 
 		if (c->state != CHAIN_IDLE || l->busy >= allowed)
 			continue;
+		set_max_locked(l, c);
 		chain_set(c, CHAIN_BUSY);
 		l->busy++;
 		vmofs_list_add_tail(starts, &c->starting);

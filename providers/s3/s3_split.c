@@ -251,11 +251,21 @@ static bool rung(struct cuts *c, const struct s3_split *m, const char *name, siz
 	return false;
 }
 
-static void ladder(struct cuts *c, const struct s3_split *m, const char *name, size_t from,
+/* A rung so near that the next page would reach it is none. */
+static bool is_near(const struct s3_split *m, const struct s3_span *s, const char *name)
+{
+	struct s3_span part = *s;
+
+	part.end = name;
+	return s3_split_left(m, &part) < s->found;
+}
+
+static void ladder(struct cuts *c, const struct s3_split *m, const struct s3_span *s, size_t from,
 		   size_t to, unsigned max)
 {
 	for (size_t pos = from + 1; pos-- > to && c->n < max;)
-		rung(c, m, name, pos);
+		if (rung(c, m, s->last, pos) && is_near(m, s, c->v[c->n - 1]))
+			c->n--;
 }
 
 /* Cuts at equal distances between @lo and @hi. */
@@ -307,7 +317,7 @@ unsigned s3_split_cut(const struct s3_split *m, const struct s3_span *s, unsigne
 	if (moving >= strlen(s->last))
 		moving = strlen(s->last) - 1;
 	if (!s->end || moving > shared + 1)
-		ladder(&c, m, s->last, moving, shared, MIN(n, RUNGS));
+		ladder(&c, m, s, moving, shared, MIN(n, RUNGS));
 	if (c.n == n)
 		return c.n;
 	last_name(m, beyond);
