@@ -309,6 +309,7 @@ struct ending {
 	uint64_t retry_after;
 	bool changed; /* the outcome is not what the status says */
 	bool whole;   /* the server knows no ranges: again, for all of the object */
+	bool stale;   /* refused at an endpoint that has been replaced since: it says nothing */
 };
 
 static bool can_renew(const struct http *h)
@@ -344,6 +345,12 @@ static void piece_failed_locked(struct http *h, struct http_fetch *f, struct htt
 	const struct http_rule *rule = http_rule_of(end->outcome);
 
 	p->attempts++;
+	if (end->stale && !p->outdated) {
+		p->outdated = true;
+		p->last_code = rule->code;
+		http_piece_requeue_locked(h, p);
+		return;
+	}
 	switch (rule->action) {
 	case HTTP_LATER:
 		p->last_code = rule->code;
@@ -465,16 +472,33 @@ static void fetch_log(const struct http_fetch *f, const struct ending *end)
 		  (unsigned long long)f->get.off, (unsigned long long)f->get.len, end->why.msg);
 }
 
+/* A renewal for another fetch has ended while this one was under way, and it was refused. */
+static bool is_stale(const struct http_fetch *f, const struct http_result *result)
+{
+	struct http *h = f->h;
+	bool stale;
+
+	if (result->status < 300 || result->status >= 500 ||
+	    http_rule_of(result->outcome)->action == HTTP_LATER)
+		return false;
+	mutex_lock(&h->lock);
+	stale = f->epoch != h->epoch;
+	mutex_unlock(&h->lock);
+	return stale;
+}
+
 /* Asks who knows the server what a refusal means. */
 static void fetch_judge(struct http_fetch *f, const struct http_result *result, struct ending *end)
 {
 	struct http *h = f->h;
 
 	http_refusal_init(&end->why, result);
-	end->changed = false;
+	end->changed = end->stale = false;
 	if (result->status >= 300 && result->outcome != HTTP_OUTCOME_CUT && h->location &&
 	    h->location->refused) {
-		h->location->refused(h->arg, &end->why);
+		end->stale = is_stale(f, result);
+		if (!end->stale)
+			h->location->refused(h->arg, &end->why);
 		end->changed = end->why.outcome != result->outcome;
 	}
 	end->outcome = end->why.outcome;

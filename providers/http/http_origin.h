@@ -138,7 +138,10 @@ struct http_location_ops {
 	int (*renew)(void *arg, const struct http_refusal *why, struct vmofs_err *err);
 	/* The head of each good answer, before its bytes (version id, checksums). Loop thread. */
 	void (*answered)(void *arg, const struct http_reply *r);
-	/* As of an ask; where it changes the outcome the endpoint is made anew. */
+	/*
+	 * As of an ask; where it changes the outcome the endpoint is made anew. Not called for a
+	 * refusal that comes after a renewal has replaced its endpoint: that is tried again, once.
+	 */
 	void (*refused)(void *arg, struct http_refusal *why);
 	/*
 	 * Whole-object digests: new bytes at @off, before they are supplied, never two calls at once. Not 0:

@@ -6,7 +6,7 @@
  * the hashing of one piece at most.
  *
  * Objects of more than one GET: no answer to a range has the checksum, so HEAD is asked for it once
- * more has been read than one GET brings. Until it answers, all kinds are computed.
+ * half has been read, or more than one GET brings. Until it answers, all kinds are computed.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ struct s3_object {
 	uint64_t read;              /* bytes that were new */
 	bool version_used;          /* the last endpoint asked for it */
 	bool mended;                /* another endpoint will do better */
-	bool asked;                 /* HEAD, for the checksum */
+	bool asked;                 /* HEAD, for the checksum; or an answer has told it */
 	bool summed;                /* compared, or nothing to compare */
 	bool spoiled;               /* the bytes were not those of the checksum */
 
@@ -327,7 +327,7 @@ static int object_check(void *arg, uint64_t off, const void *buf, uint64_t n)
 	mutex_lock(&o->lock);
 	r = check_locked(o, off, buf, n);
 	o->read += n;
-	ask = o->sums && !o->asked && o->size > o->s->o.part_size && o->read > o->s->o.part_size;
+	ask = o->sums && !o->asked && o->read > MIN(o->size / 2, o->s->o.part_size);
 	o->asked = o->asked || ask;
 	mutex_unlock(&o->lock);
 	if (ask)
@@ -345,15 +345,18 @@ static void object_answered(void *arg, const struct http_reply *r)
 {
 	struct s3_object *o = arg;
 	struct s3_sum_wanted w = { .kind = S3_SUM_NONE };
+	bool whole;
 
 	s3_learn_date(o->s, r->date);
-	if (o->size <= o->s->o.part_size && is_all(o, r))
+	whole = o->size <= o->s->o.part_size && is_all(o, r);
+	if (whole)
 		s3_sum_parse(r->checksums, &w);
 	mutex_lock(&o->lock);
 	if (!o->version && r->version_id[0] && strcmp(r->version_id, "null") != 0)
 		o->version = strdup(r->version_id);
-	if (!o->sums && o->size <= o->s->o.part_size)
+	if (whole && !o->asked)
 		want_locked(o, &w);
+	o->asked = o->asked || whole;
 	mutex_unlock(&o->lock);
 }
 

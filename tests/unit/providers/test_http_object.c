@@ -450,7 +450,8 @@ static void test_one_renewal_for_all(void **state UNUSED)
 	for (unsigned i = 0; i < ARRAY_LEN(r); i++)
 		assert_int_equal(sink_wait(r[i]), 0);
 	assert_int_equal(atomic_load(&l.renewals), 1);
-	assert_int_equal(atomic_load(&l.refusals), ARRAY_LEN(r));
+	/* Refusals that come after the renewal are of nobody's interest. */
+	assert_in_range(atomic_load(&l.refusals), 1, ARRAY_LEN(r));
 	sink_close(s);
 	wait_freed(b, &l);
 	bed_free(b);

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Objects of a bucket against the lying server: the old version that is still there for all who read it, and
+ * checksums of what has been read whole, in one go or in many.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/digest.h"
+#include "base/loop.h"
+#include "base/macros.h"
+#include "lib/httpd.h"
+#include "lib/sink.h"
+
+#define PAGE VMOFS_PAGE_SIZE
+
+struct bed {
+	struct httpd *httpd;
+	struct sink *s;
+};
+
+static struct bed bed_new(uint64_t size, const char *more)
+{
+	struct bed b = { .httpd = httpd_new(size, NULL) };
+	char opts[256];
+
+	snprintf(opts, sizeof opts, "endpoint=http://127.0.0.1:%u,no-sign-request,region=r%s",
+		 httpd_port(b.httpd), more);
+	b.s = sink_must_open("s3://bucket/key", opts, 2);
+	return b;
+}
+
+static void bed_free(struct bed *b)
+{
+	sink_close(b->s);
+	httpd_free(b->httpd);
+}
+
+static unsigned count_target(struct bed *b, const char *target)
+{
+	struct httpd_entry e;
+	unsigned n = 0;
+
+	for (size_t i = 0; httpd_entry(b->httpd, i, &e); i++)
+		n += strcmp(e.target, target) == 0;
+	return n;
+}
+
+/* Whoever was on his way while another found out asks for the old version too. */
+static void test_old_version_is_for_all(void **state UNUSED)
+{
+	struct bed b = bed_new(100 * PAGE, "");
+	struct sink_read *late;
+
+	httpd_set(b.httpd, "header=x-amz-version-id: one");
+	assert_int_equal(sink_read(b.s, 0, PAGE), 0);
+	httpd_set(b.httpd, "version=1&delay=500");
+	late = sink_send(b.s, 10 * PAGE, PAGE, VMOFS_CLASS_DEMAND, 0);
+	httpd_wait_requests(b.httpd, 3);
+	httpd_set(b.httpd, "delay=0");
+	sink_read(b.s, 20 * PAGE, PAGE);
+	assert_false(sink_done(late));
+	assert_int_equal(count_target(&b, "/bucket/key?versionId=one"), 1);
+	sink_wait(late);
+	assert_int_equal(count_target(&b, "/bucket/key?versionId=one"), 2);
+	bed_free(&b);
+}
+
+/* Read in two ways that are not one GET: what the server says of the whole counts all the same. */
+static void test_checksum_of_parts(void **state UNUSED)
+{
+	struct bed b = bed_new(100 * PAGE, "");
+	int r = 0;
+
+	httpd_set(b.httpd, "header=x-amz-checksum-crc32: AAAAAA==");
+	assert_int_equal(sink_read(b.s, 0, 32 * PAGE), 0);
+	sink_read(b.s, 32 * PAGE, 68 * PAGE);
+	/* It is known once HEAD has been answered. */
+	for (unsigned i = 0; i < 10000 && r == 0; i++) {
+		sink_evict(b.s, 0, PAGE);
+		r = sink_read(b.s, 0, PAGE);
+	}
+	assert_int_equal(r, -EBADMSG);
+	bed_free(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_old_version_is_for_all),
+		cmocka_unit_test(test_checksum_of_parts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
