@@ -287,6 +287,7 @@ static void ask_judge(struct http_ask *a, const struct http_result *result, stru
 		.slow_down = o == HTTP_OUTCOME_RETRY && s->why.slow_down,
 		.retry_after = o == HTTP_OUTCOME_RETRY && !changed ? result->retry_after
 								   : HTTP_LENGTH_UNKNOWN,
+		.deadline_ns = a->deadline_ns,
 	};
 }
 

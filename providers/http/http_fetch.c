@@ -487,6 +487,20 @@ static bool is_stale(const struct http_fetch *f, const struct http_result *resul
 	return stale;
 }
 
+/* The earliest of those who wait for it. */
+static uint64_t fetch_deadline(const struct http_fetch *f)
+{
+	uint64_t deadline = UINT64_MAX;
+	struct vmofs_list *pos;
+
+	mutex_lock(&f->h->lock);
+	for (pos = f->pieces.next; pos != &f->pieces; pos = pos->next)
+		deadline =
+			MIN(deadline, vmofs_list_entry(pos, struct http_piece, link)->deadline_ns);
+	mutex_unlock(&f->h->lock);
+	return deadline;
+}
+
 /* Asks who knows the server what a refusal means. */
 static void fetch_judge(struct http_fetch *f, const struct http_result *result, struct ending *end)
 {
@@ -510,6 +524,7 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 		.good = end->outcome == HTTP_OUTCOME_OK,
 		.slow_down = end->outcome == HTTP_OUTCOME_RETRY && end->why.slow_down,
 		.retry_after = end->changed ? HTTP_LENGTH_UNKNOWN : end->retry_after,
+		.deadline_ns = end->retry_after == HTTP_LENGTH_UNKNOWN ? 0 : fetch_deadline(f),
 	};
 }
 

@@ -166,16 +166,17 @@ static void adapt_locked(struct http_origin *o, const struct http_verdict *v, ui
 	}
 }
 
-/* It is left alone by everybody for a while. */
+/* It is left alone by everybody for a while, but for a last try of who was refused. */
 static void pause_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
 	REQUIRES(o->lock)
 {
-	uint64_t ns;
+	uint64_t ns, until;
 
 	if (v->retry_after == HTTP_LENGTH_UNKNOWN)
 		return;
 	ns = MIN(MIN(v->retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC, PAUSE_MAX);
-	o->pause_until_ns = MAX(o->pause_until_ns, now_ns + ns);
+	until = MIN(now_ns + ns, http_last_try(v->deadline_ns, now_ns));
+	o->pause_until_ns = MAX(o->pause_until_ns, until);
 	http_due_locked(o, o->pause_until_ns);
 }
 

@@ -237,6 +237,8 @@ const struct http_rule *http_rule_of(enum http_outcome o);
 /* Exponential with jitter, or what the server asks for; a last try is left before the deadline. */
 uint64_t http_retry_time(const struct http_limits *l, unsigned attempts, uint64_t deadline_ns,
 			 uint64_t retry_after, uint64_t now_ns);
+/* When what will not be tried again in time is tried once more. */
+uint64_t http_last_try(uint64_t deadline_ns, uint64_t now_ns);
 /* What is told to refused(), filled from @result. */
 void http_refusal_init(struct http_refusal *why, const struct http_result *result);
 
@@ -254,6 +256,7 @@ struct http_verdict {
 	bool good;
 	bool slow_down;
 	uint64_t retry_after; /* HTTP_LENGTH_UNKNOWN: not said, or not for all */
+	uint64_t deadline_ns; /* of the request: its last try is not put off */
 };
 void http_slot_free(struct http_lane *lane, const struct http_verdict *v) EXCLUDES(lane->o->lock);
 /* The slot has not been used. */

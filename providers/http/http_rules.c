@@ -40,18 +40,24 @@ static uint64_t jitter(uint64_t ns)
 	return ns / 2 + ns / 2 * (r >> 16) / 0xffff;
 }
 
+uint64_t http_last_try(uint64_t deadline_ns, uint64_t now_ns)
+{
+	uint64_t left = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+
+	return now_ns + left - MIN(left / 4, NSEC_PER_SEC);
+}
+
 uint64_t http_retry_time(const struct http_limits *l, unsigned attempts, uint64_t deadline_ns,
 			 uint64_t retry_after, uint64_t now_ns)
 {
 	uint64_t backoff = l->retry_base_ns << MIN(attempts - 1, 16u);
 	uint64_t delay = jitter(MIN(backoff, BACKOFF_MAX));
-	uint64_t left = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
 
 	if (retry_after != HTTP_LENGTH_UNKNOWN)
 		delay = MAX(delay, MIN(retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC);
-	if (delay >= left)
-		delay = left - MIN(left / 4, NSEC_PER_SEC);
-	return now_ns + delay;
+	if (now_ns + delay < deadline_ns)
+		return now_ns + delay;
+	return http_last_try(deadline_ns, now_ns);
 }
 
 void http_refusal_init(struct http_refusal *why, const struct http_result *result)

@@ -253,6 +253,16 @@ static void test_retry_after_is_capped_by_the_deadline(void **state UNUSED)
 	teardown(&w);
 }
 
+/* The last try is made although all others wait for the server's time to come. */
+static void test_last_try_in_a_pause(void **state UNUSED)
+{
+	struct world w = setup(1 << 20, "timeout=400ms");
+
+	httpd_set(w.h, "status=503&status-count=1&retry-after=3600");
+	assert_int_equal(sink_read(w.s, 0, PAGE), 0);
+	teardown(&w);
+}
+
 static void test_errors_that_do_not_pass(void **state UNUSED)
 {
 	static const struct {
@@ -430,6 +440,7 @@ int main(void)
 		cmocka_unit_test(test_busy_server),
 		cmocka_unit_test(test_retry_after),
 		cmocka_unit_test(test_retry_after_is_capped_by_the_deadline),
+		cmocka_unit_test(test_last_try_in_a_pause),
 		cmocka_unit_test(test_errors_that_do_not_pass),
 		cmocka_unit_test(test_reset_in_the_body),
 		cmocka_unit_test(test_connections_that_break),
