@@ -75,7 +75,6 @@ struct listing {
 	struct vmofs_query *q;
 	char *prefix; /* with the source's */
 	size_t prefix_len;
-	bool remembers; /* it may be cut: what is handed out is kept in mind */
 
 	struct mutex lock;
 	/* lock: lock, all below */
@@ -278,7 +277,7 @@ static struct verdict judge_locked(struct listing *l, const struct chain *c) REQ
 		const struct s3_entry *e = &p->v[i];
 		const char *name = s3_page_key(p, e) + l->prefix_len;
 
-		if (strcmp(name, prev[e->prefix]) <= 0 && (name[0] || c->pages > 0 || c->start[0]))
+		if (strcmp(name, prev[e->prefix]) < 0)
 			v.fault = "the keys are not in order";
 		prev[e->prefix] = name;
 		if (name[0] && (!v.first || strcmp(name, v.first) < 0))
@@ -303,7 +302,8 @@ static int replace(char **p, const char *text)
 /* Leaves of a page what is its chain's, and what has not been handed out before. */
 static int keep_locked(struct listing *l, struct chain *c, struct s3_page *p) REQUIRES(l->lock)
 {
-	bool remember = l->remembers && (p->truncated || l->pages > 0);
+	bool remember = l->q->kind == VMOFS_QUERY_DIR && (p->truncated || l->pages > 0);
+	const char *prev[2] = { c->last, c->last };
 	unsigned n = 0;
 
 	c->found = 0;
@@ -312,8 +312,10 @@ static int keep_locked(struct listing *l, struct chain *c, struct s3_page *p) RE
 		const char *name = s3_page_key(p, e) + l->prefix_len;
 		uint64_t h;
 
-		if (c->end && strcmp(name, c->end) > 0)
+		if ((c->end && strcmp(name, c->end) > 0) ||
+		    (name[0] && strcmp(name, prev[e->prefix]) == 0))
 			continue;
+		prev[e->prefix] = name;
 		c->found++;
 		s3_split_learn(&l->split, name, e->key_len - l->prefix_len);
 		if (remember || l->serial) {
@@ -332,8 +334,12 @@ static int keep_locked(struct listing *l, struct chain *c, struct s3_page *p) RE
 /* The page goes to those who wait; the chain's fetch is free again. */
 static int queue_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 {
-	struct batch *b = calloc(1, sizeof *b);
+	const char *token = c->fetch.page.token;
+	struct batch *b;
 
+	if (token && c->fetch.token && strcmp(token, c->fetch.token) == 0)
+		return -ELOOP;
+	b = calloc(1, sizeof *b);
 	if (!b)
 		return -ENOMEM;
 	b->page = c->fetch.page;
@@ -386,7 +392,7 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 	struct s3_page *p = &c->fetch.page;
 	bool truncated = p->truncated, past;
 	struct verdict v;
-	int r = 0;
+	int r;
 
 	if (is_stale_locked(l, c)) {
 		chain_set(c, CHAIN_ENDED);
@@ -404,14 +410,14 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 	}
 	l->page_max = MAX(l->page_max, p->n);
 	past = c->end && v.last && strcmp(v.last, c->end) > 0;
-	if (v.last)
+	r = keep_locked(l, c, p);
+	if (r == 0 && v.last)
 		r = replace(&c->first, v.first) < 0 ? -ENOMEM : replace(&c->last, v.last);
-	if (r == 0)
-		r = keep_locked(l, c, p);
 	if (r == 0)
 		r = queue_locked(l, c);
 	if (r < 0)
-		fail_locked(l, r, "no memory");
+		fail_locked(l, r == -ELOOP ? -EBADMSG : r,
+			    r == -ELOOP ? "the pages go in a circle" : "no memory");
 	l->pages++;
 	c->pages++;
 	c->uncut = false;
@@ -717,7 +723,6 @@ static struct listing *list_new(struct s3 *s, struct vmofs_query *q)
 	l->prefix = s3_full_key(s, q->key);
 	l->prefix_len = l->prefix ? strlen(l->prefix) : 0;
 	l->serial = atomic_load(&s->serial);
-	l->remembers = q->kind == VMOFS_QUERY_DIR && !l->serial;
 	return l;
 }
 

@@ -328,8 +328,8 @@ bool http_reply_is_whole(const struct http_reply *r, const struct http_expect *e
 {
 	char msg[512];
 
-	return r->status == 200 && !r->encoding[0] && r->length == e->size &&
-		check_version(r, e, msg, sizeof msg) == HTTP_OUTCOME_OK;
+	return r->status == 200 && (!r->encoding[0] || e->stored_encoding) &&
+		r->length == e->size && check_version(r, e, msg, sizeof msg) == HTTP_OUTCOME_OK;
 }
 
 enum http_outcome http_reply_check(const struct http_reply *r, const struct http_expect *e,
@@ -344,7 +344,7 @@ enum http_outcome http_reply_check(const struct http_reply *r, const struct http
 	o = check_version(r, e, msg, cap);
 	if (o != HTTP_OUTCOME_OK)
 		return o;
-	if (r->encoding[0]) {
+	if (r->encoding[0] && !e->stored_encoding) {
 		snprintf(msg, cap, "the answer has content encoding '%s'", r->encoding);
 		return HTTP_OUTCOME_INTEGRITY;
 	}

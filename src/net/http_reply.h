@@ -58,6 +58,7 @@ struct http_expect {
 	const char *etag;          /* "" when there is none */
 	const char *last_modified; /* "" when there is none */
 	uint64_t whole_limit;      /* a 200 to a range from 0 is good up to this size */
+	bool stored_encoding; /* Content-Encoding is a property of the bytes as they are kept */
 };
 
 void http_reply_reset(struct http_reply *r);

@@ -23,7 +23,7 @@ static void check_good(const struct http_reply *r, const struct http_expect *e, 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
-	static const struct http_expect e = { 10000, "\"v1\"", "", 1 << 20 };
+	static const struct http_expect e = { 10000, "\"v1\"", "", 1 << 20, false };
 	char location[256], msg[128];
 	struct http_reply r = { .location = location, .location_cap = sizeof location };
 	const char *p = (const char *)data;
@@ -42,5 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (http_reply_check(&r, &e, 0, 10000, true, msg, sizeof msg) == HTTP_OUTCOME_OK)
 		check_good(&r, &e, 0, 10000);
 	assert(strlen(location) < sizeof location && strlen(r.etag) < sizeof r.etag);
+	assert(strlen(r.version_id) < sizeof r.version_id);
+	assert(strlen(r.checksums) < sizeof r.checksums);
+	assert(!r.checksums[0] || r.checksums[strlen(r.checksums) - 1] == ';');
 	return 0;
 }

@@ -28,13 +28,26 @@ static struct http_reply head(const char *text)
 /* The judgement on [4096, 8192) of an object of 10000 bytes and entity tag "v1". */
 static enum http_outcome judge(const char *text)
 {
-	static const struct http_expect e = { 10000, "\"v1\"", "", 64 };
+	static const struct http_expect e = { 10000, "\"v1\"", "", 64, false };
 	struct http_reply r = head(text);
 	char msg[256] = "";
 	enum http_outcome o = http_reply_check(&r, &e, 4096, 4096, false, msg, sizeof msg);
 
 	assert_int_equal(o == HTTP_OUTCOME_OK, msg[0] == '\0');
 	return o;
+}
+
+/* Object stores keep an encoding with an object: it says nothing about the transfer. */
+static void test_stored_encoding(void **state UNUSED)
+{
+	static const struct http_expect e = { 10000, "\"v1\"", "", 64, true };
+	struct http_reply r =
+		head("HTTP/1.1 206 Partial Content\nETag: \"v1\"\nContent-Length: 4096\n"
+		     "Content-Encoding: gzip\nContent-Range: bytes 4096-8191/10000\n");
+	char msg[256] = "";
+
+	assert_int_equal(http_reply_check(&r, &e, 4096, 4096, false, msg, sizeof msg),
+			 HTTP_OUTCOME_OK);
 }
 
 #define GOOD  "HTTP/1.1 206 Partial Content\nETag: \"v1\"\nContent-Length: 4096\n"
@@ -94,7 +107,7 @@ static void test_ranges(void **state UNUSED)
 
 static void test_whole_answers(void **state UNUSED)
 {
-	static const struct http_expect e = { 50, "", "Sun, 06 Nov 1994 08:49:37 GMT", 64 };
+	static const struct http_expect e = { 50, "", "Sun, 06 Nov 1994 08:49:37 GMT", 64, false };
 	struct http_reply r = head("HTTP/1.1 200 OK\nContent-Length: 50\n"
 				   "Last-Modified: Sun, 06 Nov 1994 08:49:37 GMT\n");
 	char msg[256];
@@ -146,6 +159,63 @@ static void test_challenge_is_shown(void **state UNUSED)
 	assert_string_equal(msg, "the server answered 403");
 }
 
+static void test_what_object_stores_say(void **state UNUSED)
+{
+	struct http_reply r = head("HTTP/1.1 200 OK\nDate: Sun, 06 Nov 1994 08:49:37 GMT\n"
+				   "x-amz-version-id: L4kqtJlcpXroDTDmpUMLUo\n"
+				   "X-Amz-Checksum-CRC32C: yZRlqg==\n"
+				   "x-amz-checksum-sha256: a b\n"
+				   "x-amz-checksum-crc64nvme: AAAAAAAAAAA=\n"
+				   "x-amz-checksum-type: FULL_OBJECT\n"
+				   "x-amz-checksum-crc32: x;type=FULL_OBJECT\n"
+				   "x-amz-request-id: 4442587FB7D0A2F9\n");
+
+	assert_int_equal(r.date, 784111777);
+	assert_string_equal(r.version_id, "L4kqtJlcpXroDTDmpUMLUo");
+	assert_string_equal(r.checksums,
+			    "crc32c=yZRlqg==;crc64nvme=AAAAAAAAAAA=;type=FULL_OBJECT;");
+	assert_string_equal(r.request_id, "4442587FB7D0A2F9");
+	r = head("HTTP/1.1 200 OK\nDate: yesterday\n");
+	assert_int_equal(r.date, 0);
+	assert_string_equal(r.version_id, "");
+	assert_string_equal(r.checksums, "");
+}
+
+static void test_checksums_that_do_not_fit(void **state UNUSED)
+{
+	struct http_reply r = { 0 };
+	char line[512];
+	size_t n;
+
+	http_reply_reset(&r);
+	http_reply_line(&r, "HTTP/1.1 200 OK", 15, 0);
+	n = (size_t)snprintf(line, sizeof line, "x-amz-checksum-sha256: %0300d", 7);
+	http_reply_line(&r, line, n, 0);
+	assert_int_equal(strlen(r.checksums), 308);
+	http_reply_line(&r, "x-amz-checksum-crc32: yZRlqg==", 30, 0);
+	assert_int_equal(strlen(r.checksums), 308);
+	http_reply_line(&r, "x-amz-checksum-type: ABCDE", 26, 0);
+	assert_int_equal(strlen(r.checksums), 319);
+	http_reply_line(&r, "x-amz-checksum-type: A", 22, 0);
+	assert_int_equal(strlen(r.checksums), 319);
+}
+
+static void test_whole_for_a_range(void **state UNUSED)
+{
+	static const struct http_expect e = { 10000, "\"v1\"", "", 64 };
+	struct http_reply r = head("HTTP/1.1 200 OK\nETag: \"v1\"\nContent-Length: 10000\n");
+
+	assert_true(http_reply_is_whole(&r, &e));
+	r = head("HTTP/1.1 200 OK\nETag: \"v2\"\nContent-Length: 10000\n");
+	assert_false(http_reply_is_whole(&r, &e));
+	r = head("HTTP/1.1 200 OK\nETag: \"v1\"\nContent-Length: 9999\n");
+	assert_false(http_reply_is_whole(&r, &e));
+	r = head("HTTP/1.1 200 OK\nETag: \"v1\"\n");
+	assert_false(http_reply_is_whole(&r, &e));
+	r = head(GOOD RANGE);
+	assert_false(http_reply_is_whole(&r, &e));
+}
+
 static void test_values_that_do_not_fit(void **state UNUSED)
 {
 	char line[1024];
@@ -166,11 +236,15 @@ static void test_values_that_do_not_fit(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_stored_encoding),
 		cmocka_unit_test(test_collecting),
 		cmocka_unit_test(test_ranges),
 		cmocka_unit_test(test_whole_answers),
 		cmocka_unit_test(test_statuses),
 		cmocka_unit_test(test_challenge_is_shown),
+		cmocka_unit_test(test_what_object_stores_say),
+		cmocka_unit_test(test_checksums_that_do_not_fit),
+		cmocka_unit_test(test_whole_for_a_range),
 		cmocka_unit_test(test_values_that_do_not_fit),
 	};
 

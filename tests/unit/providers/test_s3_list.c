@@ -32,6 +32,8 @@ struct space {
 	bool no_after;  /* start-after is ignored */
 	bool backwards; /* pages are in another order than bytes */
 	bool wrong_prefix;
+	bool twice;       /* each key is told twice */
+	bool circle;      /* the token of the second page leads to the second page */
 	unsigned fail_at; /* this request is refused; 0: none */
 	unsigned requests;
 	unsigned rounds;
@@ -182,7 +184,7 @@ static size_t first_after(const struct space *sp, const char *after)
 static void write_page(const struct space *sp, const struct args *a, FILE *f)
 {
 	size_t max = sp->page ? MIN(sp->page, a->max) : a->max, n = 0, i = 0;
-	size_t plen = strlen(a->prefix);
+	size_t plen = strlen(a->prefix), told = 0;
 
 	if (a->token[0])
 		i = strtoul(a->token, NULL, 10);
@@ -222,13 +224,14 @@ static void write_page(const struct space *sp, const struct args *a, FILE *f)
 			"</Key><LastModified>2026-01-02T03:04:05.000Z</LastModified><ETag>"
 			"&quot;%08zx&quot;</ETag><Size>%zu</Size></Contents>",
 			i, i);
-		i++;
+		i += !sp->twice || told++ % 2;
 	}
 	while (i < sp->n && plen > 0 && strncmp(sp->v[i], a->prefix, plen) != 0)
 		i++;
 	fprintf(f, "<IsTruncated>%s</IsTruncated>", i < sp->n ? "true" : "false");
 	if (i < sp->n)
-		fprintf(f, "<NextContinuationToken>%zu</NextContinuationToken>", i);
+		fprintf(f, "<NextContinuationToken>%zu</NextContinuationToken>",
+			sp->circle ? 1000 : i);
 	fputs("</ListBucketResult>", f);
 }
 
@@ -633,6 +636,34 @@ static void test_another_order(void **state UNUSED)
 	break_and_compare(&sp, true);
 }
 
+static void test_keys_that_come_twice(void **state UNUSED)
+{
+	struct space sp = { .twice = true };
+
+	break_and_compare(&sp, false);
+}
+
+static void test_pages_in_a_circle(void **state UNUSED)
+{
+	static const enum vmofs_query_kind kinds[] = { VMOFS_QUERY_DIR, VMOFS_QUERY_FLAT };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		struct space sp = { .circle = true };
+		struct asker a;
+
+		for (unsigned k = 0; k < 5000; k++)
+			space_add(&sp, "k%05u", k);
+		space_sort(&sp);
+		asker_init(&a, &sp, kinds[i], "");
+		a.s.o.parallel = 1;
+		asker_run(&a);
+		assert_int_equal(a.result.code, -EBADMSG);
+		assert_true(sp.requests < 10);
+		asker_free(&a);
+		space_free(&sp);
+	}
+}
+
 static void test_keys_of_another_prefix(void **state UNUSED)
 {
 	static const enum vmofs_query_kind kinds[] = { VMOFS_QUERY_DIR, VMOFS_QUERY_FLAT };
@@ -790,6 +821,8 @@ int main(void)
 		cmocka_unit_test(test_small_pages_of_the_server),
 		cmocka_unit_test(test_start_after_ignored),
 		cmocka_unit_test(test_another_order),
+		cmocka_unit_test(test_keys_that_come_twice),
+		cmocka_unit_test(test_pages_in_a_circle),
 		cmocka_unit_test(test_keys_of_another_prefix),
 		cmocka_unit_test(test_a_refusal_ends_the_query),
 		cmocka_unit_test(test_nobody_wants_more),
