@@ -57,9 +57,12 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_ASYNC_DIO, s->p.async_dio);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
 	want(conn, FUSE_CAP_CACHE_SYMLINKS, true);
-	/* Entries of a listing with their attributes: `ls -l` then asks for nothing more. */
+	/*
+	 * Entries of a listing with their attributes, always: the kernel's choice of when (AUTO) makes
+	 * `ls -l` look most of them up one by one, and costs `find` more than it spares.
+	 */
 	want(conn, FUSE_CAP_READDIRPLUS, true);
-	want(conn, FUSE_CAP_READDIRPLUS_AUTO, true);
+	want(conn, FUSE_CAP_READDIRPLUS_AUTO, false);
 	want(conn, FUSE_CAP_NO_OPENDIR_SUPPORT, !s->p.tree->ops->opendir);
 	s->no_opendir = !s->p.tree->ops->opendir && (conn->capable & FUSE_CAP_NO_OPENDIR_SUPPORT);
 	/* The kernel sizes its read requests by max_write. */

@@ -24,6 +24,7 @@ static void keep_example(struct tree *t, enum fs_hidden why, const char *key, si
 
 	if (t->n_hidden == TREE_HIDDEN_EXAMPLES)
 		return;
+	len = strnlen(key, len);
 	for (unsigned i = 0; i < t->n_hidden; i++)
 		if (t->hidden[i].why == why && !strncmp(t->hidden[i].key, key, len) &&
 		    !t->hidden[i].key[len])
@@ -312,7 +313,11 @@ static bool sweep(struct tree *t, struct dir *d) REQUIRES(t->lock)
 /* An empty directory that nothing stands for may not exist: its name is asked for again. */
 static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
 {
-	if (d->n_live || d->marker || d->node == t->root)
+	bool any = d->n_live || d->marker || d->node == t->root;
+
+	for (unsigned i = 0; i < FS_HIDDEN_NREASONS; i++)
+		any = any || d->hidden[i];
+	if (any)
 		return;
 	d->node->flags |= NODE_DOUBT;
 	d->node->fresh = 0;

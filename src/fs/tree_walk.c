@@ -110,11 +110,19 @@ static int enter(struct tree *t, struct walk *w, const char *name, size_t len, s
 
 /* ---- entries ---- */
 
+/* A query about it would not fit. */
+static bool is_too_long(size_t key_len)
+{
+	return key_len + NAME_RCLONE_LEN + 2 > VMOFS_KEY_MAX;
+}
+
 static void add_last(struct tree *t, struct walk *w, const char *name, size_t len,
 		     const struct vmofs_entry *e) REQUIRES(t->lock)
 {
 	struct dir *d = top(w)->dir;
-	int why = len ? name_check(name, len) : NAME_OK;
+	int why = !len                    ? NAME_OK
+		: is_too_long(e->key_len) ? (int)FS_HIDDEN_LONG
+					  : name_check(name, len);
 
 	if (d->lister != w)
 		return; /* it is known from elsewhere */
@@ -135,7 +143,8 @@ static void add_key(struct tree *t, struct walk *w, const struct vmofs_entry *e)
 		pop(t, w, 0);
 	for (at = top(w)->len; (slash = memchr(e->key + at, '/', e->key_len - at));) {
 		size_t len = (size_t)(slash - e->key) - at;
-		int why = name_check(e->key + at, len);
+		int why = is_too_long(at + len + 1) ? (int)FS_HIDDEN_LONG
+						    : name_check(e->key + at, len);
 
 		if (why != NAME_OK) {
 			tree_hide(t, top(w)->dir, (enum fs_hidden)why, e->key, e->key_len);
@@ -153,7 +162,8 @@ static void add_entry(struct tree *t, struct walk *w, const struct vmofs_entry *
 	size_t base = w->stack[0].len;
 	int order = strcmp(e->key, w->pos);
 
-	if (e->type != VMOFS_ENTRY_FILE || e->key_len < base || memcmp(e->key, w->base, base))
+	if (e->type != VMOFS_ENTRY_FILE || e->key_len < base || e->key_len >= VMOFS_KEY_MAX ||
+	    memcmp(e->key, w->base, base))
 		return;
 	if (order < 0 && *w->pos)
 		w->broken = true;
@@ -161,10 +171,6 @@ static void add_entry(struct tree *t, struct walk *w, const struct vmofs_entry *
 		return;
 	w->delivered++;
 	t->st.entries++;
-	if (e->key_len + NAME_RCLONE_LEN + 2 > VMOFS_KEY_MAX) {
-		tree_hide(t, w->stack[0].dir, FS_HIDDEN_LONG, e->key, e->key_len);
-		return;
-	}
 	add_key(t, w, e);
 	memcpy(w->pos, e->key, e->key_len + 1);
 }
@@ -493,7 +499,8 @@ int tree_want_listing(struct tree *t, struct dir *d, struct fs_tree_wait *w)
 	k = walk_towards(t, key);
 	if (k && d->walk_pages < WALK_PAGES_FOR)
 		return wait_for_walk(t, k, d, w);
-	if (is_walked(t, d) && t->can & BIT(VMOFS_QUERY_FLAT)) {
+	if (is_walked(t, d) && t->can & BIT(VMOFS_QUERY_FLAT) && d->walk_pages < WALK_PAGES_FOR) {
+		d->walk_pages++;
 		k = walk_from(t, d->node->parent->dir, key);
 		if (k)
 			return wait_for_walk(t, k, d, w);

@@ -167,7 +167,9 @@ static void tell_dir(struct teller *t)
 			flush(t);
 			free(prefix);
 			len = (size_t)(slash + 1 - k->key);
-			prefix = strndup(k->key, len);
+			prefix = calloc(1, len + 1); /* there may be zeros in it */
+			assert(prefix);
+			memcpy(prefix, k->key, len);
 			e = (struct vmofs_entry){ .type = VMOFS_ENTRY_PREFIX,
 						  .key = prefix,
 						  .key_len = len,
