@@ -202,7 +202,9 @@ static void test_checksums_that_do_not_fit(void **state UNUSED)
 
 static void test_whole_for_a_range(void **state UNUSED)
 {
-	static const struct http_expect e = { 10000, "\"v1\"", "", 64 };
+	static const struct http_expect e = { .size = 10000,
+					      .etag = "\"v1\"",
+					      .last_modified = "" };
 	struct http_reply r = head("HTTP/1.1 200 OK\nETag: \"v1\"\nContent-Length: 10000\n");
 
 	assert_true(http_reply_is_whole(&r, &e));
