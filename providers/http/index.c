@@ -36,6 +36,7 @@ struct index {
 	char *query; /* what every request carries behind its path, with the "?"; may be "" */
 	char *shown; /* for people */
 	_Atomic(struct index_first *) first;
+	atomic_bool minutes; /* its pages have dates of whole minutes */
 };
 
 struct index_query {
@@ -138,12 +139,15 @@ static void dir_ended(struct index_page *p, int code, const struct http_refusal 
 {
 	struct index_query *iq = container_of(p, struct index_query, page);
 
+	if (p->list.minutes)
+		atomic_store(&iq->s->minutes, true);
 	if (code == 0)
 		give_list(iq->q, &p->list);
 	query_end(iq, code, p->requests, why, p->msg);
 }
 
-static void give_file(struct vmofs_query *q, const struct http_head *h)
+/* @minutes: the date as the directory's page would say it, or one file would seem to be two versions. */
+static void give_file(struct vmofs_query *q, const struct http_head *h, bool minutes)
 {
 	struct vmofs_entry e = {
 		.type = VMOFS_ENTRY_FILE,
@@ -156,7 +160,7 @@ static void give_file(struct vmofs_query *q, const struct http_head *h)
 	int64_t seconds;
 
 	if (http_parse_date(h->last_modified, strlen(h->last_modified), &seconds) == 0)
-		e.mtime.tv_sec = (time_t)seconds;
+		e.mtime.tv_sec = (time_t)(minutes ? seconds - seconds % 60 : seconds);
 	q->entries(q, &e, 1);
 }
 
@@ -185,7 +189,8 @@ static void head_ended(struct http_head *h, int code, const struct http_refusal 
 	struct index_query *iq = container_of(h, struct index_query, head);
 
 	if (code == 0 && !h->dir)
-		give_file(iq->q, h);
+		give_file(iq->q, h,
+			  iq->q->kind == VMOFS_QUERY_NAME && atomic_load(&iq->s->minutes));
 	else if (code == 0 && iq->q->kind == VMOFS_QUERY_NAME)
 		give_prefix(iq->q);
 	query_end(iq, code, h->requests, why, NULL);
@@ -401,6 +406,7 @@ static int check_root(struct index *s, struct vmofs_err *err)
 	}
 	if (r == 0) {
 		first->list = o->page.list;
+		atomic_store(&s->minutes, first->list.minutes);
 		o->page.list = (struct index_list){ 0 };
 		first->at_ns = loop_now_ns();
 		atomic_store(&s->first, first);

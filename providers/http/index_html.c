@@ -14,11 +14,7 @@
 #include "base/macros.h"
 #include "http/index_text.h"
 
-enum {
-	CELL_MAX = 512,
-	SEPARATOR = '\x1f',    /* where a tag stood */
-	APACHE_EXACT_MAX = 973 /* mod_autoindex rounds what is larger */
-};
+enum { CELL_MAX = 512, SEPARATOR = '\x1f' /* where a tag stood */ };
 
 struct span {
 	const char *p;
@@ -68,17 +64,10 @@ static uint64_t exact_size(const char *p, size_t n)
 	return i == n || strchr("\r\n\x1f", p[i]) ? v : VMOFS_SIZE_UNKNOWN;
 }
 
-static uint64_t size_after_date(enum index_date kind, const char *p, size_t n)
-{
-	uint64_t size = exact_size(p, n);
-
-	if (kind == INDEX_DATE_DAY_FIRST)
-		return size;
-	if (kind == INDEX_DATE_NUMBERS && size < APACHE_EXACT_MAX)
-		return size;
-	return VMOFS_SIZE_UNKNOWN;
-}
-
+/*
+ * nginx says UTC and bytes. The other dates are of the server's own zone, which it does not say, and the sizes
+ * beside them are rounded: with neither, the file itself is asked, and so there are no two truths about it.
+ */
 static void read_cells(struct index_html *h)
 {
 	for (size_t i = 0; i < h->cell_len; i++) {
@@ -92,9 +81,11 @@ static void read_cells(struct index_html *h)
 		kind = index_parse_date(h->cell + i, h->cell_len - i, &mtime, &used);
 		if (kind == INDEX_DATE_NONE)
 			continue;
-		if (h->entry.mtime.tv_sec == 0)
+		if (kind == INDEX_DATE_DAY_FIRST) {
 			h->entry.mtime = mtime;
-		h->entry.size = size_after_date(kind, h->cell + i + used, h->cell_len - i - used);
+			h->entry.size = exact_size(h->cell + i + used, h->cell_len - i - used);
+			h->out->minutes = true;
+		}
 		break;
 	}
 	if (h->data_size != VMOFS_SIZE_UNKNOWN)
@@ -220,7 +211,7 @@ static void read_data(struct index_html *h, struct span attrs)
 			h->data_size = exact_size(value.p, value.n);
 		if (span_is(name, "datetime") &&
 		    index_parse_date(value.p, value.n, &mtime, &used) == INDEX_DATE_INTERNET)
-			h->entry.mtime = mtime;
+			h->entry.mtime.tv_sec = mtime.tv_sec;
 	}
 }
 

@@ -309,8 +309,10 @@ static void read_date(const struct json_row *row, struct timespec *out)
 	int64_t seconds;
 	size_t used;
 
-	if (index_parse_date(row->date, row->date_text.n, out, &used) != INDEX_DATE_NONE)
+	if (index_parse_date(row->date, row->date_text.n, out, &used) != INDEX_DATE_NONE) {
+		out->tv_nsec = 0;
 		return;
+	}
 	*out = (struct timespec){ 0 };
 	if (http_parse_date(row->date, row->date_text.n, &seconds) == 0)
 		out->tv_sec = (time_t)seconds;

@@ -18,13 +18,14 @@ struct index_entry {
 	size_t len;
 	bool dir;
 	uint64_t size;         /* VMOFS_SIZE_UNKNOWN: not said, or rounded */
-	struct timespec mtime; /* tv_sec 0: not known */
+	struct timespec mtime; /* as Last-Modified has it: seconds; tv_sec 0: not known */
 };
 
 struct index_row;
 
 struct index_list {
 	bool is_index; /* it has a mark that only index pages have */
+	bool minutes;  /* its dates are of whole minutes */
 	bool no_memory;
 	size_t n;
 	struct index_row *rows; /* owned */

@@ -20,6 +20,7 @@ index_start_lighttpd()
 		server.modules = ("mod_accesslog", "mod_dirlisting")
 		accesslog.filename = "$TEST_TMP/access.log"
 		dir-listing.activate = "enable"
+		mimetype.assign = ("" => "application/octet-stream")
 	CONF
 	lighttpd -D -f "$TEST_TMP/lighttpd.conf" >"$TEST_TMP/lighttpd.log" 2>&1 &
 	PIDS="$PIDS $!"
