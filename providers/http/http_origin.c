@@ -148,18 +148,18 @@ static void slot_give_locked(struct http_origin *o, struct http_lane *lane) REQU
 }
 
 /*
- * A server that says it is busy gets half as much, and more again only as it copes. Of what was under way
- * when the limit was halved, further refusals are the same news.
+ * A server that says it is busy gets half as much, and more again only as it copes. What was under way when
+ * the limit was halved says nothing of the new limit, be it good or bad.
  */
 static void adapt_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
 	REQUIRES(o->lock)
 {
+	if (v->start_ns < o->lowered_ns)
+		return;
 	if (v->slow_down) {
-		o->good = 0;
-		if (v->start_ns < o->lowered_ns)
-			return;
 		o->limit = MAX(o->limit / 2, 1u);
 		o->lowered_ns = now_ns;
+		o->good = 0;
 	} else if (v->good && o->limit < o->limits.connections && ++o->good >= o->limit) {
 		o->limit++;
 		o->good = 0;
