@@ -32,8 +32,8 @@ log_file = /srv/rgw.log
 debug_rgw = 1/1
 """
 
-# The folder becomes /srv of the root; the mounts are seen by this process alone.
-CHROOT = """mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
+# The folder becomes /srv of the root; the mounts are seen by this process alone, and it holds none of others.
+CHROOT = """umount -a -i -l -t fuse.vmofs || :; mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
 root=$0; shift; exec chroot "$root" "$@" """
 
 
