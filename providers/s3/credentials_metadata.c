@@ -244,7 +244,7 @@ int s3_from_imds(struct s3_fetch *f, struct s3_credentials **out)
 {
 	const char *disabled = f->c->env[S3_ENV_IMDS_DISABLED];
 	char role[ROLE_MAX];
-	struct imds m;
+	struct imds m = { 0 };
 	int r;
 
 	if (disabled && !strcasecmp(disabled, "true"))
