@@ -483,7 +483,7 @@ static void cut_locked(struct listing *l, struct chain *c, unsigned n) REQUIRES(
 /* How many requests may be under way: more as the listing turns out to be long. */
 static unsigned allowed_locked(const struct listing *l) REQUIRES(l->lock)
 {
-	return MIN(l->s->o.parallel, 1 + 2 * l->pages);
+	return MIN(l->s->o.parallel, l->pages ? 2 + 6 * l->pages : 1);
 }
 
 static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
@@ -492,10 +492,10 @@ static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
 		l->pages > 0 && l->page_max > 1;
 }
 
-/* How many guesses may go wrong: some, and a fourth of what went right. */
+/* How many guesses may go wrong: a dozen, and a fourth of what went right. */
 static unsigned guesses_locked(const struct listing *l) REQUIRES(l->lock)
 {
-	unsigned most = 6 + (l->pages - l->wasted) / 4;
+	unsigned most = MIN(12, 6 * l->pages) + (l->pages - l->wasted) / 4;
 
 	return most > l->wasted ? most - l->wasted : 0;
 }

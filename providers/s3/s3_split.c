@@ -284,6 +284,18 @@ static void spread(struct cuts *c, const struct s3_split *m, const char *lo, con
 				S3_SPLIT_NAME));
 }
 
+/* The last rung is likely to be beyond all there is: what is before it may be much. */
+static void spread_below_top(struct cuts *c, const struct s3_split *m, const char *last)
+{
+	char top[S3_SPLIT_NAME];
+
+	memcpy(top, c->v[--c->n], sizeof top);
+	c->max--;
+	spread(c, m, c->n ? c->v[c->n - 1] : last, top);
+	c->max++;
+	memcpy(c->v[c->n++], top, sizeof top);
+}
+
 /* More than one byte has been seen at the first position: there is something to spread over. */
 static bool has_moved(const struct s3_split *m)
 {
@@ -323,6 +335,8 @@ unsigned s3_split_cut(const struct s3_split *m, const struct s3_span *s, unsigne
 	last_name(m, beyond);
 	if (s->end)
 		spread(&c, m, c.n ? c.v[c.n - 1] : s->last, s->end);
+	else if (!has_moved(m) && c.n > 0)
+		spread_below_top(&c, m, s->last);
 	else if (has_moved(m))
 		spread(&c, m, c.n ? c.v[c.n - 1] : s->last, beyond);
 	return c.n;

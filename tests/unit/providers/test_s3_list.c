@@ -557,10 +557,10 @@ static void test_few_keys_cost_one_request(void **state UNUSED)
 	list_and_compare(&sp, "", "a full page", 0, 1);
 	for (unsigned i = 0; i < 1001; i++)
 		space_add(&sp, "x%u", i);
-	list_and_compare(&sp, "", "a page and one", 2, 2);
+	list_and_compare(&sp, "", "a page and one", 6, 2);
 	for (unsigned i = 0; i < 3000; i++)
 		space_add(&sp, "x%05u", i);
-	list_and_compare(&sp, "", "three pages", 12, 4);
+	list_and_compare(&sp, "", "three pages", 14, 4);
 }
 
 static void test_random_spaces(void **state UNUSED)
