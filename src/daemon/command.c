@@ -294,10 +294,12 @@ static int span_pin(const struct span *s, struct mount *m, atomic_bool *cancelle
 
 	if (!r)
 		r = span_fetch(s, hint_keep, cancelled, err);
-	if (!r && s->opened && pin_set_add(&m->pins, m->tree, s->object) < 0)
-		r = vmofs_err_set(err, -ENOMEM, "no memory to keep '%s' open",
-				  fs_object_url(s->object));
-	return r;
+	if (r < 0 || !s->opened)
+		return r;
+	r = pin_set_add(&m->pins, m->tree, s->object);
+	return r < 0 ? vmofs_err_set(err, r, "cannot keep '%s' open: %s", fs_object_url(s->object),
+				     strerror(-r))
+		     : 0;
 }
 
 static int run_pin(struct mount *m, const json_t *request, json_t *reply, atomic_bool *cancelled,
