@@ -271,6 +271,33 @@ static void test_sizes_are_asked_for(void **state UNUSED)
 	httpd_free(h);
 }
 
+/* A size that is found at the end of a redirect: the other server sees no password and no header of ours. */
+static void test_credentials_stay_with_their_server(void **state UNUSED)
+{
+	struct httpd *first = httpd_new(1, NULL);
+	struct httpd *other = httpd_new(777, NULL);
+	struct asked a = { .q = { .kind = VMOFS_QUERY_HEAD, .key = "a" } };
+	struct httpd_entry e;
+	struct fixture f;
+	char text[512];
+
+	snprintf(text, sizeof text, "redirect=%s", httpd_url(other, "/object"));
+	httpd_set(first, text);
+	snprintf(text, sizeof text, "a\thttp://me:secret@%s\n",
+		 httpd_url(first, "/redirect") + strlen("http://"));
+	set_up(&f, text);
+	ask(&f, &a);
+	assert_string_equal(a.text, "a=777\"v0\" ");
+	assert_true(httpd_entry(first, 0, &e));
+	assert_memory_equal(e.authorization, "Basic ", 6);
+	assert_int_equal(httpd_requests(other), 1);
+	assert_true(httpd_entry(other, 0, &e));
+	assert_string_equal(e.authorization, "");
+	tear_down(&f);
+	httpd_free(first);
+	httpd_free(other);
+}
+
 static void test_after_the_stop(void **state UNUSED)
 {
 	struct asked a = { .q = { .kind = VMOFS_QUERY_DIR, .key = "" } };
@@ -292,6 +319,7 @@ int main(void)
 		cmocka_unit_test(test_an_asker_who_has_enough),
 		cmocka_unit_test(test_rereading),
 		cmocka_unit_test(test_sizes_are_asked_for),
+		cmocka_unit_test(test_credentials_stay_with_their_server),
 		cmocka_unit_test(test_after_the_stop),
 	};
 
