@@ -30,6 +30,7 @@
 
 #include "base/log.h"
 #include "base/macros.h"
+#include "s3/s3_known.h"
 #include "s3/s3_private.h"
 #include "s3/s3_split.h"
 
@@ -63,13 +64,6 @@ struct batch {
 	struct s3_page page;
 };
 
-/* Hashes of what has been handed out. */
-struct known {
-	uint64_t *v;
-	size_t n;
-	size_t cap;
-};
-
 struct listing {
 	struct s3 *s;
 	struct vmofs_query *q;
@@ -96,7 +90,7 @@ struct listing {
 	int status;
 	char msg[1024];
 	char request_id[128];
-	struct known known;
+	struct s3_known known;
 	struct s3_split split;
 };
 
@@ -190,64 +184,6 @@ static void list_give_up_locked(struct listing *l) REQUIRES(l->lock)
 	}
 }
 
-/* -- what has been handed out ----------------------------------------------------------------- */
-
-static uint64_t hash_key(const char *p, size_t n)
-{
-	uint64_t h = UINT64_C(0xcbf29ce484222325);
-
-	for (size_t i = 0; i < n; i++)
-		h = (h ^ (uint8_t)p[i]) * UINT64_C(0x100000001b3);
-	h = (h ^ h >> 32) * UINT64_C(0x9e3779b97f4a7c15);
-	h ^= h >> 29;
-	return h ? h : 1;
-}
-
-static bool known_has(const struct known *k, uint64_t h)
-{
-	for (size_t i = h; k->cap; i++) {
-		if (k->v[i & (k->cap - 1)] == h)
-			return true;
-		if (k->v[i & (k->cap - 1)] == 0)
-			return false;
-	}
-	return false;
-}
-
-static void known_put(struct known *k, uint64_t h)
-{
-	size_t i = h;
-
-	while (k->v[i & (k->cap - 1)])
-		i++;
-	k->v[i & (k->cap - 1)] = h;
-	k->n++;
-}
-
-static int known_grow(struct known *k)
-{
-	struct known bigger = { .cap = k->cap ? k->cap * 2 : 4096 };
-
-	bigger.v = calloc(bigger.cap, sizeof *bigger.v);
-	if (!bigger.v)
-		return -ENOMEM;
-	for (size_t i = 0; i < k->cap; i++)
-		if (k->v[i])
-			known_put(&bigger, k->v[i]);
-	free(k->v);
-	*k = bigger;
-	return 0;
-}
-
-static int known_add(struct known *k, uint64_t h)
-{
-	if (k->n * 4 >= k->cap * 3 && known_grow(k) < 0)
-		return -ENOMEM;
-	if (!known_has(k, h))
-		known_put(k, h);
-	return 0;
-}
-
 /* -- a page ----------------------------------------------------------------------------------- */
 
 /* What the order of a page says. */
@@ -319,10 +255,10 @@ static int keep_locked(struct listing *l, struct chain *c, struct s3_page *p) RE
 		c->found++;
 		s3_split_learn(&l->split, name, e->key_len - l->prefix_len);
 		if (remember || l->serial) {
-			h = hash_key(name, e->key_len - l->prefix_len);
-			if (l->serial && known_has(&l->known, h))
+			h = s3_known_hash(name, e->key_len - l->prefix_len);
+			if (l->serial && s3_known_has(&l->known, h))
 				continue;
-			if (remember && known_add(&l->known, h) < 0)
+			if (remember && s3_known_add(&l->known, h) < 0)
 				return -ENOMEM;
 		}
 		p->v[n++] = *e;
@@ -589,7 +525,7 @@ static void list_free(struct listing *l)
 {
 	struct s3 *s = l->s;
 
-	free(l->known.v);
+	s3_known_clear(&l->known);
 	free(l->prefix);
 	mutex_destroy(&l->lock);
 	free(l);

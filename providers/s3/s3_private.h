@@ -3,8 +3,9 @@
  * The inside of the S3 provider.
  *
  *   s3.c          open, close, counters        s3_options.c   options, endpoint, prefix
- *   s3_request.c  signed requests, remedies    s3_list.c      directories and flat listings
- *   s3_stat.c     one name, HEAD               s3_object.c    objects and their checksums
+ *   s3_request.c  signed requests, remedies    s3_fetch.c     one page of a listing
+ *   s3_list.c     directories, flat listings   s3_stat.c      one name, HEAD
+ *   s3_object.c   objects and their checksums  s3_meta.c      what s3fs and rclone write
  */
 #ifndef PROVIDERS_S3_PRIVATE_H
 #define PROVIDERS_S3_PRIVATE_H
