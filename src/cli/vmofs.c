@@ -35,7 +35,7 @@ void cmd_print_usage(const struct cmd *c)
 void cmd_print_overview(void)
 {
 	printf("usage: vmofs COMMAND [OPTIONS] ...\n"
-	       "Mounts remote objects as local files that are fetched when they are read.\n\n");
+	       "Mounts remote objects, and trees of them, as local files that are fetched when they are read.\n\n");
 	for (const struct cmd *const *c = cmds; *c; c++)
 		printf("  %-10s %s\n", (*c)->name, (*c)->help);
 	printf("\n`vmofs COMMAND --help` shows the options of a command, `vmofs --list-options` all,\n"
