@@ -52,6 +52,7 @@ struct s3 {
 	struct worker_task refresh;
 	atomic_uint refs;
 	atomic_bool refreshing;
+	_Atomic uint64_t refresh_after_ns;
 	atomic_bool stopping;
 	atomic_bool serial;   /* start-after cannot be relied upon */
 	_Atomic int64_t skew; /* seconds that the server's clock is ahead */

@@ -12,11 +12,14 @@
 #include <strings.h>
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/macros.h"
 #include "s3/s3_private.h"
 
 #define MEND_MAX  2
 #define SKEW_STEP 60 /* seconds; less is the delay of an answer */
+
+#define REFRESH_PAUSE (60 * NSEC_PER_SEC) /* after a failure, while the old keys are good */
 
 #define S3_HOST_MAX 640 /* bucket, endpoint or region, and what AWS adds */
 
@@ -128,9 +131,11 @@ static void refresh_run(struct worker_task *t)
 	struct s3 *s = container_of(t, struct s3, refresh);
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
-	if (s3_chain_fetch(s->chain, NULL, &s->stopping, &err) < 0 && !atomic_load(&s->stopping))
+	if (s3_chain_fetch(s->chain, NULL, &s->stopping, &err) < 0 && !atomic_load(&s->stopping)) {
 		log_warn("cannot renew the keys for 's3://%s' ahead of time: %s", s->o.bucket,
 			 err.msg);
+		atomic_store(&s->refresh_after_ns, loop_now_ns() + REFRESH_PAUSE);
+	}
 	atomic_store(&s->refreshing, false);
 	s3_put(s);
 }
@@ -138,7 +143,9 @@ static void refresh_run(struct worker_task *t)
 /* New keys before the old ones end, while the old ones go on to be used. */
 static void refresh_ahead(struct s3 *s)
 {
-	if (!s->worker || atomic_load(&s->stopping) || atomic_exchange(&s->refreshing, true))
+	if (!s->worker || atomic_load(&s->stopping) ||
+	    loop_now_ns() < atomic_load(&s->refresh_after_ns) ||
+	    atomic_exchange(&s->refreshing, true))
 		return;
 	s3_get(s);
 	s->refresh.run = refresh_run;

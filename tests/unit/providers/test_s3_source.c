@@ -48,6 +48,7 @@ static bool anonymous;
 static struct s3_credentials *keys;
 static unsigned fetches;
 static int fetch_code;
+static bool keys_are_old; /* good, but it is time for others */
 
 bool __wrap_s3_chain_anonymous(const struct s3_chain *c);
 struct s3_credentials *__wrap_s3_chain_current(struct s3_chain *c, bool *ageing);
@@ -59,8 +60,9 @@ bool __wrap_s3_chain_anonymous(const struct s3_chain *c UNUSED)
 	return anonymous;
 }
 
-struct s3_credentials *__wrap_s3_chain_current(struct s3_chain *c UNUSED, bool *ageing UNUSED)
+struct s3_credentials *__wrap_s3_chain_current(struct s3_chain *c UNUSED, bool *ageing)
 {
+	*ageing = keys_are_old;
 	return keys ? s3_credentials_get(keys) : NULL;
 }
 
@@ -443,6 +445,32 @@ static void test_expired_keys_are_renewed_once(void **state UNUSED)
 	assert_non_null(
 		strstr(a.msg, "400 ExpiredToken: so it is (request id r1); the session has ended"));
 	asker_free(&a);
+}
+
+/* The old keys go on to be used; a failure is not followed by another attempt at once. */
+static void test_keys_are_renewed_ahead(void **state UNUSED)
+{
+	static const struct step steps[] = { OK, END };
+	struct asker a;
+
+	for (unsigned fails = 0; fails < 2; fails++) {
+		asker_init(&a, steps);
+		ask(&a, VMOFS_QUERY_DIR, "");
+		a.s.worker = worker_new("test-keys");
+		assert_non_null(a.s.worker);
+		keys_are_old = true;
+		fetch_code = fails ? -EACCES : 0;
+		ask(&a, VMOFS_QUERY_DIR, "");
+		assert_int_equal(a.code, 0);
+		worker_free(a.s.worker); /* what was posted has run */
+		keys_are_old = false;
+		assert_int_equal(fetches, fails ? 1 : 2);
+		assert_non_null(strstr(a.origin.authorization[1], "KEY0/"));
+		ask(&a, VMOFS_QUERY_DIR, "");
+		assert_non_null(strstr(a.origin.authorization[2], fails ? "KEY0/" : "KEY1/"));
+		assert_true((atomic_load(&a.s.refresh_after_ns) > loop_now_ns()) == fails);
+		asker_free(&a);
+	}
 }
 
 static void test_a_denial_is_not_renewed(void **state UNUSED)
@@ -842,6 +870,7 @@ int main(void)
 		cmocka_unit_test(test_a_clock_that_stays_wrong),
 		cmocka_unit_test(test_a_good_answer_tells_the_time_too),
 		cmocka_unit_test(test_expired_keys_are_renewed_once),
+		cmocka_unit_test(test_keys_are_renewed_ahead),
 		cmocka_unit_test(test_a_denial_is_not_renewed),
 		cmocka_unit_test(test_no_keys_at_all),
 		cmocka_unit_test(test_slow_down_is_told),
