@@ -12,6 +12,7 @@
 #include "base/macros.h"
 #include "http/http_private.h"
 #include "http/index.h"
+#include "http/index_text.h"
 
 #define OPEN_RETRIES       3
 #define OBJECT_CONNECTIONS 16
@@ -37,6 +38,15 @@ static int read_urls(struct opening *op, struct vmofs_err *err)
 	return r < 0 ? vmofs_err_set(err, r, "the source's URL is too long") : 0;
 }
 
+/* Its server has led to the same path with a slash: what is there is an index page, if anything. */
+static bool is_directory(const struct opening *op)
+{
+	struct url end;
+
+	return url_parse(op->found.url, strlen(op->found.url), &end) == 0 &&
+		index_adds_slash(&op->url, &end);
+}
+
 static int probe_object(struct opening *op, struct vmofs_err *err)
 {
 	const struct http_limits *limits = &op->origin->limits;
@@ -44,6 +54,12 @@ static int probe_object(struct opening *op, struct vmofs_err *err)
 	int r = http_probe(op->origin->settings, op->stripped, limits->probe, OPEN_RETRIES, NULL, o,
 			   err);
 
+	if ((r == 0 || r == -EOPNOTSUPP) && is_directory(op))
+		return vmofs_err_set(
+			err, -EISDIR,
+			"'%s' is a directory; a URL with a slash at its end shows what "
+			"is in it",
+			op->shown);
 	if (r < 0)
 		return r;
 	if (!o->ranges && o->size > limits->whole_limit)
