@@ -107,7 +107,9 @@ static void take_reply(struct http_head *h)
 		h->size = r->has_range ? r->range.total : HTTP_LENGTH_UNKNOWN;
 	if (r->encoding[0])
 		h->size = HTTP_LENGTH_UNKNOWN;
-	memcpy(h->etag, r->etag, sizeof h->etag);
+	/* A weak one becomes strong when the file is a second old: as a version it would not hold. */
+	if (r->etag[0] == '"')
+		memcpy(h->etag, r->etag, sizeof h->etag);
 	memcpy(h->last_modified, r->last_modified, sizeof h->last_modified);
 }
 

@@ -22,8 +22,8 @@ struct http_head {
 
 	/* Results. */
 	bool dir; /* the URL leads to itself with a slash: a directory, nothing else is known */
-	uint64_t size; /* HTTP_LENGTH_UNKNOWN: the server does not say */
-	char etag[256];
+	uint64_t size;  /* HTTP_LENGTH_UNKNOWN: the server does not say */
+	char etag[256]; /* a strong one; "" */
 	char last_modified[64];
 	unsigned requests;
 

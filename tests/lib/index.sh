@@ -101,6 +101,7 @@ index_make_tree()
 		    os.makedirs(os.path.dirname(path), exist_ok=True)
 		    with open(path, "wb") as f:
 		        f.write(os.urandom(size))
+		    os.utime(path, (1612325106, 1612325106))
 		for i, name in enumerate(["plain.txt", "with space.txt", "100%.txt", "50%25.txt", "a%2Fb", "am&amp;p.txt",
 		        "quo'te", 'quo"te', "<b>.txt", "hash#1", "query?x=1", "semi;colon", "colon:name", "plus+sign",
 		        "back\\slash", "~tilde", "[br]", "{br}", "tab\there", "new-\u00fc\u00ef-\u65e5\u672c", "?C=N;O=D",

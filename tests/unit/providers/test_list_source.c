@@ -264,6 +264,10 @@ static void test_sizes_are_asked_for(void **state UNUSED)
 	a.q.key = "a";
 	ask(&f, &a);
 	assert_string_equal(a.text, "a=12345\"v0\" ");
+	/* A weak tag is no version; the date is. */
+	httpd_set(h, "weak-etag=1");
+	ask(&f, &a);
+	assert_string_equal(a.text, "a=12345Sun, 09 Sep 2001 01:46:40 GMT ");
 	f.s->ops->stats(f.s, st);
 	assert_int_equal(st->requests, httpd_requests(h));
 	free(st);
