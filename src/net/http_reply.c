@@ -262,6 +262,17 @@ void http_status_message(const struct http_reply *r, char *msg, size_t cap)
 		 r->challenge, r->challenge[0] ? ")" : "");
 }
 
+/*
+ * A tag may be weak while its file is younger than the server's clock can tell, and strong a second
+ * later (Apache): the weak comparison of RFC 9110 section 8.8.3.2 then. What was strong stays strong.
+ */
+static bool same_tag(const char *was, const char *is)
+{
+	if (strcmp(was, is) == 0)
+		return true;
+	return strncmp(was, "W/", 2) == 0 && strcmp(was + 2, is) == 0;
+}
+
 /* A validator that was there at the probe must be there, and the same, in every answer. */
 static enum http_outcome check_version(const struct http_reply *r, const struct http_expect *e,
 				       char *msg, size_t cap)
@@ -270,7 +281,7 @@ static enum http_outcome check_version(const struct http_reply *r, const struct 
 		snprintf(msg, cap, "the answer has no entity tag, but had one at open");
 		return HTTP_OUTCOME_INTEGRITY;
 	}
-	if (e->etag[0] && strcmp(e->etag, r->etag) != 0) {
+	if (e->etag[0] && !same_tag(e->etag, r->etag)) {
 		snprintf(msg, cap, "the object has changed: entity tag %s, was %s", r->etag,
 			 e->etag);
 		return HTTP_OUTCOME_CHANGED;

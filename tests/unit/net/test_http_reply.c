@@ -218,6 +218,25 @@ static void test_whole_for_a_range(void **state UNUSED)
 	assert_false(http_reply_is_whole(&r, &e));
 }
 
+static void test_weak_tag_grown_strong(void **state UNUSED)
+{
+	const struct http_expect weak = { .size = 4, .etag = "W/\"v1\"", .last_modified = "" };
+	const struct http_expect strong = { .size = 4, .etag = "\"v1\"", .last_modified = "" };
+	const struct http_reply now_strong =
+		head("HTTP/1.1 200 OK\nETag: \"v1\"\nContent-Length: 4\n");
+	const struct http_reply other = head("HTTP/1.1 200 OK\nETag: \"v2\"\nContent-Length: 4\n");
+	const struct http_reply now_weak =
+		head("HTTP/1.1 200 OK\nETag: W/\"v1\"\nContent-Length: 4\n");
+	char msg[256];
+
+	assert_int_equal(http_reply_check(&now_strong, &weak, 0, 4, true, msg, sizeof msg),
+			 HTTP_OUTCOME_OK);
+	assert_int_equal(http_reply_check(&other, &weak, 0, 4, true, msg, sizeof msg),
+			 HTTP_OUTCOME_CHANGED);
+	assert_int_equal(http_reply_check(&now_weak, &strong, 0, 4, true, msg, sizeof msg),
+			 HTTP_OUTCOME_CHANGED);
+}
+
 static void test_values_that_do_not_fit(void **state UNUSED)
 {
 	char line[1024];
@@ -247,6 +266,7 @@ int main(void)
 		cmocka_unit_test(test_what_object_stores_say),
 		cmocka_unit_test(test_checksums_that_do_not_fit),
 		cmocka_unit_test(test_whole_for_a_range),
+		cmocka_unit_test(test_weak_tag_grown_strong),
 		cmocka_unit_test(test_values_that_do_not_fit),
 	};
 
