@@ -118,45 +118,66 @@ static bool drop_entries(struct tree *t, struct dir *d) REQUIRES(t->lock)
 		d->n_live--;
 		bury(t, n);
 	}
+	if (n_live == d->n_live)
+		return false;
 	dir_compact(d);
 	t->st.bytes += dir_bytes(d) - before;
 	t->st.evicted += n_live - d->n_live;
-	return n_live != d->n_live;
+	return true;
 }
 
+/* False: there is nothing in it that can go. */
 static bool evict_dir(struct tree *t, struct dir *d) REQUIRES(t->lock)
 {
 	struct node *n = d->node;
-	bool any;
 
-	if (is_busy(d))
+	if (is_busy(d) || (!drop_entries(t, d) && d->n_live))
 		return false;
-	any = drop_entries(t, d);
 	if (d->state == DIR_LISTED)
 		dir_set_state(d, DIR_UNLISTED);
 	d->asked_ns = 0;
 	if (d->n_live)
-		return any;
+		return true;
 	drop_dir(t, n);
 	if (n->flags & NODE_NAMELESS && !is_needed(n))
 		bury(t, n);
 	return true;
 }
 
-void tree_evict(struct tree *t)
+static void evict_down_to(struct tree *t, uint64_t target) REQUIRES(t->lock)
 {
 	uint64_t tries = t->st.dirs + 1;
 
-	while (t->st.free_bytes > t->p.soft_limit && tries-- && !vmofs_list_empty(&t->lru)) {
+	while (t->st.free_bytes > target && tries-- && !vmofs_list_empty(&t->lru)) {
 		struct dir *d = vmofs_list_entry(t->lru.prev, struct dir, lru);
 
 		if (!evict_dir(t, d))
 			tree_touch(t, d);
 	}
+}
+
+/*
+ * A pass goes a good way below the limit, and when that cannot be, because what is above it is in
+ * use, the next one comes only when there is a good deal more: a pass looks at all entries.
+ */
+void tree_evict(struct tree *t)
+{
+	uint64_t limit = t->p.soft_limit;
+
+	if (t->st.free_bytes <= MAX(limit, t->evict_at))
+		return;
+	evict_down_to(t, limit - limit / 8);
+	t->evict_at = t->st.free_bytes > limit ? t->st.free_bytes + limit / 4 : 0;
 	if (t->evicted_bytes < TRIM_BYTES)
 		return;
 	t->evicted_bytes = 0;
 	invalidator_trim(t->invalidator);
+}
+
+void tree_evict_now(struct tree *t)
+{
+	t->evict_at = 0;
+	tree_evict(t);
 }
 
 void tree_forget(struct tree *t, uint64_t ino, uint64_t n_lookup)

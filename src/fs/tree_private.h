@@ -106,6 +106,7 @@ struct tree {
 
 	unsigned n_out; /* queries sent whose done() has not come to its end */
 	struct cond idle;
+	uint64_t evict_at;      /* free bytes; 0: the soft limit */
 	uint64_t evicted_bytes; /* since the allocator was told to give back */
 	struct hidden_example hidden[TREE_HIDDEN_EXAMPLES];
 	unsigned n_hidden;
@@ -241,6 +242,8 @@ void tree_hold(struct tree *t, struct node *n) REQUIRES(t->lock);
 void tree_touch(struct tree *t, struct dir *d) REQUIRES(t->lock);
 /* Back below the soft limit, as far as that can be. */
 void tree_evict(struct tree *t) REQUIRES(t->lock);
+/* The same when something has come out of use that was in the way. */
+void tree_evict_now(struct tree *t) REQUIRES(t->lock);
 /* Frees @n, or leaves it until nobody needs it any more. It has no name. */
 void tree_put_away(struct tree *t, struct node *n) REQUIRES(t->lock);
 void tree_count_node(struct tree *t, const struct node *n, int sign) REQUIRES(t->lock);

@@ -345,7 +345,7 @@ static void query_done(struct vmofs_query *vq, const struct vmofs_query_result *
 	tree_count_result(t, result);
 	apply(t, q, code);
 	tree_query_free(t, q);
-	tree_evict(t);
+	tree_evict_now(t);
 	tree_unlock(t);
 	tree_query_over(t);
 }

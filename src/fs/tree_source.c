@@ -362,7 +362,7 @@ static void source_releasedir(struct fs_tree *base, uint64_t ino)
 		d->opens--;
 		if (d->node->flags & NODE_NAMELESS)
 			tree_put_away(t, d->node);
-		tree_evict(t);
+		tree_evict_now(t);
 	}
 	tree_unlock(t);
 }

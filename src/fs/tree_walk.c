@@ -287,7 +287,7 @@ static void walk_done(struct vmofs_query *q, const struct vmofs_query_result *re
 		if (w->wanted && may_go_on(w))
 			ask_page(t, w);
 	}
-	tree_evict(t);
+	tree_evict_now(t);
 	tree_unlock(t);
 	tree_query_over(t);
 }
