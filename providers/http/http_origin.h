@@ -63,6 +63,7 @@ struct http_refusal {
 	bool slow_down;            /* 503 and 429: true; may be changed */
 	char msg[512];             /* by the status; may be changed */
 	char request_id[128];
+	int64_t date; /* of the server's clock, seconds since 1970; 0: not said */
 };
 
 /* ---- one request ---- */

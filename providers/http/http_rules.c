@@ -66,6 +66,7 @@ void http_refusal_init(struct http_refusal *why, const struct http_result *resul
 	why->body = result->error;
 	why->len = result->error_len;
 	why->outcome = result->outcome;
+	why->date = result->date;
 	why->slow_down = result->status == 503 || result->status == 429;
 	snprintf(why->msg, sizeof why->msg, "%s", result->msg);
 	snprintf(why->request_id, sizeof why->request_id, "%s", result->request_id);

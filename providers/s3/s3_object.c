@@ -90,6 +90,7 @@ static int note_signed(struct s3_object *o, const struct s3_signed *g, bool vers
 	memcpy(t->used, g->used, sizeof t->used);
 	memcpy(t->region, g->region, sizeof t->region);
 	t->expires = g->expires;
+	t->skew = g->skew;
 	mutex_lock(&o->lock);
 	if (o->trouble)
 		t->mended = o->trouble->mended;
@@ -182,6 +183,7 @@ static void object_refused(void *arg, struct http_refusal *why)
 
 	copy_trouble(o, &t);
 	was = t.mended;
+	t.answer_date = why->date;
 	s3_refused(o->s, &t, why);
 	mutex_lock(&o->lock);
 	if (o->trouble)

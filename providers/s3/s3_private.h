@@ -90,6 +90,7 @@ struct s3_signed {
 	char used[160]; /* access key; "" where nothing is signed */
 	char region[S3_REGION];
 	time_t expires; /* of the keys; 0: never */
+	int64_t skew;   /* of the server's clock, as it was signed with */
 	const char *lines[S3_LINES];
 	unsigned nlines;
 	struct sigv4_lines sig;
@@ -108,6 +109,7 @@ struct s3_trouble {
 	char region[S3_REGION];        /* it was signed for */
 	char answer_region[S3_REGION]; /* x-amz-bucket-region of the answer, "" */
 	int64_t answer_date;           /* Date of the answer, 0 */
+	int64_t skew;                  /* it was signed with */
 	time_t expires;
 	unsigned mended; /* regions and clocks that were set right */
 	bool expired;    /* the keys were refused as too old */

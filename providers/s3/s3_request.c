@@ -158,9 +158,10 @@ static void refresh_ahead(struct s3 *s)
 static int sign(struct s3 *s, const struct s3_request *r, struct s3_signed *g, const char *host,
 		const char *path, const struct sigv4_pair *h, unsigned nh, struct vmofs_err *err)
 {
+	int64_t skew = atomic_load(&s->skew);
 	struct sigv4_scope scope = { .region = g->region,
 				     .service = "s3",
-				     .when = time(NULL) + (time_t)atomic_load(&s->skew) };
+				     .when = time(NULL) + (time_t)skew };
 	struct sigv4_request req = { .method = r->method,
 				     .host = host,
 				     .path = path,
@@ -175,6 +176,7 @@ static int sign(struct s3 *s, const struct s3_request *r, struct s3_signed *g, c
 
 	g->used[0] = '\0';
 	g->expires = 0;
+	g->skew = skew;
 	if (s3_chain_anonymous(s->chain))
 		return 0;
 	k = s3_chain_current(s->chain, &ageing);
@@ -283,7 +285,6 @@ static bool mend(struct s3 *s, struct s3_trouble *t, const struct http_refusal *
 {
 	static const char *const clocks[] = { "RequestTimeTooSkewed", "RequestExpired", NULL };
 	const char *region = t->answer_region[0] ? t->answer_region : e->region;
-	int64_t was = atomic_load(&s->skew);
 
 	if (t->mended >= MEND_MAX)
 		return false;
@@ -298,7 +299,8 @@ static bool mend(struct s3 *s, struct s3_trouble *t, const struct http_refusal *
 	if (e->server_time)
 		s3_learn_date(s, e->server_time);
 	t->mended++;
-	return atomic_load(&s->skew) != was;
+	/* Another's refusal may have told it already. */
+	return atomic_load(&s->skew) != t->skew;
 }
 
 static void describe(struct http_refusal *why, const struct s3_error *e)
@@ -401,6 +403,7 @@ static int ask_prepare(struct http_ask *h, struct vmofs_err *err)
 	memcpy(a->trouble.used, a->signed_.used, sizeof a->trouble.used);
 	memcpy(a->trouble.region, a->signed_.region, sizeof a->trouble.region);
 	a->trouble.expires = a->signed_.expires;
+	a->trouble.skew = a->signed_.skew;
 	h->call.url = a->signed_.url;
 	h->call.headers = a->signed_.lines;
 	h->call.nheaders = a->signed_.nlines;

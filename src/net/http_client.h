@@ -31,6 +31,7 @@ struct http_result {
 	unsigned connections; /* opened for it */
 	uint64_t retry_after; /* seconds; HTTP_LENGTH_UNKNOWN: not said */
 	uint64_t elapsed_ns;
+	int64_t date;           /* Date of the answer, 0: not said */
 	const char *request_id; /* "" when there is none; valid in the call */
 	const char *msg;        /* why it is not OK; valid in the call */
 	const char *error; /* of an answer that was refused, where asked for; valid in the call */

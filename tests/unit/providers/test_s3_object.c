@@ -31,8 +31,8 @@ static struct bed bed_new(uint64_t size, const char *more)
 	struct bed b = { .httpd = httpd_new(size, NULL) };
 	char opts[256];
 
-	snprintf(opts, sizeof opts, "endpoint=http://127.0.0.1:%u,no-sign-request,region=r%s",
-		 httpd_port(b.httpd), more);
+	snprintf(opts, sizeof opts, "endpoint=http://127.0.0.1:%u,region=r%s", httpd_port(b.httpd),
+		 more);
 	b.s = sink_must_open("s3://bucket/key", opts, 2);
 	return b;
 }
@@ -56,7 +56,7 @@ static unsigned count_target(struct bed *b, const char *target)
 /* Whoever was on his way while another found out asks for the old version too. */
 static void test_old_version_is_for_all(void **state UNUSED)
 {
-	struct bed b = bed_new(100 * PAGE, "");
+	struct bed b = bed_new(100 * PAGE, ",no-sign-request");
 	struct sink_read *late;
 
 	httpd_set(b.httpd, "header=x-amz-version-id: one");
@@ -76,7 +76,7 @@ static void test_old_version_is_for_all(void **state UNUSED)
 /* Read in two ways that are not one GET: what the server says of the whole counts all the same. */
 static void test_checksum_of_parts(void **state UNUSED)
 {
-	struct bed b = bed_new(100 * PAGE, "");
+	struct bed b = bed_new(100 * PAGE, ",no-sign-request");
 	int r = 0;
 
 	httpd_set(b.httpd, "header=x-amz-checksum-crc32: AAAAAA==");
@@ -91,11 +91,39 @@ static void test_checksum_of_parts(void **state UNUSED)
 	bed_free(&b);
 }
 
+/* A clock that is wrong is set by the first refusal, also for those who are refused with it. */
+static void test_clock_is_set_for_all(void **state UNUSED)
+{
+	struct sink_read *r[2];
+	struct httpd_entry e;
+	struct bed b;
+
+	setenv("AWS_ACCESS_KEY_ID", "AK", 1);
+	setenv("AWS_SECRET_ACCESS_KEY", "secret", 1);
+	b = bed_new(100 * PAGE, "");
+	httpd_set(b.httpd, "status=403&status-count=2&header=Date: Sun, 06 Nov 2044 08:49:37 GMT");
+	httpd_set(b.httpd, "error-body=<Error><Code>RequestTimeTooSkewed</Code></Error>&freeze=1");
+	for (unsigned i = 0; i < ARRAY_LEN(r); i++)
+		r[i] = sink_send(b.s, 10 * i * PAGE, PAGE, VMOFS_CLASS_DEMAND, 0);
+	httpd_wait_requests(b.httpd, 3);
+	httpd_set(b.httpd, "freeze=0");
+	for (unsigned i = 0; i < ARRAY_LEN(r); i++)
+		assert_int_equal(sink_wait(r[i]), 0);
+	for (size_t i = 3; i < 5; i++) {
+		assert_true(httpd_entry(b.httpd, i, &e));
+		assert_non_null(strstr(e.authorization, "Credential=AK/20441106/"));
+	}
+	bed_free(&b);
+	unsetenv("AWS_ACCESS_KEY_ID");
+	unsetenv("AWS_SECRET_ACCESS_KEY");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_old_version_is_for_all),
 		cmocka_unit_test(test_checksum_of_parts),
+		cmocka_unit_test(test_clock_is_set_for_all),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
