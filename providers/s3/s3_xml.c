@@ -18,6 +18,7 @@
 #define DEPTH_MAX   16
 #define TEXT_MAX    16384 /* of one element; a key of 1024 bytes is at most 3072 when encoded */
 #define ENTRIES_MAX 1000000
+#define TOKEN_MAX   65536 /* of one tag or comment; expat reads it again with each chunk */
 
 /* Elements that mean something. */
 enum tag {
@@ -75,6 +76,7 @@ struct s3_xml {
 	enum tag stack[DEPTH_MAX];
 	unsigned depth;
 	int code;              /* why the parser was stopped */
+	uint64_t fed;          /* bytes so far */
 	struct s3_entry entry; /* the one that is being read */
 	bool has_key;
 	size_t text_len;
@@ -408,7 +410,10 @@ static int xml_parse(struct s3_xml *x, const char *p, size_t n, int final)
 										     : -EBADMSG;
 		return x->code;
 	}
-	return 0;
+	x->fed += n;
+	if (x->fed - (uint64_t)XML_GetCurrentByteIndex(x->parser) > n + TOKEN_MAX)
+		x->code = -EBADMSG;
+	return x->code;
 }
 
 int s3_xml_add(struct s3_xml *x, const void *buf, size_t n)

@@ -123,6 +123,30 @@ static void test_texts_are_bounded(void **state UNUSED)
 	free(text);
 }
 
+/* Half a megabyte between two brackets: its parts would be read again and again. */
+static void test_tokens_are_bounded(void **state UNUSED)
+{
+	static const char *const heads[] = { "<ListBucketResult a=\"", "<ListBucketResult><!--",
+					     "<ListBucketResult><", "<?xml " };
+
+	for (size_t i = 0; i < ARRAY_LEN(heads); i++) {
+		struct s3_page page = { 0 };
+		struct s3_xml *x = s3_xml_new(&page);
+		char buf[4096];
+		unsigned n = 0;
+		int r;
+
+		memset(buf, 'x', sizeof buf);
+		r = s3_xml_add(x, heads[i], strlen(heads[i]));
+		for (; n < 128 && r == 0; n++)
+			r = s3_xml_add(x, buf, sizeof buf);
+		assert_int_equal(r, -EBADMSG);
+		assert_in_range(n, 10, 20);
+		s3_xml_free(x);
+		s3_page_clear(&page);
+	}
+}
+
 static void test_errors(void **state UNUSED)
 {
 	static const char text[] =
@@ -389,6 +413,7 @@ int main(void)
 		cmocka_unit_test(test_keys_that_are_not_encoded),
 		cmocka_unit_test(test_what_is_no_page),
 		cmocka_unit_test(test_texts_are_bounded),
+		cmocka_unit_test(test_tokens_are_bounded),
 		cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_times),
 		cmocka_unit_test(test_sums_in_any_order),
