@@ -380,7 +380,7 @@ static struct chain *longest_locked(struct listing *l, uint64_t *left) REQUIRES(
 	struct chain *best = NULL;
 	struct vmofs_list *pos;
 
-	*left = 3 * (uint64_t)l->page_max;
+	*left = 2 * (uint64_t)l->page_max;
 	vmofs_list_for_each(pos, &l->chains) {
 		struct chain *c = vmofs_list_entry(pos, struct chain, link);
 		uint64_t n = chain_left_locked(l, c);

@@ -13,7 +13,7 @@
 #include "base/macros.h"
 
 #define LEVELS 16 /* positions that a number is made of */
-#define RUNGS  4  /* each is ten times as far as the one before, or more */
+#define RUNGS  3  /* each is ten times as far as the one before, or more */
 
 /* The symbols that may stand at one position, ascending. */
 struct alphabet {
@@ -284,16 +284,19 @@ static void spread(struct cuts *c, const struct s3_split *m, const char *lo, con
 				S3_SPLIT_NAME));
 }
 
-/* The last rung is likely to be beyond all there is: what is before it may be much. */
-static void spread_below_top(struct cuts *c, const struct s3_split *m, const char *last)
+/* The higher a rung, the less likely is anything beyond it: the first gap of the ladder is cut further. */
+static void spread_between_rungs(struct cuts *c, const struct s3_split *m, const char *last)
 {
-	char top[S3_SPLIT_NAME];
+	char rungs[RUNGS][S3_SPLIT_NAME];
+	unsigned n = c->n, first = n > 1 ? 1 : 0;
 
-	memcpy(top, c->v[--c->n], sizeof top);
-	c->max--;
-	spread(c, m, c->n ? c->v[c->n - 1] : last, top);
-	c->max++;
-	memcpy(c->v[c->n++], top, sizeof top);
+	memcpy(rungs, c->v, n * sizeof rungs[0]);
+	c->n = first;
+	c->max -= n - first;
+	spread(c, m, first ? rungs[0] : last, rungs[first]);
+	c->max += n - first;
+	for (unsigned i = first; i < n; i++)
+		memcpy(c->v[c->n++], rungs[i], sizeof rungs[i]);
 }
 
 /* More than one byte has been seen at the first position: there is something to spread over. */
@@ -336,7 +339,7 @@ unsigned s3_split_cut(const struct s3_split *m, const struct s3_span *s, unsigne
 	if (s->end)
 		spread(&c, m, c.n ? c.v[c.n - 1] : s->last, s->end);
 	else if (!has_moved(m) && c.n > 0)
-		spread_below_top(&c, m, s->last);
+		spread_between_rungs(&c, m, s->last);
 	else if (has_moved(m))
 		spread(&c, m, c.n ? c.v[c.n - 1] : s->last, beyond);
 	return c.n;
