@@ -164,15 +164,3 @@ int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
 	t->ops->forget(t, attr.st.st_ino, 1);
 	return r;
 }
-
-struct fs_object *fs_tree_find(struct fs_tree *t, const char *path)
-{
-	struct fs_tree_attr attr = { .st.st_ino = FS_TREE_ROOT };
-	char name[256];
-	int r;
-
-	while (next_name(&path, name, &r))
-		if (t->ops->lookup(t, attr.st.st_ino, name, NULL, &attr) < 0)
-			return NULL;
-	return r < 0 ? NULL : t->ops->find(t, attr.st.st_ino);
-}

@@ -215,10 +215,4 @@ int fs_tree_resolve_wait(struct fs_tree *t, const char *path, uint64_t deadline_
 int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
 		      struct fs_object **out);
 
-/*
- * The object at @path when that is known without waiting, NULL else. Borrowed, so only where objects
- * outlive every caller.
- */
-struct fs_object *fs_tree_find(struct fs_tree *t, const char *path);
-
 #endif

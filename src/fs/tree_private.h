@@ -3,6 +3,7 @@
  * What the parts of a tree over a source share (README.md of this folder tells how they work together):
  *
  *   tree_source.c  the operations and the life
+ *   tree_wait.c    the lock, those who wait
  *   tree_names.c   numbers, keys, freshness, names known not to exist
  *   tree_entry.c   entries become nodes, versions, what is hidden
  *   tree_query.c   queries under way, and who waits for them
@@ -118,7 +119,7 @@ static inline struct tree *tree_of_base(struct fs_tree *t)
 	return (struct tree *)t;
 }
 
-/* ---- tree_source.c ---- */
+/* ---- tree_wait.c, tree_source.c ---- */
 
 void tree_lock(struct tree *t) ACQUIRE(t->lock);
 /* And does what has been put aside. No lock is held after it. */
@@ -133,6 +134,7 @@ void tree_poll(void *arg);
 int tree_wait_on(struct tree *t, struct fs_tree_wait *w, struct vmofs_list *waits,
 		 uint64_t asked_ns) REQUIRES(t->lock);
 void tree_wake(struct tree *t, struct vmofs_list *waits, int status) REQUIRES(t->lock);
+bool tree_cancel(struct fs_tree *base, struct fs_tree_wait *w);
 
 /* ---- tree_names.c ---- */
 

@@ -71,19 +71,32 @@ static void test_root_is_file(void **state UNUSED)
 	assert_ptr_equal(t->ops->find(t, FS_TREE_ROOT), &object);
 	assert_int_equal(t->ops->readdir(t, FS_TREE_ROOT, 0, false, NULL, fill, names), -ENOTDIR);
 	assert_int_equal(t->ops->lookup(t, FS_TREE_ROOT, "a.bin", NULL, &a), -ENOTDIR);
-	assert_ptr_equal(fs_tree_find(t, ""), &object);
 	t->ops->free(t);
 }
 
-static void test_find(void **state UNUSED)
+static int open_path(struct fs_tree *t, const char *path)
+{
+	struct fs_object *o = NULL;
+	int r = fs_tree_open_wait(t, path, 0, &o);
+
+	if (r == 0)
+		assert_ptr_equal(o, &object);
+	t->ops->close(t, o);
+	return r;
+}
+
+static void test_paths(void **state UNUSED)
 {
 	struct fs_tree *t = make(false);
 
-	assert_ptr_equal(fs_tree_find(t, "/a.bin"), &object);
-	assert_ptr_equal(fs_tree_find(t, "//a.bin/"), &object);
-	assert_null(fs_tree_find(t, "/"));
-	assert_null(fs_tree_find(t, "/a.bin/x"));
-	assert_null(fs_tree_find(t, "/../a.bin"));
+	assert_int_equal(open_path(t, "/a.bin"), 0);
+	assert_int_equal(open_path(t, "//a.bin/"), 0);
+	assert_int_equal(open_path(t, "/"), -EISDIR);
+	assert_int_equal(open_path(t, "/a.bin/x"), -ENOTDIR);
+	assert_int_equal(open_path(t, "/../a.bin"), -ENOENT);
+	t->ops->free(t);
+	t = make(true);
+	assert_int_equal(open_path(t, ""), 0);
 	t->ops->free(t);
 }
 
@@ -92,7 +105,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_directory),
 		cmocka_unit_test(test_root_is_file),
-		cmocka_unit_test(test_find),
+		cmocka_unit_test(test_paths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
