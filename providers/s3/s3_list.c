@@ -35,9 +35,10 @@
 #include "s3/s3_split.h"
 
 #define CUTS_MAX  16
-#define READY_MAX 8   /* pages that wait to be handed out while others are asked for */
-#define HAND_OUT  128 /* entries of one call */
-#define SPARE     16  /* names beyond an estimate */
+#define READY_MAX 8    /* pages that wait to be handed out while others are asked for */
+#define HAND_OUT  128  /* entries of one call */
+#define BARREN    1000 /* pages in a row that may bring nothing */
+#define SPARE     16   /* names beyond an estimate */
 
 enum chain_state { CHAIN_IDLE, CHAIN_BUSY, CHAIN_ENDED, CHAIN_NSTATES };
 
@@ -79,6 +80,7 @@ struct listing {
 	unsigned generation;
 	unsigned pages;
 	unsigned wasted; /* requests that brought nothing of their part */
+	unsigned barren; /* pages in a row with nothing new on them */
 	unsigned requests;
 	unsigned page_max; /* largest page so far */
 	uint64_t found;
@@ -238,7 +240,8 @@ static int replace(char **p, const char *text)
 /* Leaves of a page what is its chain's, and what has not been handed out before. */
 static int keep_locked(struct listing *l, struct chain *c, struct s3_page *p) REQUIRES(l->lock)
 {
-	bool remember = l->q->kind == VMOFS_QUERY_DIR && (p->truncated || l->pages > 0);
+	bool remember =
+		l->q->kind == VMOFS_QUERY_DIR && (l->serial || p->truncated || l->pages > 0);
 	const char *prev[2] = { c->last, c->last };
 	unsigned n = 0;
 
@@ -273,7 +276,8 @@ static int queue_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 	const char *token = c->fetch.page.token;
 	struct batch *b;
 
-	if (token && c->fetch.token && strcmp(token, c->fetch.token) == 0)
+	l->barren = c->fetch.page.n > 0 ? 0 : l->barren + 1;
+	if (token && (l->barren > BARREN || (c->fetch.token && strcmp(token, c->fetch.token) == 0)))
 		return -ELOOP;
 	b = calloc(1, sizeof *b);
 	if (!b)

@@ -34,6 +34,8 @@ struct space {
 	bool wrong_prefix;
 	bool twice;       /* each key is told twice */
 	bool circle;      /* the token of the second page leads to the second page */
+	bool again;       /* each page ends with its first key, once more */
+	bool barren;      /* pages have nothing but tokens, two in turn */
 	unsigned fail_at; /* this request is refused; 0: none */
 	unsigned requests;
 	unsigned rounds;
@@ -225,6 +227,15 @@ static void write_page(const struct space *sp, const struct args *a, FILE *f)
 			"&quot;%08zx&quot;</ETag><Size>%zu</Size></Contents>",
 			i, i);
 		i += !sp->twice || told++ % 2;
+	}
+	if (sp->again && sp->n > 0)
+		fprintf(f, "<Contents><Key>%s</Key></Contents>", sp->v[0]);
+	if (sp->barren) {
+		fprintf(f,
+			"<IsTruncated>true</IsTruncated><NextContinuationToken>t%u"
+			"</NextContinuationToken></ListBucketResult>",
+			sp->requests % 2);
+		return;
 	}
 	while (i < sp->n && plen > 0 && strncmp(sp->v[i], a->prefix, plen) != 0)
 		i++;
@@ -643,6 +654,35 @@ static void test_keys_that_come_twice(void **state UNUSED)
 	break_and_compare(&sp, false);
 }
 
+/* On one page and not beside each other, where the server has no order. */
+static void test_keys_that_come_again(void **state UNUSED)
+{
+	struct space sp = { .again = true };
+	struct asker a;
+
+	for (unsigned k = 0; k < 3; k++)
+		space_add(&sp, "k%05u", k);
+	asker_init(&a, &sp, VMOFS_QUERY_DIR, "");
+	asker_run(&a);
+	assert_int_equal(a.result.code, 0);
+	assert_same(&a.got, &sp);
+	asker_free(&a);
+	space_free(&sp);
+}
+
+static void test_pages_without_end(void **state UNUSED)
+{
+	struct space sp = { .barren = true };
+	struct asker a;
+
+	asker_init(&a, &sp, VMOFS_QUERY_DIR, "");
+	asker_run(&a);
+	assert_int_equal(a.result.code, -EBADMSG);
+	assert_true(sp.requests < 2000);
+	asker_free(&a);
+	space_free(&sp);
+}
+
 static void test_pages_in_a_circle(void **state UNUSED)
 {
 	static const enum vmofs_query_kind kinds[] = { VMOFS_QUERY_DIR, VMOFS_QUERY_FLAT };
@@ -822,6 +862,8 @@ int main(void)
 		cmocka_unit_test(test_start_after_ignored),
 		cmocka_unit_test(test_another_order),
 		cmocka_unit_test(test_keys_that_come_twice),
+		cmocka_unit_test(test_keys_that_come_again),
+		cmocka_unit_test(test_pages_without_end),
 		cmocka_unit_test(test_pages_in_a_circle),
 		cmocka_unit_test(test_keys_of_another_prefix),
 		cmocka_unit_test(test_a_refusal_ends_the_query),
