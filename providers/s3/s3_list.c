@@ -29,6 +29,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/macros.h"
 #include "s3/s3_known.h"
 #include "s3/s3_private.h"
@@ -39,6 +40,7 @@
 #define HAND_OUT  128  /* entries of one call */
 #define BARREN    1000 /* pages in a row that may bring nothing */
 #define SPARE     16   /* names beyond an estimate */
+#define FAR       (50 * NSEC_PER_MSEC)
 
 enum chain_state { CHAIN_IDLE, CHAIN_BUSY, CHAIN_ENDED, CHAIN_NSTATES };
 
@@ -84,6 +86,8 @@ struct listing {
 	unsigned requests;
 	unsigned page_max; /* largest page so far */
 	uint64_t found;
+	bool far;            /* the first page took long: connections shall be warm early */
+	uint64_t started_ns; /* when it was asked for */
 	bool draining;
 	bool enough; /* nobody wants more */
 	bool serial;
@@ -358,6 +362,8 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 	if (r < 0)
 		fail_locked(l, r == -ELOOP ? -EBADMSG : r,
 			    r == -ELOOP ? "the pages go in a circle" : "no memory");
+	if (l->pages == 0)
+		l->far = loop_now_ns() - l->started_ns > FAR;
 	l->pages++;
 	c->pages++;
 	c->uncut = false;
@@ -423,7 +429,7 @@ static void cut_locked(struct listing *l, struct chain *c, unsigned n) REQUIRES(
 /* How many requests may be under way: more as the listing turns out to be long. */
 static unsigned allowed_locked(const struct listing *l) REQUIRES(l->lock)
 {
-	return MIN(l->s->o.parallel, l->pages ? 2 + 6 * l->pages : 1);
+	return MIN(l->s->o.parallel, l->pages ? 2 + (l->far ? 14 : 6) * l->pages : 1);
 }
 
 static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
@@ -432,10 +438,11 @@ static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
 		l->pages > 0 && l->page_max > 1;
 }
 
-/* How many guesses may go wrong: a dozen, and a fourth of what went right. */
+/* How many guesses may go wrong: a dozen (two, where waiting is dear), and a fourth of what went right. */
 static unsigned guesses_locked(const struct listing *l) REQUIRES(l->lock)
 {
-	unsigned most = MIN(12, 6 * l->pages) + (l->pages - l->wasted) / 4;
+	unsigned some = l->far ? 12 : 6;
+	unsigned most = MIN(2 * some, some * l->pages) + (l->pages - l->wasted) / 4;
 
 	return most > l->wasted ? most - l->wasted : 0;
 }
@@ -663,6 +670,7 @@ static struct listing *list_new(struct s3 *s, struct vmofs_query *q)
 	l->prefix = s3_full_key(s, q->key);
 	l->prefix_len = l->prefix ? strlen(l->prefix) : 0;
 	l->serial = atomic_load(&s->serial);
+	l->started_ns = loop_now_ns();
 	return l;
 }
 
