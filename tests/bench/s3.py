@@ -66,7 +66,8 @@ class Radosgw(Server):
         common = ["-c", "/srv/ceph.conf", "-n", "client.rgw", "--no-mon-config"]
         subprocess.run(self._inside("radosgw-admin", *common, "user", "create", "--uid=bench", "--display-name=bench",
                                     "--access-key=" + ENV["AWS_ACCESS_KEY_ID"],
-                                    "--secret-key=" + ENV["AWS_SECRET_ACCESS_KEY"]), check=True, capture_output=True)
+                                    "--secret-key=" + ENV["AWS_SECRET_ACCESS_KEY"]), check=True, capture_output=True,
+                       timeout=60)
         lab.start(self._inside("radosgw", *common, "-f"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if not wait_until(lambda: answers(self), 20, 0.05):
             raise RuntimeError("radosgw does not answer")

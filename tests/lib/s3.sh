@@ -27,16 +27,46 @@ s3_chroot()
 {
 	where=$1; shift
 	# shellcheck disable=SC2016
-	exec unshare --mount sh -euc 'umount -a -i -l -t fuse.vmofs || :; mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
+	exec ${S3_WITHIN:+timeout -k 1 "$S3_WITHIN"} unshare --mount sh -euc 'umount -a -i -l -t fuse.vmofs || :; mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
 		root=$0; shift; exec chroot "$root" "$@"' "$S3_ROOT" "$where" "$@"
 }
 
-s3_admin() { (s3_chroot "$S3_DIR" radosgw-admin -c /srv/ceph.conf -n client.rgw --no-mon-config "$@") >>"$S3_DIR/admin.out" 2>&1; }
+# Once in a few hundred times radosgw-admin waits for itself for ever: such a one is ended, and tried again.
+s3_admin()
+{
+	(S3_WITHIN=30 && s3_chroot "$S3_DIR" radosgw-admin -c /srv/ceph.conf -n client.rgw --no-mon-config "$@") >>"$S3_DIR/admin.out" 2>&1
+}
+
+s3_user() # NAME KEY SECRET
+{
+	for _ in 1 2 3; do
+		s3_admin user create --uid="$1" --display-name="$1" --access-key="$2" --secret-key="$3" ||
+			s3_admin user info --uid="$1" || continue
+		return 0
+	done
+	cat "$S3_DIR/admin.out" >&2
+	fail "radosgw-admin makes no user"
+}
 
 # s3_start [LINE...]: a radosgw with these further lines in its configuration. Sets S3_URL, S3_PORT, S3_PID, S3_LOG, S3_DIR
 s3_start()
 {
 	need_s3
+	for _ in 1 2 3; do
+		s3_configure "$@"
+		s3_user test "$S3_KEY" "$S3_SECRET"
+		(s3_chroot "$S3_DIR" radosgw -c /srv/ceph.conf -n client.rgw -f --no-mon-config) >"$S3_DIR/stderr.log" 2>&1 &
+		S3_PID=$!
+		PIDS="$PIDS $S3_PID"
+		! wait_for 20 s3_answers || return 0
+		kill -9 "$S3_PID" 2>/dev/null || : # the port was taken meanwhile, or it waits for itself as above
+	done
+	tail "$S3_DIR"/*.log >&2
+	fail "radosgw does not start"
+}
+
+s3_configure()
+{
 	S3_N=$((S3_N + 1)) S3_DIR=$TEST_TMP/s3.$S3_N S3_LOG=$TEST_TMP/s3.$S3_N/rgw.log
 	mkdir -p "$S3_DIR/db" "$S3_DIR/posix" "$S3_DIR/run"
 	S3_PORT=$(free_port) S3_URL=http://127.0.0.1:$S3_PORT
@@ -62,12 +92,6 @@ debug_rgw = 1/1
 rgw_crypt_require_ssl = false
 $(printf '%s\n' "$@")
 CONF
-	s3_admin user create --uid=test --display-name=test --access-key="$S3_KEY" --secret-key="$S3_SECRET" ||
-		{ cat "$S3_DIR/admin.out" >&2; fail "radosgw-admin makes no user"; }
-	(s3_chroot "$S3_DIR" radosgw -c /srv/ceph.conf -n client.rgw -f --no-mon-config) >"$S3_DIR/stderr.log" 2>&1 &
-	S3_PID=$!
-	PIDS="$PIDS $S3_PID"
-	wait_for 20 s3_answers || { tail "$S3_DIR"/*.log >&2; fail "radosgw does not start"; }
 }
 
 # s3_start_moto: the same for moto; any key is right

@@ -6,7 +6,7 @@
 
 make_object big 50331648
 s3_start
-s3_admin user create --uid=next --display-name=next --access-key=NEWKEY000000000000AB --secret-key=new/secret || fail "no second user"
+s3_user next NEWKEY000000000000AB new/secret
 s3_mb bucket public
 s3_put "$SRV/big" s3://bucket/big
 # From when the file is there, the first key has expired, as S3 says it. The rest is for radosgw to verify.
