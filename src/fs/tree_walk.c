@@ -268,6 +268,20 @@ static int walk_code(struct tree *t, struct walk *w, const struct vmofs_query_re
 	return result->code == -ENOENT ? -EIO : result->code;
 }
 
+/* What it has told to be complete may not be. */
+static void disbelieve(struct tree *t, const struct walk *w) REQUIRES(t->lock)
+{
+	struct vmofs_list *pos;
+
+	t->can &= ~BIT(VMOFS_QUERY_FLAT);
+	vmofs_list_for_each(pos, &t->lru) {
+		struct dir *d = vmofs_list_entry(pos, struct dir, lru);
+
+		if (d->walk_id == w->id)
+			d->asked_ns = 0;
+	}
+}
+
 static void walk_done(struct vmofs_query *q, const struct vmofs_query_result *result)
 {
 	struct walk *w = container_of(q, struct walk, q);
@@ -279,7 +293,7 @@ static void walk_done(struct vmofs_query *q, const struct vmofs_query_result *re
 	w->in_flight = false;
 	code = walk_code(t, w, result);
 	if (w->broken)
-		t->can &= ~BIT(VMOFS_QUERY_FLAT);
+		disbelieve(t, w);
 	if (code < 0 || !result->more) {
 		walk_end(t, w, code);
 	} else {

@@ -28,6 +28,7 @@ struct fake_source {
 	/* What the test sets. */
 	bool hold;          /* queries wait for fake_source_answer() */
 	bool sizes_unknown; /* in listings */
+	bool disorder;      /* flat listings tell some keys again, behind others */
 	int fail;           /* every answer is this failure; 0: none */
 	bool has_changed;   /* said once by changed() */
 	unsigned batch;     /* entries in one call */

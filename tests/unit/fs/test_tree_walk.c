@@ -178,6 +178,22 @@ static void test_a_source_without_flat_listings(void **state UNUSED)
 	tree_fixture_end(&f);
 }
 
+static void test_a_source_that_does_not_keep_its_order(void **state UNUSED)
+{
+	add(50, 10);
+	f.source->disorder = true;
+	f.source->batch = 7;
+	tree_fixture_start(&f);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(fixture_walk(&f, 1, true), 500);
+		assert_int_equal(f.source->asked[VMOFS_QUERY_FLAT], 1);
+		/* Nothing that it told is believed: each directory is listed, but those before. */
+		assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], (i + 1) * 51);
+		fixture_now_ns += 60 * NSEC_PER_SEC;
+	}
+	tree_fixture_end(&f);
+}
+
 /* ---- told at once ---- */
 
 static void start_complete(void)
@@ -273,6 +289,7 @@ int main(void)
 		cmocka_unit_test(test_a_jump_far_ahead_is_listed_by_itself),
 		cmocka_unit_test(test_readers_wait_for_the_walk),
 		cmocka_unit_test(test_a_source_without_flat_listings),
+		cmocka_unit_test(test_a_source_that_does_not_keep_its_order),
 		cmocka_unit_test(test_a_list_is_asked_once),
 		cmocka_unit_test(test_a_list_that_changes),
 		cmocka_unit_test(test_a_list_that_fails_is_asked_again),
