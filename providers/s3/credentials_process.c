@@ -73,6 +73,9 @@ static int spawn_shell(pid_t *pid, const char *command, int out)
 	e = posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
 	if (e == 0)
 		e = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+	/* Libraries have some that do not close by themselves. */
+	if (e == 0)
+		e = posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
 	if (e == 0)
 		e = set_attributes(&attr);
 	if (e == 0)

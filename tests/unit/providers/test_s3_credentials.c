@@ -210,6 +210,22 @@ static void test_process(void **state)
 	key_rig_gives(r, NULL, "AKP", "HUSH/P", "T", "profile 'default' (process)");
 }
 
+/* Libraries open descriptors that would be inherited; what runs has none of them. */
+static void test_process_has_no_descriptors(void **state)
+{
+	struct key_rig *r = *state;
+	int fd = fcntl(STDIN_FILENO, F_DUPFD, 100);
+
+	assert_true(fd >= 100);
+	key_rig_file(r, "out",
+		     "{\"Version\":1,\"AccessKeyId\":\"AKP\",\"SecretAccessKey\":\"HUSH/P\"}");
+	key_rig_filef(r, ".aws/config",
+		      "[default]\ncredential_process = test ! -e /proc/$$/fd/%d && cat $HOME/out\n",
+		      fd);
+	key_rig_gives(r, NULL, "AKP", "HUSH/P", NULL, "profile 'default' (process)");
+	close(fd);
+}
+
 static void test_processes_that_fail(void **state)
 {
 	struct key_rig *r = *state;
@@ -557,6 +573,7 @@ int main(void)
 		RIG_TEST(test_nothing_at_all),
 		RIG_TEST(test_not_signed),
 		RIG_TEST(test_process),
+		RIG_TEST(test_process_has_no_descriptors),
 		RIG_TEST(test_processes_that_fail),
 		RIG_TEST(test_process_that_does_not_end),
 		RIG_TEST(test_cancelled),
