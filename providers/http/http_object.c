@@ -240,39 +240,44 @@ static enum http_outcome check_first(const struct http *h, const struct http_rep
 	return HTTP_OUTCOME_CHANGED;
 }
 
-/* Requests that follow are made with it; without memory the next answer is asked again. */
-static struct http_endpoint *learn_locked(struct http *h, const struct http_reply *r)
+/* Requests that follow are made with it; @old is the endpoint without. */
+static bool learn_locked(struct http *h, const struct http_reply *r, struct http_endpoint **old)
 	REQUIRES(h->lock)
 {
 	size_t n = strlen(r->etag) + strlen(r->last_modified) + 2;
-	struct http_endpoint *old = h->ep;
 	char *at;
 
 	h->learned = malloc(n);
 	if (!h->learned)
-		return NULL;
+		return false;
 	at = h->learned;
 	h->etag = copy_text(&at, r->etag);
 	h->last_modified = copy_text(&at, r->last_modified);
 	h->adopted = true;
+	*old = h->ep;
 	h->ep = NULL;
-	return old;
+	return true;
 }
 
 enum http_outcome http_adopt(struct http *h, const struct http_reply *r, char *msg, size_t cap)
 {
 	struct http_endpoint *old = NULL;
 	enum http_outcome o;
+	bool learned;
 
 	o = check_first(h, r, msg, cap);
 	if (o != HTTP_OUTCOME_OK)
 		return o;
 	mutex_lock(&h->lock);
-	old = learn_locked(h, r);
-	http_wake_locked(h);
+	learned = learn_locked(h, r, &old);
+	if (learned)
+		http_wake_locked(h);
 	mutex_unlock(&h->lock);
 	http_endpoint_put(old);
-	return HTTP_OUTCOME_OK;
+	if (learned)
+		return HTTP_OUTCOME_OK;
+	snprintf(msg, cap, "out of memory");
+	return HTTP_OUTCOME_RETRY;
 }
 
 /* -- looking ---------------------------------------------------------------------------------- */

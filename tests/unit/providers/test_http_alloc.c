@@ -15,6 +15,7 @@
 #include "base/config.h"
 #include "base/loop.h"
 #include "base/macros.h"
+#include "http/http_origin.h"
 #include "lib/fail_alloc.h"
 #include "lib/httpd.h"
 #include "lib/sink.h"
@@ -121,12 +122,56 @@ static void test_loop(void **state UNUSED)
 	httpd_free(h);
 }
 
+/* An object whose version is not known takes no bytes before it can remember whose they are. */
+static bool adopt_once(unsigned nth)
+{
+	struct httpd *h = httpd_new(1 << 20, NULL);
+	const char *url = httpd_url(h, "/object");
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_provider_env env = { make_config(vmofs_provider_find(url)),
+					  loop_pool_new(1, &err) };
+	const struct http_origin_params params = { .env = &env, .url = url };
+	const struct http_object_spec spec = {
+		.url = url, .size = 1 << 20, .etag = "", .last_modified = ""
+	};
+	struct loop *loop = loop_pool_nth(env.loops, 0);
+	struct http_origin *origin;
+	struct vmofs_provider *p;
+	struct sink *s;
+	bool failed;
+
+	assert_int_equal(loop_pool_start(env.loops, &err), 0);
+	assert_int_equal(http_origin_new(&origin, &params, &err), 0);
+	assert_int_equal(http_object_new(&p, origin, &spec, &err), 0);
+	s = sink_over(p, spec.size, env.loops);
+	loop_call(loop, arm_here, &nth);
+	assert_int_equal(sink_read(s, 0, PAGE), 0);
+	loop_call(loop, disarm_here, &failed);
+	httpd_set(h, "version=1");
+	assert_int_equal(sink_read(s, 5 * PAGE, PAGE), -ESTALE);
+	sink_close(s);
+	http_origin_put(origin);
+	loop_pool_free(env.loops);
+	config_free((struct vmofs_config *)env.config);
+	httpd_free(h);
+	return failed;
+}
+
+static void test_adoption(void **state UNUSED)
+{
+	unsigned n = 1;
+
+	while (adopt_once(n))
+		assert_true(n++ < EASILY_ALL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_open),
 		cmocka_unit_test(test_send),
 		cmocka_unit_test(test_loop),
+		cmocka_unit_test(test_adoption),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
