@@ -273,11 +273,17 @@ const char *s3_chain_ca_bundle(const struct s3_chain *c)
 
 /* -- what is known ---------------------------------------------------------------------------- */
 
+/* What must be left of their life; less where it was short from the beginning. */
+static time_t spare_locked(const struct s3_chain *c) REQUIRES(c->lock)
+{
+	return MIN((c->keys->expires - c->fetched) / 2, GOOD_FOR_S);
+}
+
 static bool keys_good_locked(const struct s3_chain *c) REQUIRES(c->lock)
 {
 	const struct s3_credentials *k = c->keys;
 
-	return k && (k->expires == 0 || k->expires - c->now() >= GOOD_FOR_S);
+	return k && (k->expires == 0 || k->expires - c->now() >= spare_locked(c));
 }
 
 static bool keys_ageing_locked(const struct s3_chain *c) REQUIRES(c->lock)
@@ -288,7 +294,7 @@ static bool keys_ageing_locked(const struct s3_chain *c) REQUIRES(c->lock)
 	if (!k || k->expires == 0)
 		return false;
 	ahead = MIN((k->expires - c->fetched) / 5, AGEING_MAX_S);
-	return k->expires - c->now() <= MAX(ahead, GOOD_FOR_S);
+	return k->expires - c->now() <= MAX(ahead, spare_locked(c));
 }
 
 struct s3_credentials *s3_chain_current(struct s3_chain *c, bool *ageing)

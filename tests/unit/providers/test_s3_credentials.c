@@ -341,6 +341,26 @@ static void test_fetched_ahead_of_the_end(void **state)
 	assert_true(is_ageing(r));
 }
 
+/* Who keeps keys until their end gives some that have less than a minute: they are good all the same. */
+static void test_short_lives(void **state)
+{
+	struct key_rig *r = *state;
+	bool ageing;
+
+	counting_process(r);
+	key_rig_file(r, "until", "2020-09-13T12:27:25Z"); /* NOON and 45 seconds */
+	key_rig_clock(NOON);
+	key_rig_chain(r, NULL);
+	key_rig_fetch(r, NULL);
+	key_rig_has(r, "AK1", "HUSH1", NULL);
+	assert_false(is_ageing(r));
+	key_rig_clock(NOON + 30);
+	assert_null(s3_chain_current(r->chain, &ageing));
+	key_rig_fetch(r, NULL);
+	key_rig_has(r, "AK2", "HUSH2", NULL);
+	assert_false(is_ageing(r));
+}
+
 /* A snapshot outlives what took its place. */
 static void test_once_after_a_refusal(void **state)
 {
@@ -578,6 +598,7 @@ int main(void)
 		RIG_TEST(test_process_that_does_not_end),
 		RIG_TEST(test_cancelled),
 		RIG_TEST(test_fetched_ahead_of_the_end),
+		RIG_TEST(test_short_lives),
 		RIG_TEST(test_once_after_a_refusal),
 		RIG_TEST(test_refused_and_nothing_newer),
 		RIG_TEST(test_many_ask_one_fetches),
