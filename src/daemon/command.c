@@ -287,7 +287,7 @@ static int span_unpin(const struct span *s, struct vmofs_err *err)
 	return r < 0 ? vmofs_err_set(err, r, "cannot unpin: %s", strerror(-r)) : 0;
 }
 
-static int span_pin(const struct span *s, struct mount *m, atomic_bool *cancelled,
+static int span_pin(const struct span *s, struct mount *m, const char *path, atomic_bool *cancelled,
 		    struct vmofs_err *err)
 {
 	int r = span_check_fits(s, m, err);
@@ -296,7 +296,7 @@ static int span_pin(const struct span *s, struct mount *m, atomic_bool *cancelle
 		r = span_fetch(s, hint_keep, cancelled, err);
 	if (r < 0 || !s->opened)
 		return r;
-	r = pin_set_add(&m->pins, m->tree, s->object);
+	r = pin_set_add(&m->pins, m->tree, path, deadline_of(m));
 	return r < 0 ? vmofs_err_set(err, r, "cannot keep '%s' open: %s", fs_object_url(s->object),
 				     strerror(-r))
 		     : 0;
@@ -314,7 +314,7 @@ static int run_pin(struct mount *m, const json_t *request, json_t *reply, atomic
 		r = span_unpin(&s, err);
 		pin_set_remove(&m->pins, m->tree, s.object);
 	} else {
-		r = span_pin(&s, m, cancelled, err);
+		r = span_pin(&s, m, request_path(request), cancelled, err);
 	}
 	span_close(&s, m);
 	return r ? r : reply_bytes(&s, reply);

@@ -12,6 +12,7 @@
 struct pinned {
 	struct vmofs_list link;
 	struct fs_object *object; /* open */
+	uint64_t ino;             /* held */
 };
 
 void pin_set_init(struct pin_set *s)
@@ -39,28 +40,50 @@ static bool has_locked(struct pin_set *s, const struct fs_object *o) REQUIRES(s-
 	return false;
 }
 
-int pin_set_add(struct pin_set *s, struct fs_tree *t, struct fs_object *o)
+static void pinned_free(struct fs_tree *t, struct pinned *p)
+{
+	t->ops->close(t, p->object);
+	t->ops->forget(t, p->ino, 1);
+	free(p);
+}
+
+/* Opens the file and holds its inode. */
+static int pinned_new(struct pinned **out, struct fs_tree *t, const char *path,
+		      uint64_t deadline_ns)
 {
 	struct pinned *p = malloc(sizeof *p);
-	bool had;
-	int r;
+	struct fs_tree_attr attr;
+	int r = p ? fs_tree_resolve_wait(t, path, deadline_ns, &attr) : -ENOMEM;
 
-	if (!p)
-		return -ENOMEM;
-	r = t->ops->open(t, o->ino, NULL, &p->object);
+	if (!r) {
+		p->ino = attr.st.st_ino;
+		r = t->ops->open(t, p->ino, NULL, &p->object);
+		if (r < 0)
+			t->ops->forget(t, p->ino, 1);
+	}
 	if (r < 0) {
 		free(p);
 		return r;
 	}
+	*out = p;
+	return 0;
+}
+
+int pin_set_add(struct pin_set *s, struct fs_tree *t, const char *path, uint64_t deadline_ns)
+{
+	struct pinned *p;
+	bool had;
+	int r = pinned_new(&p, t, path, deadline_ns);
+
+	if (r < 0)
+		return r;
 	mutex_lock(&s->lock);
 	had = has_locked(s, p->object);
 	if (!had)
 		vmofs_list_add(&s->pins, &p->link);
 	mutex_unlock(&s->lock);
-	if (had) {
-		t->ops->close(t, p->object);
-		free(p);
-	}
+	if (had)
+		pinned_free(t, p);
 	return 0;
 }
 
@@ -79,10 +102,6 @@ void pin_set_remove(struct pin_set *s, struct fs_tree *t, struct fs_object *o)
 		vmofs_list_add(&gone, pos);
 	}
 	mutex_unlock(&s->lock);
-	vmofs_list_for_each_safe(pos, tmp, &gone) {
-		struct pinned *p = vmofs_list_entry(pos, struct pinned, link);
-
-		t->ops->close(t, p->object);
-		free(p);
-	}
+	vmofs_list_for_each_safe(pos, tmp, &gone)
+		pinned_free(t, vmofs_list_entry(pos, struct pinned, link));
 }

@@ -21,6 +21,7 @@ struct counting {
 	struct fs_tree base;
 	struct fs_object object[OBJECTS];
 	int open[OBJECTS];
+	int held[OBJECTS];
 	int refuse;
 };
 
@@ -32,8 +33,8 @@ static int counting_open(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w
 	assert_null(w);
 	if (c->refuse)
 		return c->refuse;
-	c->open[ino]++;
-	*out = &c->object[ino];
+	c->open[ino - 100]++;
+	*out = &c->object[ino - 100];
 	return 0;
 }
 
@@ -44,7 +45,43 @@ static void counting_close(struct fs_tree *t, struct fs_object *o)
 	assert_in_range(--c->open[o - c->object], 0, 10);
 }
 
+static int counting_getattr(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w,
+			    struct fs_tree_attr *out)
+{
+	(void)t;
+	(void)w;
+	*out = (struct fs_tree_attr){ .st.st_ino = ino };
+	return 0;
+}
+
+/* "0", "1", "2": the objects. */
+static int counting_lookup(struct fs_tree *t, uint64_t parent, const char *name,
+			   struct fs_tree_wait *w, struct fs_tree_attr *out)
+{
+	struct counting *c = container_of(t, struct counting, base);
+	unsigned i = (unsigned)(*name - '0');
+
+	(void)w;
+	assert_int_equal(parent, FS_TREE_ROOT);
+	if (i >= OBJECTS)
+		return -ENOENT;
+	c->held[i]++;
+	*out = (struct fs_tree_attr){ .st.st_ino = 100 + i };
+	return 0;
+}
+
+static void counting_forget(struct fs_tree *t, uint64_t ino, uint64_t n)
+{
+	struct counting *c = container_of(t, struct counting, base);
+
+	assert_int_equal(n, 1);
+	assert_in_range(--c->held[ino - 100], 0, 10);
+}
+
 static const struct fs_tree_ops counting_ops = {
+	.lookup = counting_lookup,
+	.getattr = counting_getattr,
+	.forget = counting_forget,
 	.open = counting_open,
 	.close = counting_close,
 };
@@ -56,7 +93,7 @@ static void counting_init(struct counting *c)
 {
 	*c = (struct counting){ .base.ops = &counting_ops };
 	for (unsigned i = 0; i < OBJECTS; i++) {
-		c->object[i].ino = i;
+		c->object[i].ino = 100 + i;
 		c->object[i].text = text[i];
 	}
 }
@@ -69,11 +106,13 @@ static void test_held_once_until_undone(void **state)
 	(void)state;
 	counting_init(&c);
 	pin_set_init(&s);
-	assert_int_equal(pin_set_add(&s, &c.base, &c.object[0]), 0);
-	assert_int_equal(pin_set_add(&s, &c.base, &c.object[0]), 0);
-	assert_int_equal(pin_set_add(&s, &c.base, &c.object[1]), 0);
+	assert_int_equal(pin_set_add(&s, &c.base, "0", 0), 0);
+	assert_int_equal(pin_set_add(&s, &c.base, "0", 0), 0);
+	assert_int_equal(pin_set_add(&s, &c.base, "1", 0), 0);
 	assert_int_equal(c.open[0], 1);
 	assert_int_equal(c.open[1], 1);
+	assert_int_equal(c.held[0], 1);
+	assert_int_equal(c.held[1], 1);
 	pin_set_remove(&s, &c.base, &c.object[0]);
 	assert_int_equal(c.open[0], 0);
 	assert_int_equal(c.open[1], 1);
@@ -90,11 +129,13 @@ static void test_an_older_version_is_let_go_of_too(void **state)
 	(void)state;
 	counting_init(&c);
 	pin_set_init(&s);
-	assert_int_equal(pin_set_add(&s, &c.base, &c.object[1]), 0);
-	assert_int_equal(pin_set_add(&s, &c.base, &c.object[2]), 0);
+	assert_int_equal(pin_set_add(&s, &c.base, "1", 0), 0);
+	assert_int_equal(pin_set_add(&s, &c.base, "2", 0), 0);
 	pin_set_remove(&s, &c.base, &c.object[2]);
 	assert_int_equal(c.open[1], 0);
 	assert_int_equal(c.open[2], 0);
+	assert_int_equal(c.held[1], 0);
+	assert_int_equal(c.held[2], 0);
 	pin_set_release(&s);
 }
 
@@ -107,7 +148,9 @@ static void test_what_cannot_be_opened_is_not_kept(void **state)
 	counting_init(&c);
 	c.refuse = -ESHUTDOWN;
 	pin_set_init(&s);
-	assert_int_equal(pin_set_add(&s, &c.base, &c.object[0]), -ESHUTDOWN);
+	assert_int_equal(pin_set_add(&s, &c.base, "0", 0), -ESHUTDOWN);
+	assert_int_equal(pin_set_add(&s, &c.base, "x", 0), -ENOENT);
+	assert_int_equal(c.held[0], 0);
 	assert_true(vmofs_list_empty(&s.pins));
 	pin_set_release(&s);
 }
