@@ -53,6 +53,7 @@ struct dir {
 	/* Names asked for one by one lately. */
 	uint64_t asking_ns;
 	unsigned n_asked;
+	uint64_t answered_ns; /* the last one of them, to somebody who waited */
 	/* Its sub-directories being opened one after the other. */
 	uint32_t walk_slot;
 	unsigned walk_run;

@@ -323,9 +323,20 @@ static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
 	d->node->fresh = 0;
 }
 
+/* A listing that has failed is no news: whatever the next one does not tell, it has not seen. */
+static void unsee(struct dir *d)
+{
+	for (uint32_t i = 0; i < d->n_slots; i++)
+		if (d->slots[i])
+			mark_seen(d, d->slots[i]);
+}
+
 void tree_end_listing(struct tree *t, struct dir *d, int code)
 {
 	bool doubt = code == 0 && sweep(t, d);
+
+	if (code < 0)
+		unsee(d);
 
 	dir_set_state(d, code == 0 ? DIR_LISTED : DIR_UNLISTED);
 	d->lister = NULL;

@@ -103,13 +103,15 @@ static bool drop_entries(struct tree *t, struct dir *d) REQUIRES(t->lock)
 	uint32_t fresh = listed ? tree_tick(t, d->asked_ns) : 0;
 	uint64_t before = dir_bytes(d);
 	uint32_t n_live = d->n_live;
+	/* Who has waited needs a moment to come. */
+	bool awaited = d->answered_ns && tree_now(t) - d->answered_ns < TREE_TICK_NS;
 
 	for (uint32_t i = 0; i < d->n_slots; i++) {
 		struct node *n = d->slots[i];
 
 		if (!n)
 			continue;
-		if (is_needed(n)) {
+		if (is_needed(n) || (awaited && n->flags & NODE_AWAITED)) {
 			keep_entry(n, fresh);
 			continue;
 		}

@@ -124,6 +124,8 @@ static inline struct tree *tree_of_base(struct fs_tree *t)
 void tree_lock(struct tree *t) ACQUIRE(t->lock);
 /* And does what has been put aside. No lock is held after it. */
 void tree_unlock(struct tree *t) RELEASE(t->lock);
+/* The same; then, when those who waited have come for what they waited for, memory is looked at. */
+void tree_unlock_evict(struct tree *t) RELEASE(t->lock);
 /* The last thing that the done() of a query does: the tree may be freed after it. */
 void tree_query_over(struct tree *t) EXCLUDES(t->lock);
 uint64_t tree_now(const struct tree *t);

@@ -288,6 +288,17 @@ void tree_count_result(struct tree *t, const struct vmofs_query_result *r)
 	clock_gettime(CLOCK_REALTIME, &f->when);
 }
 
+/* Whether a listing that was asked for after @q has told of @n, or that it is not there. */
+static bool is_outdated(const struct tree_query *q, const struct node *n)
+{
+	const struct dir *d = q->dir;
+
+	if (d->asked_ns <= q->asked_ns)
+		return false;
+	return d->state == DIR_LISTED ||
+		(d->state == DIR_LISTING && n && !!(n->flags & NODE_SEEN) == d->seen);
+}
+
 /* What an answer about a name means for the directory. */
 static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 {
@@ -297,6 +308,8 @@ static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 	char validator[NODE_VALIDATOR_MAX];
 	struct vmofs_entry e;
 
+	if (is_outdated(q, n))
+		return;
 	if (q->prefix) {
 		(void)tree_add_dir(t, q->dir, name, q->name_len, fresh);
 	} else if (q->file) {
@@ -319,6 +332,17 @@ static void head_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 		tree_headed(t, n, steal_ptr(&q->file), q->asked_ns);
 }
 
+/* Memory may be short, and who has waited is not there yet. */
+static void keep_awaited(struct tree *t, const struct tree_query *q) REQUIRES(t->lock)
+{
+	struct node *n = dir_find(q->dir, q->key + q->base_len, q->name_len);
+
+	if (!n || vmofs_list_empty(&q->waits))
+		return;
+	n->flags |= NODE_AWAITED;
+	q->dir->answered_ns = tree_now(t);
+}
+
 static void apply(struct tree *t, struct tree_query *q, int code) REQUIRES(t->lock)
 {
 	if (q->kind == TREE_QUERY_LIST) {
@@ -330,6 +354,7 @@ static void apply(struct tree *t, struct tree_query *q, int code) REQUIRES(t->lo
 		name_done(t, q);
 	else if (code == 0)
 		head_done(t, q);
+	keep_awaited(t, q);
 	tree_wake(t, &q->waits, code);
 }
 
@@ -345,7 +370,6 @@ static void query_done(struct vmofs_query *vq, const struct vmofs_query_result *
 	tree_count_result(t, result);
 	apply(t, q, code);
 	tree_query_free(t, q);
-	tree_evict_now(t);
-	tree_unlock(t);
+	tree_unlock_evict(t);
 	tree_query_over(t);
 }

@@ -114,7 +114,7 @@ static int give(struct tree *t, struct node *n, struct fs_tree_wait *w, struct f
 		return r;
 	}
 	tree_hold(t, n);
-	n->flags |= NODE_TOLD;
+	n->flags = (uint16_t)((n->flags & ~NODE_AWAITED) | NODE_TOLD);
 	fill_attr(t, n, out);
 	return 0;
 }
@@ -133,6 +133,16 @@ static bool fresh_negative(struct tree *t, uint64_t asked_ns, const struct fs_tr
 	if (!asked_ns)
 		return false;
 	return (w && w->since_ns && asked_ns >= w->since_ns) || tree_negative_ttl(t, asked_ns) > 0;
+}
+
+/* More of it, or the end. A walk that fills it goes on as long as somebody waits. */
+static int wait_for_listing(struct tree *t, struct dir *d, struct fs_tree_wait *w) REQUIRES(t->lock)
+{
+	int r = tree_wait_on(t, w, &d->waits, d->asked_ns);
+
+	if (r == -EINPROGRESS)
+		tree_walk_push(t, d);
+	return r;
 }
 
 static int lookup_in(struct tree *t, struct dir *d, const char *name, struct fs_tree_wait *w,
@@ -156,10 +166,8 @@ static int lookup_in(struct tree *t, struct dir *d, const char *name, struct fs_
 	}
 	if (!w)
 		return -EAGAIN;
-	if (d->state == DIR_LISTING) {
-		tree_walk_push(t, d);
-		return tree_wait_on(t, w, &d->waits, d->asked_ns);
-	}
+	if (d->state == DIR_LISTING)
+		return wait_for_listing(t, d, w);
 	return tree_ask_name(t, d, name, w);
 }
 
@@ -313,7 +321,7 @@ static int readdir_begin(struct tree *t, struct dir *d, uint64_t cookie, struct 
 		if (d->state != DIR_LISTING)
 			r = w ? tree_want_listing(t, d, w) : -EAGAIN;
 		else if (d->again)
-			r = tree_wait_on(t, w, &d->waits, d->asked_ns);
+			r = wait_for_listing(t, d, w);
 	}
 	return r;
 }
@@ -335,10 +343,8 @@ static int readdir_locked(struct tree *t, uint64_t ino, uint64_t cookie, bool pl
 		return 0;
 	if (fill_entries(t, d, at, plus, fill, arg) || at > cookie)
 		return 0;
-	if (d->state == DIR_LISTING) {
-		tree_walk_push(t, d);
-		return tree_wait_on(t, w, &d->waits, d->asked_ns);
-	}
+	if (d->state == DIR_LISTING)
+		return wait_for_listing(t, d, w);
 	d->read_whole = true;
 	return 0;
 }

@@ -78,6 +78,14 @@ void tree_unlock(struct tree *t)
 	bury_all(t, dead);
 }
 
+void tree_unlock_evict(struct tree *t)
+{
+	tree_unlock(t);
+	tree_lock(t);
+	tree_evict_now(t);
+	tree_unlock(t);
+}
+
 int tree_wait_on(struct tree *t, struct fs_tree_wait *w, struct vmofs_list *waits,
 		 uint64_t asked_ns)
 {

@@ -258,6 +258,15 @@ static bool may_go_on(const struct walk *w)
 	return !w->in_flight && w->delivered - w->walker < WALK_AHEAD;
 }
 
+/* Somebody waits for the end of a directory that the walk is in. */
+static bool is_awaited(const struct walk *w)
+{
+	for (unsigned i = 0; i < w->n_levels; i++)
+		if (w->stack[i].dir->lister == w && !vmofs_list_empty(&w->stack[i].dir->waits))
+			return true;
+	return false;
+}
+
 static int walk_code(struct tree *t, struct walk *w, const struct vmofs_query_result *result)
 	REQUIRES(t->lock)
 {
@@ -298,11 +307,10 @@ static void walk_done(struct vmofs_query *q, const struct vmofs_query_result *re
 		walk_end(t, w, code);
 	} else {
 		tree_wake(t, &w->waits, 0);
-		if (w->wanted && may_go_on(w))
+		if (is_awaited(w) || (w->wanted && may_go_on(w)))
 			ask_page(t, w);
 	}
-	tree_evict_now(t);
-	tree_unlock(t);
+	tree_unlock_evict(t);
 	tree_query_over(t);
 }
 
