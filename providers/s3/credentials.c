@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/config.h"
+#include "base/loop.h"
 #include "base/macros.h"
 #include "base/secret.h"
 #include "net/http_settings.h"
@@ -21,6 +22,8 @@
 #define GOOD_FOR_S         60
 #define AGEING_MAX_S       1800
 #define CANCEL_INTERVAL_NS (100 * NSEC_PER_MSEC)
+#define SLOW_NS            (50 * NSEC_PER_MSEC)
+#define FAILED_MAX_NS      (5 * NSEC_PER_SEC)
 
 /* -- snapshots -------------------------------------------------------------------------------- */
 
@@ -424,11 +427,27 @@ static int accept_locked(struct s3_chain *c, struct s3_credentials *k, const cha
 			     source, strcmp(source, "environment") ? "" : " and mount again");
 }
 
+/* Those who wait for keys one after another share a failure that was long in coming. */
+static void note_failure_locked(struct s3_chain *c, uint64_t start_ns) REQUIRES(c->lock)
+{
+	uint64_t now = loop_now_ns();
+
+	if (now - start_ns > SLOW_NS)
+		c->failed_until_ns = now + MIN(now - start_ns, FAILED_MAX_NS);
+}
+
+static bool failed_just_now_locked(const struct s3_chain *c) REQUIRES(c->lock)
+{
+	return c->failure.code < 0 && c->failure.code != -ECANCELED &&
+		loop_now_ns() < c->failed_until_ns;
+}
+
 static int fetch_once_locked(struct s3_chain *c, const char *refused, const atomic_bool *cancel,
 			     struct vmofs_err *err) REQUIRES(c->lock) NO_TSA
 {
 	struct s3_credentials *k = NULL;
 	char source[S3_SOURCE_NAME];
+	uint64_t start = loop_now_ns();
 	int r;
 
 	c->fetching = true;
@@ -440,10 +459,21 @@ static int fetch_once_locked(struct s3_chain *c, const char *refused, const atom
 	c->fetching = false;
 	c->generation++;
 	c->failure.code = r;
-	if (r < 0)
+	if (r < 0) {
 		c->failure = *err;
+		note_failure_locked(c, start);
+	}
 	cond_broadcast(&c->changed);
 	return r;
+}
+
+static int fetch_or_fail_locked(struct s3_chain *c, const char *refused, const atomic_bool *cancel,
+				struct vmofs_err *err) REQUIRES(c->lock)
+{
+	if (!failed_just_now_locked(c))
+		return fetch_once_locked(c, refused, cancel, err);
+	*err = c->failure;
+	return err->code;
 }
 
 /* Until the fetch of another thread has ended; its failure is ours, a cancelled one is nobody's. */
@@ -481,7 +511,7 @@ int s3_chain_fetch(struct s3_chain *c, const char *refused, const atomic_bool *c
 		r = wait_locked(c, cancel, err);
 	if (r == 0 &&
 	    (!keys_good_locked(c) || keys_ageing_locked(c) || is_refused(c->keys, refused)))
-		r = fetch_once_locked(c, refused, cancel, err);
+		r = fetch_or_fail_locked(c, refused, cancel, err);
 	mutex_unlock(&c->lock);
 	return r;
 }

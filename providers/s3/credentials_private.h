@@ -72,6 +72,7 @@ struct s3_chain {
 	bool fetching;               /* lock: lock */
 	unsigned generation;         /* lock: lock; fetches that have ended */
 	struct vmofs_err failure;    /* lock: lock; of the last one, code 0: none */
+	uint64_t failed_until_ns;    /* lock: lock; nobody asks again before */
 	char source[S3_SOURCE_NAME]; /* lock: lock */
 };
 

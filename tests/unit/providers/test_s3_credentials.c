@@ -401,6 +401,18 @@ static void test_refused_and_nothing_newer(void **state)
 	key_rig_fails(r, "AKENV", -EACCES, "mount again");
 }
 
+/* Many who want keys one after another do not wait for as many failures. */
+static void test_failure_is_for_all(void **state)
+{
+	struct key_rig *r = *state;
+
+	counting_process(r);
+	command(r, "echo >>$HOME/runs; sleep 0.5; exit $(($(wc -l <$HOME/runs) + 5))");
+	key_rig_chain(r, NULL);
+	for (unsigned i = 0; i < 20; i++)
+		key_rig_fails(r, NULL, -EACCES, "ended with status 6");
+}
+
 static void *fetch_thread(void *arg)
 {
 	struct key_rig *r = arg;
@@ -599,6 +611,7 @@ int main(void)
 		RIG_TEST(test_cancelled),
 		RIG_TEST(test_fetched_ahead_of_the_end),
 		RIG_TEST(test_short_lives),
+		RIG_TEST(test_failure_is_for_all),
 		RIG_TEST(test_once_after_a_refusal),
 		RIG_TEST(test_refused_and_nothing_newer),
 		RIG_TEST(test_many_ask_one_fetches),
