@@ -407,14 +407,19 @@ static void control_free_conns(void *arg, struct loop *l)
 		conn_free(vmofs_list_first(&c->conns, struct conn, link), l);
 }
 
-void control_free(struct control *c)
+void control_wait(struct control *c)
 {
-	if (!c)
-		return;
 	mutex_lock(&c->lock);
 	while (c->n_jobs)
 		cond_wait(&c->idle, &c->lock);
 	mutex_unlock(&c->lock);
+}
+
+void control_free(struct control *c)
+{
+	if (!c)
+		return;
+	control_wait(c);
 	/* The tasks of finished jobs were posted before this call, so they have run before it. */
 	loop_call(c->loop, control_free_conns, c);
 	control_release(c);

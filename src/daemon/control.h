@@ -16,7 +16,9 @@ struct mount;
 int control_new(struct control **out, struct mount *m, struct vmofs_err *err);
 /* Hears nobody any more, and tells work under way to end. */
 void control_stop(struct control *c);
-/* Waits for that; after control_stop(). NULL is fine. */
+/* Waits for that. Commands may wait for the source, the objects and the kernel: those must end or serve. */
+void control_wait(struct control *c);
+/* After control_stop(); waits, too. NULL is fine. */
 void control_free(struct control *c);
 
 #endif

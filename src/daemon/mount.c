@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The order of things: what is set up last is taken down first, with one exception, that the
- * kernel's requests stop before the pages go and the kernel's connection ends after the last answer. Runs on
- * the main thread of the daemon, which otherwise only waits for a signal or the end.
+ * The order of things: what is set up last is taken down first, with one exception: the source and the
+ * pages end while the kernel's requests are still served, with errors by then, because commands and
+ * the tree's thread may be waiting in the kernel for an answer; the kernel's connection ends after the last
+ * one. Runs on the main thread of the daemon, which otherwise only waits for a signal or the end.
  */
 #include "daemon/mount.h"
 
@@ -181,9 +182,12 @@ static void mount_take_down(struct mount *m)
 	if (m->control)
 		control_stop(m->control);
 	mount_stop_source(m);
+	mount_close_objects(m);
+	/* A command may be telling the kernel, which waits for a page that only an answer lets go. */
+	if (m->control)
+		control_wait(m->control);
 	if (m->session)
 		fs_session_stop(m->session);
-	mount_close_objects(m);
 	fs_session_free(m->session);
 	control_free(m->control);
 	pin_set_release(&m->pins);
