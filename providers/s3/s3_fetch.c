@@ -12,6 +12,7 @@
 #include "s3/s3_private.h"
 
 #define PAGE_BODY_MAX MIB(32)
+#define PEEK_KEYS     32 /* so many tell how keys look */
 
 char *s3_full_key(const struct s3 *s, const char *key)
 {
@@ -59,8 +60,14 @@ static void fetch_reset(struct s3_ask *a)
 static int fetch_data(struct s3_ask *a, const void *buf, size_t n)
 {
 	struct s3_fetch *f = fetch_of(a);
+	void (*peek)(struct s3_fetch * f) = f->peek;
+	int r = f->xml ? s3_xml_add(f->xml, buf, n) : -ENOMEM;
 
-	return f->xml ? s3_xml_add(f->xml, buf, n) : -ENOMEM;
+	if (r == 0 && peek && f->page.truncated && f->page.n >= PEEK_KEYS) {
+		f->peek = NULL;
+		peek(f);
+	}
+	return r;
 }
 
 static int fetch_finish(struct s3_ask *a)

@@ -40,7 +40,8 @@
 #define HAND_OUT  128  /* entries of one call */
 #define BARREN    1000 /* pages in a row that may bring nothing */
 #define SPARE     16   /* names beyond an estimate */
-#define FAR       (50 * NSEC_PER_MSEC)
+#define FAR       (50 * NSEC_PER_MSEC) /* for a whole page */
+#define FAR_PEEK  (15 * NSEC_PER_MSEC) /* for its beginning */
 
 enum chain_state { CHAIN_IDLE, CHAIN_BUSY, CHAIN_ENDED, CHAIN_NSTATES };
 
@@ -87,6 +88,7 @@ struct listing {
 	unsigned page_max; /* largest page so far */
 	uint64_t found;
 	bool far;            /* the first page took long: connections shall be warm early */
+	bool peeked;         /* cut before the first page was complete */
 	uint64_t started_ns; /* when it was asked for */
 	bool draining;
 	bool enough; /* nobody wants more */
@@ -363,7 +365,7 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 		fail_locked(l, r == -ELOOP ? -EBADMSG : r,
 			    r == -ELOOP ? "the pages go in a circle" : "no memory");
 	if (l->pages == 0)
-		l->far = loop_now_ns() - l->started_ns > FAR;
+		l->far = l->peeked || loop_now_ns() - l->started_ns > FAR;
 	l->pages++;
 	c->pages++;
 	c->uncut = false;
@@ -374,9 +376,14 @@ static void page_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 
 /* -- planning --------------------------------------------------------------------------------- */
 
+static struct s3_span chain_span(const struct chain *c)
+{
+	return (struct s3_span){ c->first, c->last, c->end, c->found, c->found };
+}
+
 static uint64_t chain_left_locked(struct listing *l, const struct chain *c) REQUIRES(l->lock)
 {
-	struct s3_span span = { c->first, c->last, c->end, c->found };
+	struct s3_span span = chain_span(c);
 
 	if (c->state == CHAIN_ENDED || c->pages == 0 || c->uncut ||
 	    c->generation != l->generation || !c->last[0])
@@ -403,14 +410,14 @@ static struct chain *longest_locked(struct listing *l, uint64_t *left) REQUIRES(
 	return best;
 }
 
-/* Cuts @c into up to @n more chains; they are idle then. */
-static void cut_locked(struct listing *l, struct chain *c, unsigned n) REQUIRES(l->lock)
+/* Cuts @c, of which @span is known, into up to @n more chains; they are idle then. */
+static void cut_locked(struct listing *l, struct chain *c, const struct s3_span *span, unsigned n)
+	REQUIRES(l->lock)
 {
-	struct s3_span span = { c->first, c->last, c->end, c->found };
 	char cuts[CUTS_MAX][S3_SPLIT_NAME];
 	struct chain *left = c;
 
-	n = s3_split_cut(&l->split, &span, MIN(n, CUTS_MAX), cuts);
+	n = s3_split_cut(&l->split, span, MIN(n, CUTS_MAX), cuts);
 	c->uncut = n == 0;
 	for (unsigned i = 0; i < n; i++) {
 		char *border = strdup(cuts[i]);
@@ -426,10 +433,18 @@ static void cut_locked(struct listing *l, struct chain *c, unsigned n) REQUIRES(
 	}
 }
 
+/* Of the listing, the one that is coming in included. */
+static unsigned pages_locked(const struct listing *l) REQUIRES(l->lock)
+{
+	return MAX(l->pages, (unsigned)l->peeked);
+}
+
 /* How many requests may be under way: more as the listing turns out to be long. */
 static unsigned allowed_locked(const struct listing *l) REQUIRES(l->lock)
 {
-	return MIN(l->s->o.parallel, l->pages ? 2 + (l->far ? 14 : 6) * l->pages : 1);
+	unsigned pages = pages_locked(l);
+
+	return MIN(l->s->o.parallel, pages ? 2 + (l->far ? 14 : 6) * pages : 1);
 }
 
 static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
@@ -438,11 +453,18 @@ static bool may_cut_locked(const struct listing *l) REQUIRES(l->lock)
 		l->pages > 0 && l->page_max > 1;
 }
 
+static bool may_peek_locked(const struct listing *l) REQUIRES(l->lock)
+{
+	return l->q->kind == VMOFS_QUERY_DIR && !l->serial && !atomic_load(&l->s->serial) &&
+		loop_now_ns() - l->started_ns > FAR_PEEK;
+}
+
 /* How many guesses may go wrong: a dozen (two, where waiting is dear), and a fourth of what went right. */
 static unsigned guesses_locked(const struct listing *l) REQUIRES(l->lock)
 {
 	unsigned some = l->far ? 12 : 6;
-	unsigned most = MIN(2 * some, some * l->pages) + (l->pages - l->wasted) / 4;
+	unsigned pages = pages_locked(l);
+	unsigned most = MIN(2 * some, some * pages) + (pages - MIN(pages, l->wasted)) / 4;
 
 	return most > l->wasted ? most - l->wasted : 0;
 }
@@ -450,7 +472,7 @@ static unsigned guesses_locked(const struct listing *l) REQUIRES(l->lock)
 /* The rest before a chain's end may be less than a page: the server need not bring more. */
 static void set_max_locked(struct listing *l, struct chain *c) REQUIRES(l->lock)
 {
-	struct s3_span span = { c->first, c->last, c->end, c->found };
+	struct s3_span span = chain_span(c);
 	uint64_t n = l->s->o.page;
 
 	if (c->pages > 0 && c->end)
@@ -484,6 +506,7 @@ static bool is_limit_locked(const struct listing *l) REQUIRES(l->lock)
 static void list_plan_locked(struct listing *l, struct vmofs_list *starts) REQUIRES(l->lock)
 {
 	unsigned allowed = allowed_locked(l);
+	struct s3_span span;
 	struct chain *c;
 	uint64_t left;
 
@@ -496,11 +519,42 @@ static void list_plan_locked(struct listing *l, struct vmofs_list *starts) REQUI
 	start_idle_locked(l, allowed, starts);
 	allowed = MIN(allowed, l->busy + guesses_locked(l));
 	while (may_cut_locked(l) && l->busy < allowed && (c = longest_locked(l, &left))) {
-		cut_locked(l, c,
+		span = chain_span(c);
+		cut_locked(l, c, &span,
 			   (unsigned)MIN(allowed - l->busy,
 					 MAX(left / (2 * (uint64_t)l->page_max), 1)));
 		start_idle_locked(l, allowed, starts);
 	}
+}
+
+/*
+ * The first page of a directory far away is coming in, which takes several round trips on a cold
+ * connection, and it is not the last one: the other connections need not wait for its end.
+ */
+static void peek_locked(struct listing *l, struct chain *c, struct vmofs_list *starts)
+	REQUIRES(l->lock)
+{
+	const struct s3_page *p = &c->fetch.page;
+	struct s3_span span = { .found = p->n, .near = l->s->o.page };
+
+	for (unsigned i = 0; i < p->n; i++) {
+		const char *name = s3_page_key(p, &p->v[i]);
+
+		if (strchr(name, '%') || strncmp(name, l->prefix, l->prefix_len) != 0)
+			return;
+		name += l->prefix_len;
+		s3_split_learn(&l->split, name, strlen(name));
+		if (!span.first && name[0])
+			span.first = name;
+		span.last = name;
+	}
+	if (!span.first || strcmp(span.first, span.last) >= 0)
+		return;
+	l->peeked = true;
+	l->far = true;
+	l->page_max = l->s->o.page;
+	cut_locked(l, c, &span, MIN(allowed_locked(l) - l->busy, guesses_locked(l)));
+	start_idle_locked(l, allowed_locked(l), starts);
 }
 
 static void start_all(struct listing *l, struct vmofs_list *starts)
@@ -616,6 +670,20 @@ static void list_turn(struct listing *l) RELEASE(l->lock)
 	}
 }
 
+static void on_peek(struct s3_fetch *f)
+{
+	struct chain *c = container_of(f, struct chain, fetch);
+	struct listing *l = c->l;
+	struct vmofs_list starts;
+
+	vmofs_list_init(&starts);
+	mutex_lock(&l->lock);
+	if (l->pages == 0 && may_peek_locked(l) && !is_stale_locked(l, c))
+		peek_locked(l, c, &starts);
+	mutex_unlock(&l->lock);
+	start_all(l, &starts);
+}
+
 static void failed_locked(struct listing *l, int code, const struct http_refusal *why,
 			  const char *error_code) REQUIRES(l->lock)
 {
@@ -696,6 +764,8 @@ void s3_list(struct s3 *s, struct vmofs_query *q)
 	mutex_lock(&l->lock);
 	if (l->prefix)
 		c = chain_new_locked(l, start_of(q), NULL);
+	if (c)
+		c->fetch.peek = on_peek;
 	if (!c)
 		fail_locked(l, -ENOMEM, "no memory");
 	list_turn(l);

@@ -164,10 +164,15 @@ struct s3_fetch {
 	char max[16];
 	struct s3_xml *xml;
 	struct s3_page page;
+	/*
+	 * Once, while the page is still arriving, when some of its keys are there and it is known
+	 * that others follow after it. Keys may still be percent-encoded. NULL: nobody asks.
+	 */
+	void (*peek)(struct s3_fetch *f);
 	void (*done)(struct s3_fetch *f, int code, const struct http_refusal *why);
 };
 
-/* The members up to @max are set. */
+/* The members up to @max, and `peek`, are set. */
 void s3_fetch_start(struct s3_fetch *f, struct s3 *s, uint64_t deadline_ns);
 void s3_fetch_wait(struct s3_fetch *f, struct s3 *s);
 void s3_fetch_clear(struct s3_fetch *f);

@@ -257,7 +257,7 @@ static bool is_near(const struct s3_split *m, const struct s3_span *s, const cha
 	struct s3_span part = *s;
 
 	part.end = name;
-	return s3_split_left(m, &part) < s->found;
+	return s3_split_left(m, &part) < s->near;
 }
 
 static void ladder(struct cuts *c, const struct s3_split *m, const struct s3_span *s, size_t from,

@@ -26,6 +26,7 @@ struct s3_span {
 	const char *last;  /* of the last page: all up to it is known */
 	const char *end;   /* the last name that belongs to it; NULL: there is no end */
 	uint64_t found;    /* names from first to last */
+	uint64_t near;     /* so many more come anyway: no cut among them */
 };
 
 /* About how many names are left after last; UINT64_MAX: nobody knows. */

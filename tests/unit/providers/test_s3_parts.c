@@ -379,7 +379,7 @@ static void test_cuts_keep_their_promises(void **state UNUSED)
 	for (unsigned round = 0; round < 3000; round++) {
 		struct s3_split m = { 0 };
 		char name[3][40] = { "" };
-		struct s3_span span = { name[0], name[1], NULL, 1000 };
+		struct s3_span span = { name[0], name[1], NULL, 1000, 1000 };
 		unsigned n;
 
 		for (unsigned i = 0; i < 3; i++) {
