@@ -181,7 +181,7 @@ MOUNTS = {
 }
 S3_PEERS = ["rclone-s3", "s3fs-s3"]
 PEERS = ["nbdfuse", "rclone", "s3fs", "httpdirfs"]
-ALL = ["vmofs", "vmofs-s3", "curl", "native", "tmpfs", *PEERS, *S3_PEERS]
+ALL = ["vmofs", "vmofs-s3", "curl", "boto3", "native", "tmpfs", *PEERS, *S3_PEERS]
 
 
 def open_mount(lab, tool, server, names, mode="sequential", options=None):
