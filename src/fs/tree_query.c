@@ -324,11 +324,24 @@ static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 	}
 }
 
+/* Whether what HEAD told may be the file that the listing told of. */
+static bool is_told_version(const struct tree_query *q, const struct node *n)
+{
+	char validator[NODE_VALIDATOR_MAX];
+	struct vmofs_entry e;
+
+	node_entry(q->file, &e, validator);
+	return node_is_version(n, &e);
+}
+
 static void head_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 {
 	struct node *n = dir_find(q->dir, q->key + q->base_len, q->name_len);
 
-	if (n && !node_is_dir(n))
+	if (!n || node_is_dir(n))
+		return;
+	/* Who waits asks again. */
+	if (!is_outdated(q, n) || (q->file && is_told_version(q, n)))
 		tree_headed(t, n, steal_ptr(&q->file), q->asked_ns);
 }
 

@@ -115,6 +115,15 @@ static void test_a_failed_listing_counts_for_nothing(void **state UNUSED)
 	tree_fixture_end(&f);
 }
 
+static struct vmofs_query *take_held(void)
+{
+	struct vmofs_query *q = fake_source_held(f.source);
+
+	assert_non_null(q);
+	vmofs_list_del(&q->link);
+	return q;
+}
+
 /* A name that was asked for before a listing says nothing against it. */
 static void test_an_old_answer_is_no_news(void **state UNUSED)
 {
@@ -130,8 +139,7 @@ static void test_an_old_answer_is_no_news(void **state UNUSED)
 	fixture_wait_init(&w);
 	fixture_wait_init(&lw);
 	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "new", &w.w, &a), -EINPROGRESS);
-	q = fake_source_held(f.source);
-	vmofs_list_del(&q->link);
+	q = take_held();
 	fixture_now_ns += NSEC_PER_SEC;
 	fake_source_put(f.source, "new", 1, "");
 	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &lw.w, NULL, NULL),
@@ -146,11 +154,48 @@ static void test_an_old_answer_is_no_news(void **state UNUSED)
 	tree_fixture_end(&f);
 }
 
+/* Nor does a HEAD of what was there before say anything of the file that a listing has told of. */
+static void test_an_old_head_is_no_news(void **state UNUSED)
+{
+	const struct vmofs_entry old = {
+		.key = "a", .key_len = 1, .size = 1, .validator = "\"v1\"", .target = ""
+	};
+	const struct vmofs_query_result done = { .requests = 1, .msg = "", .req_id = "" };
+	struct fs_tree_attr a;
+	struct fixture_wait w, lw;
+	struct vmofs_query *q;
+
+	tree_fixture_init(&f);
+	fake_source_put(f.source, "a", 1, "\"v1\"");
+	f.p.object_metadata = true;
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "a ");
+	f.source->hold = true;
+	fixture_wait_init(&w);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a), -EINPROGRESS);
+	q = take_held();
+	assert_int_equal(q->kind, VMOFS_QUERY_HEAD);
+	fixture_now_ns += 60 * NSEC_PER_SEC;
+	fake_source_put(f.source, "a", 2, "\"v2\"");
+	fixture_wait_init(&lw);
+	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &lw.w, NULL, NULL),
+			 -EINPROGRESS);
+	fake_source_answer(f.source, 0);
+	f.source->hold = false;
+	q->entries(q, &old, 1);
+	q->done(q, &done);
+	assert_int_equal(w.n_done, 1);
+	assert_int_equal(fixture_lookup(&f, 1, "a", &a), 0);
+	assert_int_equal(a.st.st_size, 2);
+	tree_fixture_end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_failed_listing_counts_for_nothing),
 		cmocka_unit_test(test_an_old_answer_is_no_news),
+		cmocka_unit_test(test_an_old_head_is_no_news),
 		cmocka_unit_test(test_a_walk_relists_a_long_directory),
 		cmocka_unit_test(test_names_are_found_with_no_memory_at_all),
 		cmocka_unit_test(test_names_are_found_when_memory_is_short),
