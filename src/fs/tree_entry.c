@@ -326,9 +326,12 @@ static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
 /* A listing that has failed is no news: whatever the next one does not tell, it has not seen. */
 static void unsee(struct dir *d)
 {
-	for (uint32_t i = 0; i < d->n_slots; i++)
-		if (d->slots[i])
-			mark_seen(d, d->slots[i]);
+	for (uint32_t i = 0; i < d->n_slots; i++) {
+		if (!d->slots[i])
+			continue;
+		mark_seen(d, d->slots[i]);
+		d->slots[i]->flags &= (uint16_t)~NODE_OTHER;
+	}
 }
 
 void tree_end_listing(struct tree *t, struct dir *d, int code)

@@ -124,6 +124,29 @@ static struct vmofs_query *take_held(void)
 	return q;
 }
 
+static void test_a_failed_listing_hides_nothing(void **state UNUSED)
+{
+	struct fixture_wait w;
+
+	tree_fixture_init(&f);
+	fake_source_put(f.source, "a", 1, "");
+	fake_source_put(f.source, "a/b", 1, "");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "a/ ");
+	assert_int_equal(fixture_stats(&f).hidden[FS_HIDDEN_SHADOWED], 1);
+	fixture_now_ns += 60 * NSEC_PER_SEC;
+	f.source->hold = true;
+	fixture_wait_init(&w);
+	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &w.w, NULL, NULL), -EINPROGRESS);
+	fake_source_answer_some(f.source, 1);
+	fake_source_answer(f.source, -EIO);
+	fake_source_remove(f.source, "a");
+	f.source->hold = false;
+	assert_string_equal(fixture_ls(&f, ""), "a/ ");
+	assert_int_equal(fixture_stats(&f).hidden[FS_HIDDEN_SHADOWED], 0);
+	tree_fixture_end(&f);
+}
+
 /* A name that was asked for before a listing says nothing against it. */
 static void test_an_old_answer_is_no_news(void **state UNUSED)
 {
@@ -194,6 +217,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_failed_listing_counts_for_nothing),
+		cmocka_unit_test(test_a_failed_listing_hides_nothing),
 		cmocka_unit_test(test_an_old_answer_is_no_news),
 		cmocka_unit_test(test_an_old_head_is_no_news),
 		cmocka_unit_test(test_a_walk_relists_a_long_directory),
