@@ -73,8 +73,8 @@ class H(http.server.BaseHTTPRequestHandler):
         odd = faults.random() if wild.is_set() else 1
         if odd < 0.1: time.sleep(odd)
         if 0.1 < odd < 0.11: return self.answer(503, b"<Error><Code>SlowDown</Code></Error>")
-        # Now and then a listing cannot be had at all.
-        if not key and 0.11 < odd < 0.115: return self.answer(403, b"<Error><Code>AccessDenied</Code></Error>")
+        # Now and then a listing cannot be had at all; the first look at the bucket can.
+        if not key and int(q.get("max-keys", PAGE)) > 2 and 0.11 < odd < 0.115: return self.answer(403, b"<Error><Code>AccessDenied</Code></Error>")
         with lock:
             if not key: data = listing(q)
             else: version = keys.get(key)
@@ -187,7 +187,7 @@ storm() # SECONDS OPTIONS
 {
 	vmofs_mount s3://bucket "$MNT" --memory 8M -o "endpoint=$URL,no-sign-request,timeout=20s,$2"
 	pid=$(vmofs_pid)
-	python3 "$TEST_TMP/storm.py" "$MNT" "$1" "$seed" $((10 * SLOW)) || fail "see above (seed $seed, $2)"
+	python3 "$TEST_TMP/storm.py" "$MNT" "$1" "$seed" $((15 * SLOW)) || fail "see above (seed $seed, $2)"
 }
 
 calm() # everything is as the server says, and nobody waits
