@@ -118,6 +118,7 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 	vm_pool_stats(m->pool, &st);
 	sp->siblings_max = MIN(sp->siblings_max, st.limit / 8);
 	sp->async_dio = config_bool(c, "async-dio");
+	sp->xattrs = config_is_set(c, "xattrs") ? config_bool(c, "xattrs") : !m->source;
 	sp->max_background = (unsigned)background;
 	return 0;
 }

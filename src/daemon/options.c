@@ -39,6 +39,8 @@ const struct vmofs_option mount_options[] = {
 	  "trees: memory for names and attributes that the kernel does not hold" },
 	{ "siblings-max", "SIZE", "8M",
 	  "trees: most that is fetched ahead of who reads small files in order; 0 for none" },
+	{ "xattrs", NULL, NULL,
+	  "files have attributes user.vmofs.* (default: in mounts of one object, not in trees)" },
 	{ "allow-other", NULL, "no", "other users may read" },
 	{ "log-level", "LEVEL", "info", "error, warn, info or debug" },
 	{ "log-file", "FILE", NULL, "append the log to FILE instead of syslog" },

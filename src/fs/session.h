@@ -32,6 +32,7 @@ struct fs_session_params {
 	uint64_t kernel_readahead; /* bytes the kernel reads ahead, where we may set it */
 	uint64_t max_request;      /* bytes of one read request, where the kernel allows it */
 	unsigned max_background;   /* read-ahead requests at once */
+	bool xattrs;               /* user.vmofs.*; without them nobody asks for any */
 	uint64_t siblings_max;     /* bytes of small files to fetch ahead of one reader; 0: none */
 	bool async_dio;            /* O_DIRECT reads in parallel, but not interruptible */
 	/* Called once, from a loop, when the kernel has ended the connection. */

@@ -12,7 +12,7 @@ XML='<?xml version="1.0" encoding="UTF-8"?><Error><Code>AccessDenied</Code><Mess
 s3_front '' "error_page 403 /denied; location = /bucket/d000/f00002 { return 403; }
 	location = /denied { internal; default_type application/xml; add_header x-amz-request-id REQ4711 always; return 403 '$XML'; }"
 s3_env
-vmofs_mount s3://bucket
+vmofs_mount s3://bucket "$MNT" -o xattrs
 expect_log AccessDenied
 assert_eq d000/f00000 "$(cat "$MNT/d000/f00000")"
 assert_errno EACCES cat "$MNT/d000/f00002"

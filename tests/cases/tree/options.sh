@@ -21,6 +21,18 @@ vmofs_mount "$NGINX_URL/dir/" "$MNT" -o uid=1234,gid=4321,file-mode=640,dir-mode
 assert_eq "1234 4321 640" "$(stat -c '%u %g %a' "$MNT/a.bin")" "owner and mode of a file"
 assert_eq "1234 4321 750" "$(stat -c '%u %g %a' "$MNT")" "owner and mode of the root"
 assert_same_file "$SRV/dir/a.bin" "$MNT/a.bin"
+# The kernel does not ask for attributes that are not there a second time: `ls -l` would, for each file.
+ask_xattr() { python3 -c 'import errno, os, sys
+try: print(os.getxattr(sys.argv[1], "user.vmofs.url").decode())
+except OSError as e: sys.exit(errno.errorcode[e.errno])' "$1"; }
+assert_errno ENOTSUP ask_xattr "$MNT/a.bin"
+before=$(vmofs_stat fuse_requests)
+ls -l "$MNT" "$MNT" "$MNT" >/dev/null
+assert_between 0 $(($(vmofs_stat fuse_requests) - before)) 12 "requests of the kernel for three times ls -l"
+vmofs_umount
+
+vmofs_mount "$NGINX_URL/dir/" "$MNT" -o xattrs
+assert_eq "$NGINX_URL/dir/a.bin" "$(ask_xattr "$MNT/a.bin")" "url"
 vmofs_umount
 
 # What is added is seen after the TTL, and with `immutable` never; a name that was not there, after its own.
