@@ -141,6 +141,14 @@ static bool same_origin(const char *a, const char *b)
 		url_same_origin(&ua, &ub);
 }
 
+void http_object_spec_validator(struct http_object_spec *spec, const char *validator)
+{
+	bool dated = validator[0] && validator[0] != '"' && strncmp(validator, "W/", 2) != 0;
+
+	spec->etag = dated ? "" : validator;
+	spec->last_modified = dated ? validator : "";
+}
+
 int http_object_new(struct vmofs_provider **out, struct http_origin *o,
 		    const struct http_object_spec *spec, struct vmofs_err *err)
 {

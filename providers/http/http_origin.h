@@ -161,6 +161,9 @@ struct http_object_spec {
 	void *arg; /* owned by the object from a success on */
 };
 
+/* Sets etag and last_modified from an entry's validator, which may be a date or "". Borrowed. */
+void http_object_spec_validator(struct http_object_spec *spec, const char *validator);
+
 /*
  * Asks nobody, never blocks. The provider keeps a reference to @o. Its free() does not block either, on
  * whatever thread: transfers under way are cut by their loops, later.

@@ -276,15 +276,8 @@ static int index_object(struct vmofs_source *src, const struct vmofs_entry *e,
 			struct vmofs_err *err)
 {
 	struct index *s = container_of(src, struct index, base);
-	bool dated =
-		e->validator[0] && e->validator[0] != '"' && strncmp(e->validator, "W/", 2) != 0;
 	char url[URL_MAX];
-	struct http_object_spec spec = {
-		.url = url,
-		.size = e->size,
-		.etag = dated ? "" : e->validator,
-		.last_modified = dated ? e->validator : "",
-	};
+	struct http_object_spec spec = { .url = url, .size = e->size };
 	struct url u;
 	int r = url_of(s, e->key, e->key_len, url);
 
@@ -298,6 +291,7 @@ static int index_object(struct vmofs_source *src, const struct vmofs_entry *e,
 	if (url_redact(&u, info->url, sizeof info->url) < 0 ||
 	    url_name(&u, info->name, sizeof info->name) < 0)
 		memcpy(info->name, "object", sizeof "object");
+	http_object_spec_validator(&spec, e->validator);
 	return http_object_new(out, s->origin, &spec, err);
 }
 

@@ -581,20 +581,14 @@ static int http_object(struct list_version *v, const struct vmofs_entry *e,
 		       const struct list_item *item, const char *text, struct vmofs_provider **out,
 		       struct vmofs_object_info *info, struct vmofs_err *err)
 {
-	bool dated =
-		e->validator[0] && e->validator[0] != '"' && strncmp(e->validator, "W/", 2) != 0;
 	char url[URL_MAX];
-	struct http_object_spec spec = {
-		.url = url,
-		.size = e->size,
-		.etag = dated ? "" : e->validator,
-		.last_modified = dated ? e->validator : "",
-	};
+	struct http_object_spec spec = { .url = url, .size = e->size };
 	struct url u;
 
 	if (url_parse(text, strlen(text), &u) < 0 || url_strip(&u, url, sizeof url) < 0 ||
 	    url_redact(&u, info->url, sizeof info->url) < 0)
 		return vmofs_err_set(err, -EINVAL, "the URL of '%s' is too long", e->key);
+	http_object_spec_validator(&spec, e->validator);
 	return http_object_new(out, v->origins[item->origin], &spec, err);
 }
 
