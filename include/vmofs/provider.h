@@ -99,6 +99,13 @@ struct vmofs_provider_stats {
 	struct vmofs_failure last;
 };
 
+/* How the origin answers, as measured so far; 0: not known yet. */
+struct vmofs_pace {
+	uint64_t delay_ns; /* from a request to the first byte of its answer, without queueing */
+	uint64_t bytes_per_sec; /* of all requests together, while they were busy */
+	uint64_t part_bytes;    /* a request this long is worth a connection of its own */
+};
+
 /* An option that a provider understands; ends with name == NULL. Parsed by src/base/config.h. */
 struct vmofs_option {
 	const char *name; /* as in -o name=value and in vmofs.conf */
@@ -156,6 +163,8 @@ struct vmofs_provider_ops {
 	void (*on_close)(struct vmofs_provider *p);
 
 	/* Below: called without locks. */
+	/* NULL: not known. Cheap enough for every read. */
+	void (*pace)(struct vmofs_provider *p, struct vmofs_pace *out);
 	void (*stats)(struct vmofs_provider *p, struct vmofs_provider_stats *out);
 	void (*dump)(struct vmofs_provider *p, FILE *out, unsigned depth, unsigned max_items);
 	uint64_t (*koid)(struct vmofs_provider *p); /* identity for diagnostics */

@@ -162,6 +162,38 @@ int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types
 /* OP_DIRTY: all or nothing; -ENOENT when a page of the range is absent (waiters are released). */
 int vmo_dirty(struct vmo *v, uint64_t off, uint64_t len);
 
+/* ---- a nearer place ---- */
+
+/*
+ * Where contents may be found sooner than at the provider (a disk cache; see disk_tier.h). READ requests
+ * for what it says to have go to its provider, which supplies with vmo_supply_near(). All other requests, and what
+ * it did not have after all, go to the VMO's own provider.
+ */
+struct vmo_near {
+	const struct vmo_near_ops *ops;
+	struct vmofs_provider *provider; /* borrowed: send, clear, swap, on_detach, on_close */
+};
+struct vmo_near_ops {
+	/*
+	 * Whether page @first is asked of it; *@end (at most what it was) becomes where that answer
+	 * ends. Under the source's lock: never blocks.
+	 */
+	bool (*has)(struct vmo_near *n, uint64_t first, uint64_t *end);
+	/* The VMO's own provider has supplied something of the byte range. Without locks. */
+	void (*arrived)(struct vmo_near *n, uint64_t off, uint64_t len);
+};
+/* Once, before anything is asked for. @near is borrowed until vmo_close() has returned. */
+void vmo_set_near(struct vmo *v, struct vmo_near *near);
+/* As vmo_supply(), but nobody is told that it arrived. */
+int64_t vmo_supply_near(struct vmo *v, uint64_t off, const void *buf, uint64_t len);
+/* What is pending in the range at the nearer place is asked of the VMO's own provider instead. */
+void vmo_elsewhere(struct vmo *v, uint64_t off, uint64_t len);
+/*
+ * Pins the longest run of present pages that begins with the first present page in the range, as vmo_read_start() would;
+ * @r->off and @r->len become that run. Never waits, never asks anybody. -ENODATA: nothing of the range is present.
+ */
+int vmo_read_present(struct vmo *v, struct vmo_read *r);
+
 /* ---- writeback ---- */
 
 struct vmo_dirty_range {

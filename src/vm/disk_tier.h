@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The disk cache of one VMO: a nearer place of its contents than its provider. Pages that the cache may have are asked of
+ * it first; what turns out not to be there goes on to the provider (vmo_elsewhere()). What the provider
+ * supplied is written to the cache by threads that nobody waits for.
+ *
+ *   TIER_OPENING -> TIER_READY   the entry has been opened (by a thread: that may block)
+ *   TIER_OPENING -> TIER_OFF     no memory for it
+ *   TIER_READY   -> TIER_OFF     closed
+ *
+ *   OPENING: every request is the tier's, and waits
+ *   READY:   requests for what the entry may have are the tier's
+ *   OFF:     nothing is the tier's
+ *
+ * Readers never wait for writing: what has arrived and is not written yet is spared by eviction as far as
+ * disk_io_params.backlog allows; beyond it, contents that are dropped before their turn are not kept, and counted.
+ */
+#ifndef VM_DISK_TIER_H
+#define VM_DISK_TIER_H
+
+#include <vmofs/provider.h>
+
+#include "store/cache.h"
+#include "vm/vmo.h"
+
+struct disk_io; /* the threads of a mount that read and write the cache */
+struct disk_tier;
+
+struct disk_io_params {
+	struct cache *cache; /* borrowed */
+	unsigned threads;    /* at most; they start when they are needed. 0: 16 */
+	uint64_t backlog;    /* bytes that wait to be written, all tiers together */
+};
+int disk_io_new(struct disk_io **out, const struct disk_io_params *p);
+/* Every tier has been put. What waits to be written is written first. NULL is fine. */
+void disk_io_free(struct disk_io *io);
+
+/*
+ * Puts a tier before the provider of @v, which has not been asked for anything yet; vmo_close() ends it. The key
+ * is copied. The owner's reference is ended by disk_tier_put() after vmo_close().
+ */
+int disk_tier_new(struct disk_tier **out, struct disk_io *io, struct vmo *v,
+		  const struct cache_key *key);
+void disk_tier_put(struct disk_tier *t); /* NULL is fine */
+
+/*
+ * For passthrough, at an open; never blocks. A descriptor (borrowed, valid until disk_tier_unpass()) of a file that is the object,
+ * whole and verified, and stays so; or -EAGAIN: not (yet). Asking makes a tier that is whole but not verified verify itself.
+ */
+int disk_tier_pass(struct disk_tier *t);
+void disk_tier_unpass(struct disk_tier *t);
+
+struct disk_tier_stats {
+	uint64_t hits;    /* pages supplied from the disk */
+	uint64_t misses;  /* pages that were asked of it and sent on */
+	uint64_t written; /* pages */
+	uint64_t skipped; /* pages that were gone before they could be written, or could not be */
+	uint64_t backlog; /* bytes waiting (a gauge) */
+};
+void disk_io_stats(struct disk_io *io, struct disk_tier_stats *out);
+
+#endif
