@@ -98,28 +98,64 @@ static void mount_ended(void *arg)
 		log_error("cannot tell the main thread of the end: %s", strerror(errno));
 }
 
+static int read_choice(const struct vmofs_config *c, const char *name, enum fs_choice *out,
+		       struct vmofs_err *err)
+{
+	static const char *const words[] = {
+		[FS_AUTO] = "auto",
+		[FS_NO] = "no",
+		[FS_YES] = "yes",
+	};
+	const char *text = config_str(c, name);
+
+	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
+		if (!strcmp(text, words[i])) {
+			*out = (enum fs_choice)i;
+			return 0;
+		}
+	return vmofs_err_set(err, -EINVAL, "option '%s': '%s' is none of auto, yes, no", name,
+			     text);
+}
+
+/* How many requests the kernel sends at once, and when it begins to hold back. */
+static int read_depths(const struct vmofs_config *c, struct fs_session_params *sp,
+		       struct vmofs_err *err)
+{
+	uint64_t background, congestion;
+
+	if (config_u64(c, "max-background", &background, err) ||
+	    config_u64(c, "congestion", &congestion, err))
+		return err->code;
+	if (background < 1 || background > UINT16_MAX)
+		return vmofs_err_set(err, -EINVAL, "option 'max-background': from 1 to 65535");
+	if (config_is_set(c, "congestion") && (congestion < 1 || congestion > background))
+		return vmofs_err_set(err, -EINVAL,
+				     "option 'congestion': from 1 to max-background, which is %llu",
+				     (unsigned long long)background);
+	sp->max_background = (unsigned)background;
+	sp->congestion = (unsigned)congestion;
+	return 0;
+}
+
 static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 				struct vmofs_err *err)
 {
 	const struct vmofs_config *c = m->p.config;
 	struct vm_pool_stats st;
-	uint64_t background;
 
 	if (config_time(c, "timeout", &sp->timeout_ns, err) ||
 	    config_size(c, "readahead", &sp->kernel_readahead, err) ||
 	    config_size(c, "max-request", &sp->max_request, err) ||
-	    config_size(c, "siblings-max", &sp->siblings_max, err) ||
-	    config_u64(c, "max-background", &background, err))
+	    config_size(c, "siblings-max", &sp->siblings_max, err) || read_depths(c, sp, err) ||
+	    read_choice(c, "io-uring", &sp->io_uring, err) ||
+	    read_choice(c, "push", &sp->push, err))
 		return err->code;
-	if (background < 1 || background > UINT16_MAX)
-		return vmofs_err_set(err, -EINVAL, "option 'max-background': from 1 to 65535");
 	if (sp->max_request < VMOFS_PAGE_SIZE)
 		return vmofs_err_set(err, -EINVAL, "option 'max-request': at least 4K");
 	vm_pool_stats(m->pool, &st);
 	sp->siblings_max = MIN(sp->siblings_max, st.limit / 8);
 	sp->async_dio = config_bool(c, "async-dio");
 	sp->xattrs = config_is_set(c, "xattrs") ? config_bool(c, "xattrs") : !m->source;
-	sp->max_background = (unsigned)background;
 	return 0;
 }
 

@@ -3,12 +3,14 @@
 #include "daemon/options.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/macros.h"
+#include "store/cache.h"
 
 const struct vmofs_option mount_options[] = {
 	{ "memory", "SIZE", NULL,
@@ -21,6 +23,12 @@ const struct vmofs_option mount_options[] = {
 	{ "max-request", "SIZE", "4M", "largest read request, where the kernel allows it" },
 	{ "max-background", "N", "16384",
 	  "read-ahead and asynchronous requests of the kernel at once" },
+	{ "congestion", "N", NULL,
+	  "requests of the kernel from which on it holds back (default: as max-background)" },
+	{ "io-uring", "yes|no|auto", "no",
+	  "requests of the kernel come by io_uring, where it can" },
+	{ "push", "auto|yes|no", "auto",
+	  "what a reader will ask for next goes into the kernel's cache before it asks" },
 	{ "async-dio", NULL, "no",
 	  "O_DIRECT reads go out in parallel; they then cannot be interrupted, only time out" },
 	{ "threads", "N", NULL, "event loops (default: one for two CPUs, 1 to 4)" },
@@ -41,6 +49,13 @@ const struct vmofs_option mount_options[] = {
 	  "trees: most that is fetched ahead of who reads small files in order; 0 for none" },
 	{ "xattrs", NULL, NULL,
 	  "files have attributes user.vmofs.* (default: in mounts of one object, not in trees)" },
+	{ "cache-dir", "DIR", NULL,
+	  "keep what was fetched in DIR too, for later mounts (default: memory only)" },
+	{ "cache-size", "SIZE", "10G", "most that DIR may take; 0 for what cache-free leaves" },
+	{ "cache-free", "SIZE", "1G", "what stays free of the file system of DIR" },
+	{ "cache-threads", "N", "16", "most threads that read and write DIR" },
+	{ "passthrough", NULL, "yes",
+	  "the kernel itself reads files that are whole in DIR, where it can" },
 	{ "allow-other", NULL, "no", "other users may read" },
 	{ "log-level", "LEVEL", "info", "error, warn, info or debug" },
 	{ "log-file", "FILE", NULL, "append the log to FILE instead of syslog" },
@@ -145,5 +160,59 @@ int options_load_files(struct vmofs_config *c, const char *source, const char *e
 		r = load_of_user(c, source, err);
 	if (!r && extra)
 		r = config_parse_file(c, extra, source, err);
+	return r;
+}
+
+/* ---- the disk cache ---- */
+
+static int no_such_place(const char *dir, int r, struct vmofs_err *err)
+{
+	return vmofs_err_set(err, r, "option 'cache-dir': cannot use '%s': %s", dir, strerror(-r));
+}
+
+/* @dir as it is called from everywhere; its last part need not be there. */
+static int resolve_dir(const char *dir, char **out, struct vmofs_err *err)
+{
+	cleanup(mem_freep) char *parent = NULL;
+	cleanup(mem_freep) char *copy = strdup(dir);
+	char *last;
+
+	*out = realpath(dir, NULL);
+	if (*out)
+		return 0;
+	if (errno != ENOENT || !copy)
+		return no_such_place(dir, copy ? -errno : -ENOMEM, err);
+	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
+		copy[n - 1] = '\0';
+	last = strrchr(copy, '/');
+	if (last)
+		*last++ = '\0';
+	parent = realpath(!last ? "." : *copy ? copy : "/", NULL);
+	if (!parent)
+		return vmofs_err_set(err, -errno,
+				     "option 'cache-dir': cannot make '%s': %s; its parent "
+				     "directory must be there",
+				     dir, strerror(errno));
+	if (asprintf(out, "%s/%s", strcmp(parent, "/") ? parent : "", last ? last : copy) < 0) {
+		*out = NULL;
+		return no_such_place(dir, -ENOMEM, err);
+	}
+	return 0;
+}
+
+int options_cache(const struct vmofs_config *c, char **dir, struct cache_params *p,
+		  struct vmofs_err *err)
+{
+	const char *given = config_str(c, "cache-dir");
+	int r;
+
+	*dir = NULL;
+	if (!given || !*given)
+		return 0;
+	if (config_size(c, "cache-size", &p->limit, err) ||
+	    config_size(c, "cache-free", &p->floor, err))
+		return err->code;
+	r = resolve_dir(given, dir, err);
+	p->dir = *dir;
 	return r;
 }

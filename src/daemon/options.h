@@ -11,6 +11,8 @@
 
 #include "base/config.h"
 
+struct cache_params;
+
 extern const struct vmofs_option mount_options[];
 /* The flags of mount(8) that mean something here. */
 extern const struct vmofs_option vfs_options[];
@@ -24,6 +26,13 @@ int options_new_config(struct vmofs_config **out, struct vmofs_err *err);
  */
 int options_load_files(struct vmofs_config *c, const char *source, const char *extra,
 		       struct vmofs_err *err);
+
+/*
+ * Where the disk cache is and how large it may be: *@dir, which the caller frees, is absolute, also where it is not
+ * there yet; NULL when there is none. The parent of the directory must be there. @p borrows *@dir.
+ */
+int options_cache(const struct vmofs_config *c, char **dir, struct cache_params *p,
+		  struct vmofs_err *err);
 
 /*
  * Calls @fn for each option: the mount's, mount(8)'s, then each provider's. A name that stands in

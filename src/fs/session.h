@@ -22,6 +22,9 @@ struct fs_session;
 struct fs_tree;
 struct loop_pool;
 
+/* AUTO: as has measured best where it runs. */
+enum fs_choice { FS_AUTO, FS_NO, FS_YES };
+
 struct fs_session_params {
 	struct loop_pool *loops;   /* borrowed; started */
 	struct fs_tree *tree;      /* borrowed */
@@ -32,6 +35,10 @@ struct fs_session_params {
 	uint64_t kernel_readahead; /* bytes the kernel reads ahead, where we may set it */
 	uint64_t max_request;      /* bytes of one read request, where the kernel allows it */
 	unsigned max_background;   /* read-ahead requests at once */
+	unsigned congestion;       /* of them, from which on the kernel holds back; 0: all */
+	enum fs_choice io_uring;   /* requests come by io_uring */
+	enum fs_choice push;       /* what a reader asks for next goes into the kernel's cache */
+	bool passthrough;          /* the kernel reads files that are whole on the cache's disk */
 	bool xattrs;               /* user.vmofs.*; without them nobody asks for any */
 	uint64_t siblings_max;     /* bytes of small files to fetch ahead of one reader; 0: none */
 	bool async_dio;            /* O_DIRECT reads in parallel, but not interruptible */
