@@ -15,6 +15,7 @@
 #include "base/sync.h"
 #include "cli/cmd.h"
 #include "cli/remote.h"
+#include "cli/text.h"
 
 enum { HEADS_MAX = 16, DEPTH_MAX = 64 };
 
@@ -111,17 +112,6 @@ static int compare_rows(const void *a, const void *b)
 
 /* ---- printing ---- */
 
-/* What would confuse a terminal is shown as "?". */
-static void print_name(const char *name)
-{
-	if (!isatty(STDOUT_FILENO)) {
-		fputs(name, stdout);
-		return;
-	}
-	for (; *name; name++)
-		putchar((unsigned char)*name < ' ' || *name == 0x7f ? '?' : *name);
-}
-
 static mode_t mode_of(const struct row *row)
 {
 	if (row->has & VMOFS_HAS_MODE)
@@ -162,29 +152,12 @@ static void print_text(const struct ls *ls, const struct row *row)
 {
 	if (ls->details)
 		print_details(row);
-	print_name(row->key + ls->skip);
+	text_print_name(row->key + ls->skip);
 	if (ls->details && *row->target) {
 		fputs(" -> ", stdout);
-		print_name(row->target);
+		text_print_name(row->target);
 	}
 	putchar('\n');
-}
-
-/* JSON has no bytes that are not UTF-8: in their place stands "?". */
-static json_t *json_text(const char *text)
-{
-	json_t *v = json_string(text);
-	char *copy;
-
-	if (v)
-		return v;
-	copy = strdup(text);
-	for (char *p = copy; p && *p; p++)
-		if ((unsigned char)*p >= 0x80)
-			*p = '?';
-	v = copy ? json_string(copy) : NULL;
-	free(copy);
-	return v;
 }
 
 static void print_json(const struct ls *ls, const struct row *row)
@@ -193,7 +166,7 @@ static void print_json(const struct ls *ls, const struct row *row)
 	char mode[16];
 
 	snprintf(mode, sizeof mode, "%04o", (unsigned)mode_of(row) & 07777u);
-	json_object_set_new(o, "name", json_text(row->key + ls->skip));
+	json_object_set_new(o, "name", text_json(row->key + ls->skip));
 	json_object_set_new(o, "type",
 			    json_string(row->type == VMOFS_ENTRY_PREFIX ? "directory"
 						: S_ISLNK(mode_of(row)) ? "link"
@@ -203,13 +176,12 @@ static void print_json(const struct ls *ls, const struct row *row)
 	if (row->mtime.tv_sec)
 		json_object_set_new(o, "mtime", json_integer(row->mtime.tv_sec));
 	if (*row->validator)
-		json_object_set_new(o, "validator", json_text(row->validator));
+		json_object_set_new(o, "validator", text_json(row->validator));
 	if (row->has & VMOFS_HAS_MODE)
 		json_object_set_new(o, "mode", json_string(mode));
 	if (*row->target)
-		json_object_set_new(o, "target", json_text(row->target));
-	json_dumpf(o, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER);
-	putchar('\n');
+		json_object_set_new(o, "target", text_json(row->target));
+	text_print_json(o);
 	json_decref(o);
 }
 

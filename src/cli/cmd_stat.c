@@ -8,6 +8,7 @@
 #include "base/config.h"
 #include "base/macros.h"
 #include "cli/cmd.h"
+#include "cli/text.h"
 #include "daemon/client.h"
 
 static const struct opt stat_opts[] = {
@@ -69,16 +70,6 @@ static const struct stat_line tree_lines[] = {
 	{ "keys not shown", "hidden", STAT_COUNT },
 };
 
-static void print_bytes(double n)
-{
-	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB" };
-	size_t i = 0;
-
-	for (; n >= 1024 && i + 1 < ARRAY_LEN(units); i++)
-		n /= 1024;
-	printf(i ? "%.1f %s\n" : "%.0f %s\n", n, units[i]);
-}
-
 static void print_latency(const json_t *o)
 {
 	printf("p50 %.0f us, p90 %.0f us, p99 %.0f us, max %.0f us\n",
@@ -90,6 +81,8 @@ static void print_latency(const json_t *o)
 
 static void print_value(enum stat_kind kind, const json_t *v)
 {
+	char bytes[TEXT_BYTES_MAX];
+
 	switch (kind) {
 	case STAT_TEXT:
 		printf("%s\n", json_string_value(v) ? json_string_value(v) : "");
@@ -98,7 +91,7 @@ static void print_value(enum stat_kind kind, const json_t *v)
 		printf("%lld\n", (long long)json_integer_value(v));
 		break;
 	case STAT_BYTES:
-		print_bytes(json_number_value(v));
+		puts(text_bytes(json_number_value(v), bytes));
 		break;
 	case STAT_SECONDS:
 		printf("%.1f s\n", json_number_value(v));
@@ -154,12 +147,6 @@ static void print_text(const json_t *reply)
 	print_failure(json_object_get(tree, "last_error"));
 }
 
-static void print_json(const json_t *reply)
-{
-	json_dumpf(reply, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(6));
-	putchar('\n');
-}
-
 static int stat_once(const struct client_target *t, bool json, struct vmofs_err *err)
 {
 	const char *path = t->inside + strspn(t->inside, "/");
@@ -172,7 +159,7 @@ static int stat_once(const struct client_target *t, bool json, struct vmofs_err 
 		return r;
 	json_object_del(reply, "ok");
 	if (json)
-		print_json(reply);
+		text_print_json(reply);
 	else
 		print_text(reply);
 	fflush(stdout);
