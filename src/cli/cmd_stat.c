@@ -17,7 +17,7 @@ static const struct opt stat_opts[] = {
 	{ 0 },
 };
 
-enum stat_kind { STAT_TEXT, STAT_COUNT, STAT_BYTES, STAT_SECONDS, STAT_LATENCY };
+enum stat_kind { STAT_TEXT, STAT_COUNT, STAT_BYTES, STAT_SECONDS, STAT_LATENCY, STAT_YES_NO };
 
 static const struct stat_line {
 	const char *label;
@@ -40,6 +40,7 @@ static const struct stat_line {
 	{ "  waiting now", "outstanding", STAT_COUNT },
 	{ "  failed", "read_errors", STAT_COUNT },
 	{ "  interrupted", "interrupted", STAT_COUNT },
+	{ "  by the kernel", "passthrough", STAT_COUNT },
 	{ "  latency", "read_latency_us", STAT_LATENCY },
 	{ "bytes asked for", "bytes_asked", STAT_BYTES },
 	{ "bytes fetched", "bytes_fetched", STAT_BYTES },
@@ -68,6 +69,24 @@ static const struct stat_line tree_lines[] = {
 	{ "files open", "objects_open", STAT_COUNT },
 	{ "  kept in memory", "objects_idle", STAT_COUNT },
 	{ "keys not shown", "hidden", STAT_COUNT },
+};
+
+/* Of the member "cache". */
+static const struct stat_line cache_lines[] = {
+	{ "disk cache", "dir", STAT_TEXT },
+	{ "  on disk", "bytes", STAT_BYTES },
+	{ "  objects", "entries", STAT_COUNT },
+	{ "  pages read", "hits", STAT_COUNT },
+	{ "  not there", "misses", STAT_COUNT },
+	{ "  pages written", "written", STAT_COUNT },
+	{ "  not kept", "skipped", STAT_COUNT },
+	{ "  to be written", "backlog", STAT_BYTES },
+	{ "  wrong, dropped", "corrupt", STAT_COUNT },
+	{ "  evicted", "evicted", STAT_COUNT },
+	{ "  failed reads", "read_errors", STAT_COUNT },
+	{ "  failed writes", "write_errors", STAT_COUNT },
+	{ "  is written to", "writing", STAT_YES_NO },
+	{ "  last error", "last_error", STAT_TEXT },
 };
 
 static void print_latency(const json_t *o)
@@ -99,6 +118,9 @@ static void print_value(enum stat_kind kind, const json_t *v)
 	case STAT_LATENCY:
 		print_latency(v);
 		break;
+	case STAT_YES_NO:
+		puts(json_is_true(v) ? "yes" : "no");
+		break;
 	}
 }
 
@@ -117,7 +139,7 @@ static void print_lines(const json_t *o, const struct stat_line *line, size_t n)
 	for (size_t i = 0; i < n; i++) {
 		const json_t *v = json_object_get(o, line[i].key);
 
-		if (!v)
+		if (!v || json_is_null(v))
 			continue;
 		printf("%-17s ", line[i].label);
 		print_value(line[i].kind, v);
@@ -137,9 +159,12 @@ static void print_hidden(const json_t *keys)
 static void print_text(const json_t *reply)
 {
 	const json_t *tree = json_object_get(reply, "tree");
+	const json_t *cache = json_object_get(reply, "cache");
 
 	print_lines(reply, lines, ARRAY_LEN(lines));
 	print_failure(json_object_get(reply, "last_error"));
+	if (cache)
+		print_lines(cache, cache_lines, ARRAY_LEN(cache_lines));
 	if (!tree)
 		return;
 	print_lines(tree, tree_lines, ARRAY_LEN(tree_lines));
