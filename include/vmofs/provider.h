@@ -93,6 +93,9 @@ struct vmofs_provider_stats {
 	uint64_t redirects;
 	uint64_t errors;           /* requests that ended in vmofs_fail() */
 	uint64_t integrity_errors; /* wrong range, short body, changed validator, ... */
+	uint64_t hedges;           /* slow requests that a second one was sent against */
+	uint64_t hedges_won;       /* which was the first to end */
+	uint64_t hedged_bytes;     /* received by second requests; in bytes_fetched too */
 	uint64_t in_flight;        /* protocol requests now (a gauge) */
 	/* Time from sending to the end of the body: bucket i counts [2^(i/2), 2^((i+1)/2)) us. */
 	uint64_t latency[VMOFS_LATENCY_BUCKETS];

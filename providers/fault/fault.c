@@ -283,6 +283,15 @@ static void fault_on_close(struct vmofs_provider *p)
 	fault_of(p)->inner->ops->on_close(fault_of(p)->inner);
 }
 
+static void fault_pace(struct vmofs_provider *p, struct vmofs_pace *out)
+{
+	struct fault *f = fault_of(p);
+
+	*out = (struct vmofs_pace){ 0 };
+	if (f->inner->ops->pace)
+		f->inner->ops->pace(f->inner, out);
+}
+
 static void fault_stats(struct vmofs_provider *p, struct vmofs_provider_stats *out)
 {
 	struct fault *f = fault_of(p);
@@ -418,6 +427,7 @@ const struct vmofs_provider_ops provider_fault = {
 	.swap = fault_swap,
 	.on_detach = fault_on_detach,
 	.on_close = fault_on_close,
+	.pace = fault_pace,
 	.stats = fault_stats,
 	.dump = fault_dump,
 	.koid = fault_koid,

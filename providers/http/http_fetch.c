@@ -20,6 +20,7 @@
 
 #define PART_MIN     MIB(1)   /* a large request is not split below this */
 #define DRAIN_MAX    KIB(256) /* so much of an unwanted body is read, to keep the connection */
+#define FLOW_MIN     KIB(256) /* shorter answers say nothing about the rate */
 #define NO_MEMORY_NS (20 * NSEC_PER_MSEC)
 
 /* -- choosing --------------------------------------------------------------------------------- */
@@ -115,6 +116,8 @@ static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmof
 	atomic_store(&f->cut, false);
 	f->supply_error = 0;
 	f->staged = 0;
+	f->flow = false;
+	f->alone = atomic_load_explicit(&h->origin->nactive, memory_order_relaxed) == 1;
 	f->epoch = h->epoch;
 	f->ep = endpoint_locked(h, now_ns);
 	fetch_fill_locked(h, f, part_locked(h, cls));
@@ -284,10 +287,15 @@ static int fetch_data(struct http_get *g, const void *data, uint64_t n)
 static enum http_outcome fetch_head(struct http_get *g, const struct http_reply *r, char *msg,
 				    size_t cap)
 {
-	struct http *h = container_of(g, struct http_fetch, get)->h;
+	struct http_fetch *f = container_of(g, struct http_fetch, get);
+	struct http *h = f->h;
 	enum http_outcome o = HTTP_OUTCOME_OK;
 	bool adopted;
 
+	if (g->len >= FLOW_MIN && !f->flow) {
+		f->flow = true;
+		http_flow_begin(h->origin);
+	}
 	mutex_lock(&h->lock);
 	adopted = h->adopted;
 	h->ranges_known |= r->status == 206;
@@ -523,6 +531,9 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 		.start_ns = f->get.start_ns,
 		.good = end->outcome == HTTP_OUTCOME_OK,
 		.slow_down = end->outcome == HTTP_OUTCOME_RETRY && end->why.slow_down,
+		.alone = f->alone,
+		.flow = f->flow,
+		.answer_ns = result->connections ? 0 : result->answer_ns,
 		.retry_after = end->changed ? HTTP_LENGTH_UNKNOWN : end->retry_after,
 		.deadline_ns = end->retry_after == HTTP_LENGTH_UNKNOWN ? 0 : fetch_deadline(f),
 	};

@@ -12,6 +12,8 @@
 #include "base/macros.h"
 #include "http/http_private.h"
 
+#define PARTS 4 /* that share an origin's rate */
+
 /* -- life ------------------------------------------------------------------------------------- */
 
 void http_secret_free(char *s)
@@ -294,6 +296,16 @@ void http_count(struct http *h, enum http_counter what, uint64_t n)
 {
 	atomic_fetch_add_explicit(&h->counters.v[what], n, memory_order_relaxed);
 	http_count_origin(h->origin, what, n);
+}
+
+void http_pace(struct vmofs_provider *p, struct vmofs_pace *out)
+{
+	const struct http *h = container_of(p, struct http, base);
+	struct http_pace *pace = &h->origin->pace;
+
+	out->delay_ns = atomic_load_explicit(&pace->delay_ns, memory_order_relaxed);
+	out->bytes_per_sec = atomic_load_explicit(&pace->rate, memory_order_relaxed);
+	out->part_bytes = http_pace_part(pace, PARTS, h->origin->limits.part_size);
 }
 
 const char *http_shown(const struct http *h, char *buf, size_t cap)

@@ -27,6 +27,7 @@
 #include "base/sync.h"
 #include "base/worker.h"
 #include "http/http_origin.h"
+#include "http/http_pace.h"
 #include "net/http_client.h"
 #include "net/http_probe.h"
 
@@ -70,6 +71,8 @@ struct http_fetch {
 	atomic_bool cut;          /* nobody wants the rest */
 	_Atomic uint64_t pos;     /* everything before it has been supplied */
 	int supply_error;         /* loop thread */
+	bool alone;               /* loop thread; nothing else was under way at its start */
+	bool flow;                /* loop thread; its answer is a long one that has begun */
 	unsigned staged;          /* loop thread; bytes of an incomplete page */
 	uint8_t stage[VMOFS_PAGE_SIZE];
 };
@@ -99,6 +102,9 @@ enum http_counter {
 	HTTP_COUNT_REDIRECTS,
 	HTTP_COUNT_ERRORS,
 	HTTP_COUNT_INTEGRITY,
+	HTTP_COUNT_HEDGES,
+	HTTP_COUNT_HEDGES_WON,
+	HTTP_COUNT_HEDGED,
 	HTTP_NCOUNTERS
 };
 
@@ -132,7 +138,8 @@ struct http_origin {
 	struct http_counters counters;
 	struct hist latency;
 	struct http_source source;
-	atomic_uint nactive; /* slots taken; written with the lock held */
+	atomic_uint nactive;   /* slots taken; written with the lock held */
+	struct http_pace pace; /* lock: lock, but what it shows */
 
 	struct mutex lock;
 	/* lock: lock, all below */
@@ -242,30 +249,42 @@ uint64_t http_last_try(uint64_t deadline_ns, uint64_t now_ns);
 /* What is told to refused(), filled from @result. */
 void http_refusal_init(struct http_refusal *why, const struct http_result *result);
 
-/* http_origin.c: slots and lanes */
+/* http_slots.c */
+bool http_any_waits_locked(const struct http_origin *o) REQUIRES(o->lock);
+/* A slot of @lane and who uses it, or NULL. */
+struct http_waiter *http_slot_take_locked(struct http_origin *o, struct http_lane *lane,
+					  uint64_t now_ns) REQUIRES(o->lock);
 /*
  * @w is put behind those that wait, unless it waits already. False then. @now_ns: its place. Somebody
  * has to call http_net_ready() on the source.
  */
 bool http_wait_locked(struct http_origin *o, struct http_waiter *w, uint64_t now_ns)
 	REQUIRES(o->lock);
-void http_due_locked(struct http_origin *o, uint64_t due_ns) REQUIRES(o->lock);
 /* What became of a request in a slot, which is free again. */
 struct http_verdict {
 	uint64_t start_ns; /* when it was sent */
 	bool good;
 	bool slow_down;
+	bool alone; /* nothing else was under way when it was sent */
+	bool flow;  /* http_flow_begin() has been called for it */
+	uint64_t
+		answer_ns; /* until its answer began, on a connection that was there; 0: not known */
 	uint64_t retry_after; /* HTTP_LENGTH_UNKNOWN: not said, or not for all */
 	uint64_t deadline_ns; /* of the request: its last try is not put off */
 };
 void http_slot_free(struct http_lane *lane, const struct http_verdict *v) EXCLUDES(lane->o->lock);
 /* The slot has not been used. */
 void http_slot_return(struct http_lane *lane) EXCLUDES(lane->o->lock);
+uint64_t http_rank_limit_locked(const struct http_origin *o, enum http_rank rank) REQUIRES(o->lock);
+/* A long answer of a slot begins; its slot's end ends it. */
+void http_flow_begin(struct http_origin *o) EXCLUDES(o->lock);
+
+/* http_origin.c: lanes */
+void http_due_locked(struct http_origin *o, uint64_t due_ns) REQUIRES(o->lock);
 /* Something of the lane is to be cut. */
 void http_lane_cut(struct http_lane *lane) EXCLUDES(lane->o->lock);
 struct http_fetch *http_lane_fetch(struct http_lane *lane);
 void http_lane_spare(struct http_lane *lane, struct http_fetch *f);
-uint64_t http_rank_limit_locked(const struct http_origin *o, enum http_rank rank) REQUIRES(o->lock);
 void http_count_origin(struct http_origin *o, enum http_counter what, uint64_t n);
 /* The origin's last failure, for people; false: one of them has been logged a moment ago. */
 bool http_note_failure(struct http_origin *o, const struct vmofs_failure *f) EXCLUDES(o->lock);
@@ -325,6 +344,7 @@ void http_free(struct vmofs_provider *p);
 void http_get_ref(struct http *h);
 void http_put(struct http *h);
 void http_count(struct http *h, enum http_counter what, uint64_t n);
+void http_pace(struct vmofs_provider *p, struct vmofs_pace *out);
 /* The object's URL for people, into @buf. */
 const char *http_shown(const struct http *h, char *buf, size_t cap);
 /* Makes the endpoint that @f wants; 0, or -errno with @err. */

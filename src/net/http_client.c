@@ -98,7 +98,7 @@ static size_t easy_header(char *p, size_t size, size_t n, void *arg)
 			easy_set_state(e, GET_HEAD);
 		e->error_len = 0;
 		e->head_time = time(NULL);
-		e->get->active_ns = loop_now_ns();
+		e->get->head_ns = e->get->active_ns = loop_now_ns();
 	}
 	http_reply_line(&e->reply, p, size * n, e->head_time);
 	if (e->reply.complete && !complete && e->state == GET_HEAD)
@@ -291,6 +291,7 @@ int http_client_start(struct http_client *c, struct http_get *g, struct http_end
 	g->easy = e;
 	g->got = 0;
 	g->start_ns = g->active_ns = loop_now_ns();
+	g->head_ns = 0;
 	easy_set_state(e, GET_HEAD);
 	if (http_multi_add(http_client_multi(c), e->curl) == 0)
 		return 0;
@@ -362,6 +363,7 @@ static void easy_finished(struct http_transfer *t, CURL *curl, CURLcode code)
 	result.connections = (unsigned)connects;
 	result.retry_after = e->reply.retry_after;
 	result.elapsed_ns = loop_now_ns() - g->start_ns;
+	result.answer_ns = g->head_ns ? g->head_ns - g->start_ns : 0;
 	result.date = e->reply.date;
 	result.request_id = e->reply.request_id;
 	result.msg = e->msg;

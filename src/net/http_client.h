@@ -31,6 +31,7 @@ struct http_result {
 	unsigned connections; /* opened for it */
 	uint64_t retry_after; /* seconds; HTTP_LENGTH_UNKNOWN: not said */
 	uint64_t elapsed_ns;
+	uint64_t answer_ns;     /* until the first byte of the answer, 0: none came */
 	int64_t date;           /* Date of the answer, 0: not said */
 	const char *request_id; /* "" when there is none; valid in the call */
 	const char *msg;        /* why it is not OK; valid in the call */
@@ -63,6 +64,7 @@ struct http_get {
 	struct http_easy *easy; /* NULL: not under way */
 	uint64_t got;           /* body bytes given to data() */
 	uint64_t start_ns;
+	uint64_t head_ns;   /* when an answer began, 0: none has */
 	uint64_t active_ns; /* when anything was last heard of the server */
 };
 

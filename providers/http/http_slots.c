@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Slots: how many requests an origin has under way, who has the next one, and what an ended one says about
+ * how many there should be and how fast the origin is. Loop threads, with the origin's lock.
+ */
+#include <assert.h>
+
+#include "base/macros.h"
+#include "http/http_private.h"
+
+#define PAUSE_MAX (30 * NSEC_PER_SEC)
+
+/* A quarter of the slots is kept free of prefetch. */
+uint64_t http_rank_limit_locked(const struct http_origin *o, enum http_rank rank)
+{
+	uint64_t n = o->limit;
+
+	return rank != HTTP_RANK_PREFETCH ? n : n - (n + 3) / 4 + (n == 1);
+}
+
+bool http_wait_locked(struct http_origin *o, struct http_waiter *w, uint64_t now_ns)
+{
+	if (!vmofs_list_empty(&w->link))
+		return false;
+	w->since_ns = now_ns;
+	vmofs_list_add_tail(&o->waiting[w->rank], &w->link);
+	return true;
+}
+
+bool http_any_waits_locked(const struct http_origin *o)
+{
+	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++)
+		if (!vmofs_list_empty(&o->waiting[rank]) &&
+		    atomic_load(&o->nactive) < http_rank_limit_locked(o, rank))
+			return true;
+	return false;
+}
+
+/* Who is to have the next slot; NULL: nobody that may. */
+static struct http_waiter *next_locked(struct http_origin *o) REQUIRES(o->lock)
+{
+	static const uint64_t handicap_ns[] = {
+		[HTTP_RANK_DEMAND] = 0,
+		[HTTP_RANK_ASK] = 50 * NSEC_PER_MSEC,
+		[HTTP_RANK_PREFETCH] = 2 * NSEC_PER_SEC,
+	};
+	struct http_waiter *best = NULL;
+
+	_Static_assert(ARRAY_LEN(handicap_ns) == HTTP_NRANKS, "one handicap per rank");
+	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++) {
+		struct http_waiter *w;
+
+		w = vmofs_list_first(&o->waiting[rank], struct http_waiter, link);
+		if (!w || atomic_load(&o->nactive) >= http_rank_limit_locked(o, rank))
+			continue;
+		if (!best ||
+		    w->since_ns + handicap_ns[rank] < best->since_ns + handicap_ns[best->rank])
+			best = w;
+	}
+	return best;
+}
+
+struct http_waiter *http_slot_take_locked(struct http_origin *o, struct http_lane *lane,
+					  uint64_t now_ns)
+{
+	struct http_waiter *w;
+
+	if (o->pause_until_ns > now_ns || lane->nactive >= o->lane_limit)
+		return NULL;
+	w = next_locked(o);
+	if (!w)
+		return NULL;
+	vmofs_list_del(&w->link);
+	atomic_fetch_add(&o->nactive, 1);
+	lane->nactive++;
+	return w;
+}
+
+static void slot_give_locked(struct http_origin *o, struct http_lane *lane) REQUIRES(o->lock)
+{
+	assert(lane->nactive > 0);
+	atomic_fetch_sub(&o->nactive, 1);
+	lane->nactive--;
+}
+
+/*
+ * A server that says it is busy gets half as much, and more again only as it copes. What was under way when
+ * the limit was halved says nothing of the new limit, be it good or bad.
+ */
+static void adapt_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
+	REQUIRES(o->lock)
+{
+	if (v->start_ns < o->lowered_ns)
+		return;
+	if (v->slow_down) {
+		o->limit = MAX(o->limit / 2, 1u);
+		o->lowered_ns = now_ns;
+		o->good = 0;
+	} else if (v->good && o->limit < o->limits.connections && ++o->good >= o->limit) {
+		o->limit++;
+		o->good = 0;
+	}
+}
+
+/* It is left alone by everybody for a while, but for a last try of who was refused. */
+static void pause_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
+	REQUIRES(o->lock)
+{
+	uint64_t ns, until;
+
+	if (v->retry_after == HTTP_LENGTH_UNKNOWN)
+		return;
+	ns = MIN(MIN(v->retry_after, UINT64_C(1) << 30) * NSEC_PER_SEC, PAUSE_MAX);
+	until = MIN(now_ns + ns, http_last_try(v->deadline_ns, now_ns));
+	o->pause_until_ns = MAX(o->pause_until_ns, until);
+	http_due_locked(o, o->pause_until_ns);
+}
+
+static uint64_t fetched(const struct http_origin *o)
+{
+	return atomic_load_explicit(&o->counters.v[HTTP_COUNT_FETCHED], memory_order_relaxed);
+}
+
+static void measure_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
+	REQUIRES(o->lock)
+{
+	if (v->answer_ns)
+		http_pace_answer(&o->pace, v->answer_ns, v->alone);
+	if (v->flow)
+		http_pace_flow_end(&o->pace, fetched(o), now_ns);
+}
+
+void http_flow_begin(struct http_origin *o)
+{
+	uint64_t now = loop_now_ns();
+
+	mutex_lock(&o->lock);
+	http_pace_flow_begin(&o->pace, fetched(o), now);
+	mutex_unlock(&o->lock);
+}
+
+void http_slot_free(struct http_lane *lane, const struct http_verdict *v)
+{
+	struct http_origin *o = lane->o;
+	uint64_t now = loop_now_ns();
+	bool more;
+
+	mutex_lock(&o->lock);
+	slot_give_locked(o, lane);
+	measure_locked(o, v, now);
+	adapt_locked(o, v, now);
+	pause_locked(o, v, now);
+	more = http_any_waits_locked(o) || o->pause_until_ns > now;
+	mutex_unlock(&o->lock);
+	if (more)
+		http_net_ready(o->net, &o->source);
+}
+
+void http_slot_return(struct http_lane *lane)
+{
+	mutex_lock(&lane->o->lock);
+	slot_give_locked(lane->o, lane);
+	mutex_unlock(&lane->o->lock);
+}
