@@ -48,6 +48,8 @@ static const struct stat_line {
 	{ "  retries", "retries", STAT_COUNT },
 	{ "  failed", "errors", STAT_COUNT },
 	{ "  wrong bytes", "integrity_errors", STAT_COUNT },
+	{ "  raced", "hedges", STAT_COUNT },
+	{ "  races won", "hedges_won", STAT_COUNT },
 	{ "  latency", "latency_us", STAT_LATENCY },
 };
 

@@ -101,6 +101,9 @@ static void fill_fetches(const struct vmofs_provider_stats *st, json_t *reply)
 	set_u64(reply, "in_flight", st->in_flight);
 	set_u64(reply, "errors", st->errors);
 	set_u64(reply, "integrity_errors", st->integrity_errors);
+	set_u64(reply, "hedges", st->hedges);
+	set_u64(reply, "hedges_won", st->hedges_won);
+	set_u64(reply, "hedged_bytes", st->hedged_bytes);
 	json_object_set_new(reply, "latency_us", percentiles(st->latency));
 	json_object_set_new(reply, "last_error", failure(&st->last));
 }
