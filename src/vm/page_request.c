@@ -57,6 +57,7 @@ struct page_request *page_request_narrow(const struct page_request *r, uint64_t 
 	n->pub.cls = r->pub.cls;
 	n->pub.deadline_ns = r->pub.deadline_ns;
 	n->pub.vmo = r->pub.vmo;
+	n->to = r->to;
 	n->seq = r->seq;
 	while ((p = page_request_next_settled(r, p, end)) < end) {
 		uint64_t next = page_request_next_pending(r, p, end);

@@ -13,9 +13,10 @@
 #include "base/itree.h"
 
 struct page_request {
-	struct vmofs_request pub; /* first: what the provider sees */
-	struct itree_node range;  /* in source->requests[type] */
-	uint64_t seq;             /* when it was last asked for: see writeback */
+	struct vmofs_request pub;  /* first: what the provider sees */
+	struct itree_node range;   /* in source->requests[type] */
+	struct vmofs_provider *to; /* borrowed: who was asked */
+	uint64_t seq;              /* when it was last asked for: see writeback */
 	uint64_t n_pending;
 	uint64_t bitmap[]; /* bit i: page range.first + i is pending */
 };

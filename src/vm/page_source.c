@@ -132,7 +132,7 @@ static void request_send(struct page_source *s, struct page_request *r)
 	itree_insert(&s->requests[type], &r->range);
 	s->n_requests[type]++;
 	s->n_sent++;
-	s->provider->ops->send(s->provider, &r->pub);
+	r->to->ops->send(r->to, &r->pub);
 }
 
 /* Whatever is still pending in it will not come any more. */
@@ -140,7 +140,7 @@ static void request_clear(struct page_source *s, struct page_request *r)
 {
 	enum vmofs_request_type type = r->pub.type;
 
-	s->provider->ops->clear(s->provider, &r->pub);
+	r->to->ops->clear(r->to, &r->pub);
 	itree_remove(&s->requests[type], &r->range);
 	s->n_requests[type]--;
 	s->n_cleared++;
@@ -162,7 +162,7 @@ static bool request_narrow(struct page_source *s, struct page_request *r, uint64
 	itree_remove(&s->requests[type], &r->range);
 	itree_insert(&s->requests[type], &now->range);
 	s->n_swapped++;
-	s->provider->ops->swap(s->provider, &r->pub, &now->pub);
+	r->to->ops->swap(r->to, &r->pub, &now->pub);
 	unreserve(s, type, r->n_pending - now->n_pending);
 	not_coming(s, type, r->range.first, first);
 	not_coming(s, type, end, r->range.end);
@@ -248,7 +248,7 @@ static void request_join(struct page_source *s, struct page_request *r, const st
 	}
 	r->seq = ++s->seq;
 	if (changed)
-		s->provider->ops->swap(s->provider, &r->pub, &r->pub);
+		r->to->ops->swap(r->to, &r->pub, &r->pub);
 }
 
 uint64_t page_source_next_pending_locked(struct page_source *s, enum vmofs_request_type type,
@@ -301,22 +301,58 @@ static uint64_t pending_end(struct page_source *s, const struct page_waiter *w, 
 	return page_request_next_settled(r, page, MIN(limit, r->range.end));
 }
 
+/* What a request is made after. */
+struct asking {
+	struct vmofs_provider *to;
+	enum vmofs_request_type type;
+	enum vmofs_request_class cls;
+	uint64_t deadline_ns;
+};
+
 /* Builds requests for [first, end) on @list; false: out of memory. */
-static bool build_requests(struct page_source *s, const struct page_waiter *w, uint64_t first,
+static bool build_requests(struct page_source *s, const struct asking *a, uint64_t first,
 			   uint64_t end, struct vmofs_list *list)
 {
 	uint64_t max = s->props.max_request_pages;
 
 	while (first < end) {
 		uint64_t part = MIN(end - first, max);
-		struct page_request *r = page_request_new(w->type, first, first + part);
+		struct page_request *r = page_request_new(a->type, first, first + part);
 
 		if (!r)
 			return false;
-		r->pub.cls = w->cls;
-		r->pub.deadline_ns = w->deadline_ns;
+		r->to = a->to;
+		r->pub.cls = a->cls;
+		r->pub.deadline_ns = a->deadline_ns;
 		vmofs_list_add_tail(list, &r->pub.link);
 		first += part;
+	}
+	return true;
+}
+
+/* Who is asked for page @first, and up to where (at most *@end) the same holds. */
+static struct vmofs_provider *whom(struct page_source *s, enum vmofs_request_type type,
+				   uint64_t first, uint64_t *end)
+{
+	if (!s->near || type != VMOFS_REQUEST_READ)
+		return s->provider;
+	return s->near->ops->has(s->near, first, end) ? s->near->provider : s->provider;
+}
+
+/* The same for a gap that nobody has asked for, at the nearer place where that has it. */
+static bool build_gap(struct page_source *s, const struct page_waiter *w, uint64_t first,
+		      uint64_t end, struct vmofs_list *list)
+{
+	struct asking a = { .type = w->type, .cls = w->cls, .deadline_ns = w->deadline_ns };
+
+	while (first < end) {
+		uint64_t to = end;
+
+		a.to = whom(s, w->type, first, &to);
+		assert(to > first && to <= end);
+		if (!build_requests(s, &a, first, to, list))
+			return false;
+		first = to;
 	}
 	return true;
 }
@@ -330,6 +366,14 @@ static struct page_request *pop_request(struct vmofs_list *list)
 	return r;
 }
 
+static void free_requests(struct vmofs_list *list)
+{
+	struct page_request *r;
+
+	while ((r = pop_request(list)))
+		page_request_free(r);
+}
+
 int page_source_ask_locked(struct page_source *s, struct page_waiter *w, uint64_t first,
 			   uint64_t end)
 {
@@ -340,9 +384,8 @@ int page_source_ask_locked(struct page_source *s, struct page_waiter *w, uint64_
 	while (p < end) {
 		uint64_t pending = page_source_next_pending_locked(s, w->type, p, end);
 
-		if (!build_requests(s, w, p, pending, &fresh)) {
-			while ((r = pop_request(&fresh)))
-				page_request_free(r);
+		if (!build_gap(s, w, p, pending, &fresh)) {
+			free_requests(&fresh);
 			return -ENOMEM;
 		}
 		p = pending < end ? pending_end(s, w, pending, end) : end;
@@ -551,6 +594,76 @@ void page_source_fail_locked(struct page_source *s, uint64_t first, uint64_t end
 	}
 }
 
+/* ---- from the nearer place to the provider ---- */
+
+/* The first stretch of [*first, *end) that is pending at the nearer place; NULL: none. */
+static struct page_request *near_pending(struct page_source *s, uint64_t *first, uint64_t *end)
+{
+	struct page_request *r = request_first(s, VMOFS_REQUEST_READ, *first, *end);
+	struct page_request *found = NULL;
+	uint64_t best = *end;
+
+	for (; r; r = request_next(r, *first, *end)) {
+		uint64_t to = MIN(best, r->range.end);
+		uint64_t p = MAX(*first, r->range.first);
+
+		if (r->to == s->provider || p >= to)
+			continue;
+		p = page_request_next_pending(r, p, to);
+		if (p == to)
+			continue;
+		best = p;
+		found = r;
+	}
+	if (found) {
+		*first = best;
+		*end = page_request_next_settled(found, best, MIN(*end, found->range.end));
+	}
+	return found;
+}
+
+/* Pages [first, end), pending in @r, move to new requests with their reservation. false: no memory. */
+static bool reroute(struct page_source *s, struct page_request *r, uint64_t first, uint64_t end)
+{
+	struct vmofs_list fresh = VMOFS_LIST_INIT(fresh);
+	const struct asking a = {
+		.to = s->provider,
+		.type = VMOFS_REQUEST_READ,
+		.cls = r->pub.cls,
+		.deadline_ns = r->pub.deadline_ns,
+	};
+	struct page_request *now;
+
+	if (!build_requests(s, &a, first, end, &fresh)) {
+		free_requests(&fresh);
+		return false;
+	}
+	page_request_resolve(r, first, end);
+	if (!r->n_pending)
+		request_clear(s, r);
+	while ((now = pop_request(&fresh)))
+		request_send(s, now);
+	return true;
+}
+
+void page_source_elsewhere_locked(struct page_source *s, uint64_t first, uint64_t end,
+				  struct page_wakeups *wake)
+{
+	uint64_t p = first;
+	uint64_t to = end;
+	struct page_request *r;
+
+	while (!s->detached && p < end && (r = near_pending(s, &p, &to))) {
+		if (!reroute(s, r, p, to))
+			page_source_fail_locked(s, p, to, -ENOMEM,
+						VMOFS_TYPE_BIT(VMOFS_REQUEST_READ), wake);
+		p = to;
+		to = end;
+	}
+	/* Requests may hold pages that nobody wants between those that are wanted. */
+	drop_orphans(s, VMOFS_REQUEST_READ, first, end);
+}
+
 void page_source_release_locked(struct page_source *s, enum vmofs_request_type type, uint64_t first,
 				uint64_t end, struct page_wakeups *wake)
 {
@@ -588,6 +701,8 @@ void page_source_detach_locked(struct page_source *s, struct page_wakeups *wake)
 		assert(!s->requests[t].root && "every request is wanted by a waiter");
 	}
 	s->detached = true;
+	if (s->near)
+		s->near->provider->ops->on_detach(s->near->provider);
 	s->provider->ops->on_detach(s->provider);
 }
 
@@ -597,7 +712,27 @@ void page_source_close_locked(struct page_source *s, struct page_wakeups *wake)
 		return;
 	page_source_detach_locked(s, wake);
 	s->closed = true;
+	if (s->near)
+		s->near->provider->ops->on_close(s->near->provider);
 	s->provider->ops->on_close(s->provider);
+}
+
+/* Who was asked; and no page is pending twice. */
+static void check_request(struct page_source *s, const struct page_request *r)
+{
+	enum vmofs_request_type t = r->pub.type;
+
+	assert(r->to == s->provider ||
+	       (s->near && r->to == s->near->provider && t == VMOFS_REQUEST_READ));
+	for (struct page_request *o = request_first(s, t, r->range.first, r->range.end); o;
+	     o = request_next(o, r->range.first, r->range.end)) {
+		uint64_t p = MAX(r->range.first, o->range.first);
+		uint64_t end = MIN(r->range.end, o->range.end);
+
+		for (; o != r && p < end; p++)
+			assert(page_request_next_pending(r, p, p + 1) != p ||
+			       page_request_next_pending(o, p, p + 1) != p);
+	}
 }
 
 void page_source_check_locked(struct page_source *s)
@@ -611,6 +746,7 @@ void page_source_check_locked(struct page_source *s)
 				page_source_n_pending_locked(s, t, r->range.first, r->range.end);
 
 			assert(r->n_pending && r->n_pending <= n_pending);
+			check_request(s, r);
 			assert(itree_first(&s->waiters[t], r->range.first, r->range.end));
 		}
 		for (; n; n = itree_next(n, 0, UINT64_MAX)) {

@@ -347,9 +347,10 @@ static void dump_requests(struct page_source *s, enum vmofs_request_type t, FILE
 		struct page_request *r = container_of(n, struct page_request, range);
 
 		fprintf(out,
-			"%*srequest %s pages [%" PRIu64 ", %" PRIu64 ") pending %" PRIu64 " %s\n",
+			"%*srequest %s pages [%" PRIu64 ", %" PRIu64 ") pending %" PRIu64 " %s%s\n",
 			(int)depth * 2, "", type_names[t], n->first, n->end, r->n_pending,
-			r->pub.cls == VMOFS_CLASS_DEMAND ? "demand" : "prefetch");
+			r->pub.cls == VMOFS_CLASS_DEMAND ? "demand" : "prefetch",
+			r->to == s->provider ? "" : " near");
 	}
 	if (n)
 		fprintf(out, "%*s...\n", (int)depth * 2, "");

@@ -12,6 +12,7 @@
 struct page_source {
 	/* Fixed at creation. */
 	struct vmofs_provider *provider; /* borrowed */
+	struct vmo_near *near;           /* borrowed; NULL: none. Set before the first request */
 	struct vmo *vmo;                 /* borrowed: the root */
 	struct vm_pool *pool;            /* borrowed; NULL: no accounting */
 	struct page_source_properties props;
@@ -80,6 +81,10 @@ void page_source_truncate_locked(struct page_source *s, uint64_t page, struct pa
 	REQUIRES(s->lock);
 void page_source_detach_locked(struct page_source *s, struct page_wakeups *wake) REQUIRES(s->lock);
 void page_source_close_locked(struct page_source *s, struct page_wakeups *wake) REQUIRES(s->lock);
+
+/* What of [first, end) is pending at the nearer place is asked of the provider. */
+void page_source_elsewhere_locked(struct page_source *s, uint64_t first, uint64_t end,
+				  struct page_wakeups *wake) REQUIRES(s->lock);
 
 /* The first page of [page, limit) that is pending, and how many are. */
 uint64_t page_source_next_pending_locked(struct page_source *s, enum vmofs_request_type type,

@@ -91,6 +91,7 @@ struct vmo_read {
 	struct itree_node hold; /* in the root's holds: not evicted */
 	bool held;
 	bool cancelled;
+	bool touches; /* counts as use of its pages */
 	enum vmo_read_state state;
 	uint64_t reserved; /* pages of the budget */
 	struct iovec iov_inline[VMO_READ_INLINE_IOV];
@@ -173,24 +174,39 @@ struct vmo_near {
 	const struct vmo_near_ops *ops;
 	struct vmofs_provider *provider; /* borrowed: send, clear, swap, on_detach, on_close */
 };
+/* All are called under the source's lock: they never block. None after on_detach(). */
 struct vmo_near_ops {
 	/*
-	 * Whether page @first is asked of it; *@end (at most what it was) becomes where that answer
-	 * ends. Under the source's lock: never blocks.
+	 * Whether page @first is asked of it; *@end (at most what it was, beyond @first) becomes where
+	 * that answer ends.
 	 */
 	bool (*has)(struct vmo_near *n, uint64_t first, uint64_t *end);
-	/* The VMO's own provider has supplied something of the byte range. Without locks. */
-	void (*arrived)(struct vmo_near *n, uint64_t off, uint64_t len);
+	/* The VMO's own provider has supplied pages [first, end). */
+	void (*arrived)(struct vmo_near *n, uint64_t first, uint64_t end);
+	/*
+	 * Whether eviction spares pages of [first, end) for it: [*first, *end) becomes the first
+	 * stretch of such.
+	 */
+	bool (*spares)(struct vmo_near *n, uint64_t *first, uint64_t *end);
+	/* vmo_evict() was called for pages [first, end): what was spared of them is not needed for long. */
+	void (*unneeded)(struct vmo_near *n, uint64_t first, uint64_t end);
 };
-/* Once, before anything is asked for. @near is borrowed until vmo_close() has returned. */
+/*
+ * Once, before anything is asked for. @near is borrowed until vmo_close() has returned. Only a root of
+ * fixed size that nobody writes has one.
+ */
 void vmo_set_near(struct vmo *v, struct vmo_near *near);
-/* As vmo_supply(), but nobody is told that it arrived. */
+/* As vmo_supply(), but @near is not told that it arrived. */
 int64_t vmo_supply_near(struct vmo *v, uint64_t off, const void *buf, uint64_t len);
-/* What is pending in the range at the nearer place is asked of the VMO's own provider instead. */
+/*
+ * What is pending in the range at the nearer place is asked of the VMO's own provider instead. Those who wait see
+ * nothing of it; without memory for it they get -ENOMEM. Page aligned.
+ */
 void vmo_elsewhere(struct vmo *v, uint64_t off, uint64_t len);
 /*
- * Pins the longest run of present pages that begins with the first present page in the range, as vmo_read_start() would;
- * @r->off and @r->len become that run. Never waits, never asks anybody. -ENODATA: nothing of the range is present.
+ * Pins the longest run of clean pages that begins with the first clean page in the (page aligned) range, for
+ * vmo_read_end() to end; @r->off and @r->len become that run, clipped to the size. Does not count as use. Never
+ * waits, never asks anybody. -ENODATA: nothing of the range is there; -ENOMEM.
  */
 int vmo_read_present(struct vmo *v, struct vmo_read *r);
 

@@ -12,6 +12,17 @@
 /* Longest stretch that one visit evicts: the lock is not held longer than that takes. */
 enum { EVICT_RUN_MAX = 1024 };
 
+/* The first range in [first, end) that the nearer place has not got yet; false: none. */
+static bool next_spared(struct vmo *v, uint64_t first, uint64_t end, struct range *out)
+{
+	struct vmo_near *near = v->source->near;
+
+	if (!near || v->source->detached || !near->ops->spares(near, &first, &end))
+		return false;
+	*out = (struct range){ first, end };
+	return true;
+}
+
 /* The first range that protects something in [first, end); false: none. */
 static bool next_protected(struct vmo *v, uint64_t first, uint64_t end, struct range *out)
 {
@@ -30,7 +41,7 @@ static bool next_protected(struct vmo *v, uint64_t first, uint64_t end, struct r
 		*out = (struct range){ MAX(n->first, first), MIN(n->end, end) };
 		found = true;
 	}
-	return found;
+	return next_spared(v, first, found ? out->first : end, out) || found;
 }
 
 /* Evicts a stretch of clean pages that nobody holds. */
@@ -216,6 +227,15 @@ uint64_t vmo_evict_clean(struct vmo *v, uint64_t first, uint64_t end, bool ignor
 	return n;
 }
 
+/* What the nearer place has spared may go when it has it. */
+static void unneeded(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock)
+{
+	struct vmo_near *near = v->source->near;
+
+	if (near && first < end && !v->source->detached)
+		near->ops->unneeded(near, first, end);
+}
+
 uint64_t vmo_evict(struct vmo *v, uint64_t off, uint64_t len, bool ignore_hints)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
@@ -227,6 +247,7 @@ uint64_t vmo_evict(struct vmo *v, uint64_t off, uint64_t len, bool ignore_hints)
 	vmo_lock(v);
 	end = MIN(page_ceil(off + len), page_ceil(v->size));
 	n = vmo_evict_clean(v, page_floor(off), end, ignore_hints);
+	unneeded(v, page_floor(off), end);
 	vmo_unlock(v, &wake);
 	return n;
 }

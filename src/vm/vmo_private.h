@@ -88,6 +88,12 @@ void vmo_touch_slot(const struct vmo_slot *s);
 int vmo_ask(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end, uint64_t reserved)
 	REQUIRES(v->source->lock);
 
+/* The core's own members of a read that begins; it has a reference. */
+void vmo_read_init(struct vmo *v, struct vmo_read *r);
+/* Pins [first, end), which is present, without counting as use. 0 or -ENOMEM (nothing is held then). */
+int vmo_read_pin_untouched(struct vmo *v, struct vmo_read *r, uint64_t first, uint64_t end)
+	REQUIRES(v->source->lock);
+
 /*
  * One step of a blocking operation: a waiter, the range it holds, and the memory it has reserved. The
  * lock is held around all of these; those that wait drop it meanwhile.

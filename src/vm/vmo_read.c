@@ -79,7 +79,8 @@ static int describe(struct vmo *v, struct vmo_read *r, uint64_t first, uint64_t 
 		struct vmo_slot s = vmo_look(v, first, end);
 
 		rc = iov_push_slot(r, &s, first);
-		vmo_touch_slot(&s);
+		if (r->touches)
+			vmo_touch_slot(&s);
 		first += s.n;
 	}
 	return rc;
@@ -281,10 +282,8 @@ static void read_waited(struct page_waiter *w, int status)
 		read_end_failed(r, status);
 }
 
-int vmo_read_start(struct vmo *v, struct vmo_read *r)
+void vmo_read_init(struct vmo *v, struct vmo_read *r)
 {
-	int rc;
-
 	page_waiter_init(&r->waiter);
 	r->waiter.cls = r->cls;
 	r->waiter.deadline_ns = r->deadline_ns;
@@ -295,10 +294,26 @@ int vmo_read_start(struct vmo *v, struct vmo_read *r)
 	r->vmo = vmo_get(v);
 	r->held = false;
 	r->cancelled = false;
+	r->touches = true;
 	r->state = VMO_READ_IDLE;
 	r->reserved = 0;
 	r->iov = r->iov_inline;
 	r->n_iov = 0;
+}
+
+int vmo_read_pin_untouched(struct vmo *v, struct vmo_read *r, uint64_t first, uint64_t end)
+{
+	r->touches = false;
+	vmo_hold_add(v, &r->hold, first, end);
+	r->held = true;
+	return read_pin(v, r, first, end);
+}
+
+int vmo_read_start(struct vmo *v, struct vmo_read *r)
+{
+	int rc;
+
+	vmo_read_init(v, r);
 	if (r->off + r->len < r->off)
 		r->len = UINT64_MAX - r->off;
 	rc = read_advance(r);

@@ -20,6 +20,7 @@ struct filling {
 	uint64_t off_end; /* bytes: where the contents end */
 	bool asked_only;  /* where not all fits */
 	bool refused;     /* something did not fit */
+	bool from_near;   /* the nearer place has it already */
 	uint64_t filled;  /* bytes */
 };
 
@@ -143,8 +144,19 @@ static int fill_absent(struct vmo *v, struct filling *f, uint64_t *page, uint64_
 	return 0;
 }
 
+/* The nearer place may keep pages [first, end), of which some are new. */
+static void tell_near(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock)
+{
+	struct vmo_near *near = v->source->near;
+
+	if (near && first < end)
+		near->ops->arrived(near, first, end);
+}
+
 static int supply_pass(struct vmo *v, uint64_t off, uint64_t len, struct filling *f, uint64_t *page)
 {
+	uint64_t first = *page;
+	uint64_t before = f->filled;
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	int r;
 
@@ -152,28 +164,48 @@ static int supply_pass(struct vmo *v, uint64_t off, uint64_t len, struct filling
 	r = check_supply(v, off, len);
 	if (r == 0)
 		r = fill_absent(v, f, page, page_ceil(off + len), &wake);
+	if (f->filled > before && !f->from_near)
+		tell_near(v, first, *page);
 	vmo_unlock(v, &wake);
 	vm_pool_supplied(v->pool);
 	return r;
 }
 
-int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
+static int64_t supply(struct vmo *v, uint64_t off, uint64_t len, struct filling *f)
 {
-	struct filling f = { .buf = buf, .first = page_floor(off), .off_end = off + len };
-	uint64_t page = f.first;
-	int r = supply_pass(v, off, len, &f, &page);
+	uint64_t page = f->first;
+	int r = supply_pass(v, off, len, f, &page);
 
 	if (r == -ENOBUFS) {
 		/* Nobody asked for some of these pages, so nobody made room for them. */
 		vm_pool_evict(v->pool, page_ceil(off + len) - page);
-		f.asked_only = true;
-		r = supply_pass(v, off, len, &f, &page);
+		f->asked_only = true;
+		r = supply_pass(v, off, len, f, &page);
 	}
-	if (f.refused)
+	if (f->refused)
 		atomic_fetch_add(&v->pool->failures, 1);
-	if (r == 0 && f.refused && !f.filled)
+	if (r == 0 && f->refused && !f->filled)
 		r = -ENOMEM;
-	return r < 0 ? r : (int64_t)f.filled;
+	return r < 0 ? r : (int64_t)f->filled;
+}
+
+int64_t vmo_supply(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
+{
+	struct filling f = { .buf = buf, .first = page_floor(off), .off_end = off + len };
+
+	return supply(v, off, len, &f);
+}
+
+int64_t vmo_supply_near(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
+{
+	struct filling f = {
+		.buf = buf,
+		.first = page_floor(off),
+		.off_end = off + len,
+		.from_near = true,
+	};
+
+	return supply(v, off, len, &f);
 }
 
 /* Absent pages of the run become clean zeros. */
@@ -208,6 +240,8 @@ int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
 		}
 		page = run.end;
 	}
+	if (filled)
+		tell_near(v, page_floor(off), page);
 	vmo_unlock(v, &wake);
 	return r < 0 ? r : (int64_t)filled;
 }
