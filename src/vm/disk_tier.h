@@ -4,16 +4,17 @@
  * it first; what turns out not to be there goes on to the provider (vmo_elsewhere()). What the provider
  * supplied is written to the cache by threads that nobody waits for.
  *
- *   TIER_OPENING -> TIER_READY   the entry has been opened (by a thread: that may block)
- *   TIER_OPENING -> TIER_OFF     no memory for it
+ *   TIER_OPENING -> TIER_READY   tier_opened(): the entry is there (a thread opens it: that may block)
+ *   TIER_OPENING -> TIER_OFF     no memory for it, or closed before
  *   TIER_READY   -> TIER_OFF     closed
  *
  *   OPENING: every request is the tier's, and waits
  *   READY:   requests for what the entry may have are the tier's
- *   OFF:     nothing is the tier's
+ *   OFF:     nothing is the tier's, and nothing waits to be written
  *
- * Readers never wait for writing: what has arrived and is not written yet is spared by eviction as far as
- * disk_io_params.backlog allows; beyond it, contents that are dropped before their turn are not kept, and counted.
+ * Readers never wait for writing. What has arrived and is not written yet is spared by eviction as far as
+ * disk_io_params.backlog allows (and a quarter of the pool); what arrives beyond it is written if it is still
+ * there when its turn comes. What is gone by then is not kept, and counted.
  */
 #ifndef VM_DISK_TIER_H
 #define VM_DISK_TIER_H
@@ -26,22 +27,34 @@
 struct disk_io; /* the threads of a mount that read and write the cache */
 struct disk_tier;
 
+enum disk_tier_state { TIER_OPENING, TIER_READY, TIER_OFF, TIER_NSTATES };
+
 struct disk_io_params {
 	struct cache *cache; /* borrowed */
 	unsigned threads;    /* at most; they start when they are needed. 0: 16 */
-	uint64_t backlog;    /* bytes that wait to be written, all tiers together */
+	uint64_t backlog;    /* bytes that wait to be written and are spared, all tiers together */
 };
+/* 0, -ENOMEM or -EAGAIN (no thread can be started). */
 int disk_io_new(struct disk_io **out, const struct disk_io_params *p);
-/* Every tier has been put. What waits to be written is written first. NULL is fine. */
+/*
+ * Every tier has been put; waits for what they are being closed with. Before the pool of their VMOs is freed. NULL is
+ * fine.
+ */
 void disk_io_free(struct disk_io *io);
+/*
+ * Writes what waits, of all tiers, until @deadline_ns (CLOCK_MONOTONIC); returns the bytes that are left. Blocks;
+ * for the time before the VMOs are closed.
+ */
+uint64_t disk_io_drain(struct disk_io *io, uint64_t deadline_ns);
 
 /*
  * Puts a tier before the provider of @v, which has not been asked for anything yet; vmo_close() ends it. The key
- * is copied. The owner's reference is ended by disk_tier_put() after vmo_close().
+ * is copied. The owner's reference is ended by disk_tier_put() after vmo_close(). Never blocks. -ENOMEM.
  */
 int disk_tier_new(struct disk_tier **out, struct disk_io *io, struct vmo *v,
 		  const struct cache_key *key);
-void disk_tier_put(struct disk_tier *t); /* NULL is fine */
+/* Never blocks: the entry is closed by a thread. NULL is fine. */
+void disk_tier_put(struct disk_tier *t);
 
 /*
  * For passthrough, at an open; never blocks. A descriptor (borrowed, valid until disk_tier_unpass()) of a file that is the object,
@@ -49,6 +62,16 @@ void disk_tier_put(struct disk_tier *t); /* NULL is fine */
  */
 int disk_tier_pass(struct disk_tier *t);
 void disk_tier_unpass(struct disk_tier *t);
+
+/* Whether something waits to be written. */
+bool disk_tier_is_busy(struct disk_tier *t);
+/* As disk_io_drain(), of one tier. */
+uint64_t disk_tier_drain(struct disk_tier *t, uint64_t deadline_ns);
+/*
+ * What of the byte range is present is written too, whenever it came. Blocks until that is done, or
+ * cannot be, or @deadline_ns has passed.
+ */
+void disk_tier_keep(struct disk_tier *t, uint64_t off, uint64_t len, uint64_t deadline_ns);
 
 struct disk_tier_stats {
 	uint64_t hits;    /* pages supplied from the disk */

@@ -192,8 +192,8 @@ struct vmo_near_ops {
 	void (*unneeded)(struct vmo_near *n, uint64_t first, uint64_t end);
 };
 /*
- * Once, before anything is asked for. @near is borrowed until vmo_close() has returned. Only a root of
- * fixed size that nobody writes has one.
+ * Once, of a root, before anything is asked for. @near is borrowed until vmo_close() has returned. What
+ * vmo_read_present() gives it is the provider's as long as nobody writes.
  */
 void vmo_set_near(struct vmo *v, struct vmo_near *near);
 /* As vmo_supply(), but @near is not told that it arrived. */

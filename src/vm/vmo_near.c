@@ -11,7 +11,7 @@
 
 void vmo_set_near(struct vmo *v, struct vmo_near *near)
 {
-	assert(!v->parent && !v->flags);
+	assert(!v->parent);
 	vmo_lock(v);
 	assert(!v->source->near && !v->source->n_sent);
 	v->source->near = near;
