@@ -14,28 +14,28 @@
 #include <stdint.h>
 
 enum lock_rank {
-	LOCK_RANK_MOUNT = 10,       /* daemon: the list of mounts, shutdown */
-	LOCK_RANK_TREE = 18,        /* fs: the nodes of a namespace */
-	LOCK_RANK_OBJECTS = 20,     /* fs: open objects of a namespace */
-	LOCK_RANK_READ = 25,        /* fs: parked kernel requests */
-	LOCK_RANK_STREAM = 30,      /* fs: read-ahead streams */
-	LOCK_RANK_VMO = 40,         /* vm: one hierarchy of VMOs and its page source */
-	LOCK_RANK_TIER = 44,        /* vm: what a disk cache is asked for and given */
-	LOCK_RANK_WRAPPER = 45,     /* a provider over another: taken in send, clear, swap */
-	LOCK_RANK_PROVIDER = 50,    /* a provider's queue: taken in send, clear, swap */
-	LOCK_RANK_SOURCE = 47,      /* a source's queries */
-	LOCK_RANK_ORIGIN = 53,      /* providers: slots of an origin, taken under a provider's */
-	LOCK_RANK_NET = 55,         /* net: sources that have something to start */
-	LOCK_RANK_CACHE_IO = 56,    /* store: files of a cached object; held across system calls */
-	LOCK_RANK_CACHE = 57,       /* store: the entries of a cache directory */
-	LOCK_RANK_STORE = 58,       /* store: the memory that small objects share */
-	LOCK_RANK_CACHE_ENTRY = 59, /* store: what is known of a cached object's pages */
-	LOCK_RANK_PAGE_QUEUE = 60,  /* vm: generations of all VMOs */
-	LOCK_RANK_BUDGET = 65,      /* vm: memory budget and those who wait for it */
-	LOCK_RANK_KEYS = 70,        /* providers: access keys and where they come from */
-	LOCK_RANK_SERVICE = 75,     /* base: what a loop pool has once */
-	LOCK_RANK_LOOP = 80,        /* base: a loop's task queue */
-	LOCK_RANK_LOG = 90,         /* leaves: taken anywhere */
+	LOCK_RANK_MOUNT = 10,      /* daemon: the list of mounts, shutdown */
+	LOCK_RANK_TREE = 18,       /* fs: the nodes of a namespace */
+	LOCK_RANK_OBJECTS = 20,    /* fs: open objects of a namespace */
+	LOCK_RANK_READ = 25,       /* fs: parked kernel requests */
+	LOCK_RANK_STREAM = 30,     /* fs: read-ahead streams */
+	LOCK_RANK_VMO = 40,        /* vm: one hierarchy of VMOs and its page source */
+	LOCK_RANK_TIER = 44,       /* vm: what a disk cache is asked for and given */
+	LOCK_RANK_WRAPPER = 45,    /* a provider over another: taken in send, clear, swap */
+	LOCK_RANK_PROVIDER = 50,   /* a provider's queue: taken in send, clear, swap */
+	LOCK_RANK_SOURCE = 47,     /* a source's queries */
+	LOCK_RANK_ORIGIN = 53,     /* providers: slots of an origin, taken under a provider's */
+	LOCK_RANK_NET = 55,        /* net: sources that have something to start */
+	LOCK_RANK_CACHE_IO = 56,   /* store: files of a cached object; held across system calls */
+	LOCK_RANK_CACHE = 57,      /* store: the entries of a cache directory */
+	LOCK_RANK_STORE = 58,      /* store: the memory that small objects share */
+	LOCK_RANK_CACHE_PAGE = 59, /* store: what is known of a cached object's pages */
+	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
+	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
+	LOCK_RANK_KEYS = 70,       /* providers: access keys and where they come from */
+	LOCK_RANK_SERVICE = 75,    /* base: what a loop pool has once */
+	LOCK_RANK_LOOP = 80,       /* base: a loop's task queue */
+	LOCK_RANK_LOG = 90,        /* leaves: taken anywhere */
 };
 
 #if defined(__clang__)
