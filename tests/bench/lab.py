@@ -43,13 +43,13 @@ def enter(netns):
 
 def process_tree(pid):
     """The process and all below it."""
-    pids, todo = [], [pid]
-    while todo:
-        pid = todo.pop()
+    pids, left = [], [pid]
+    while left:
+        pid = left.pop()
         pids.append(pid)
         for path in glob.glob(f"/proc/{pid}/task/*/children"):
             try:
-                todo += [int(child) for child in read_text(path).split()]
+                left += [int(child) for child in read_text(path).split()]
             except OSError:
                 pass
     return pids
@@ -104,29 +104,52 @@ def renice(pid, nice):
             pass
 
 
-class Lab:
-    """Owns the directories and processes of one harness run."""
+SIZES = {  # MiB of each object: as it is quoted, and with --quick
+    "big.bin": (4096, 512),
+    "warm.bin": (1024, 128),
+    **{f"four{i}.bin": (512, 64) for i in range(4)},
+    **{f"part{i:02}.bin": (16, 4) for i in range(64)},
+    **{f"five{i}.bin": (5, 5) for i in range(4)},
+    "one.bin": (1, 1),
+}
+FOUR = [f"four{i}.bin" for i in range(4)]
+FIVE = [f"five{i}.bin" for i in range(4)]
+PARTS = [f"part{i:02}.bin" for i in range(64)]
 
-    def __init__(self, big_mib, warm_mib, many, nice=0):
-        self.nice = nice
+
+class Lab:
+    """Owns the directories and processes of one harness run. `names`: the objects that its rows read."""
+
+    def __init__(self, names, quick, nice=0):
+        self.nice, self.quick = nice, quick
         self.dir = tempfile.mkdtemp(prefix="vmofs-bench.", dir="/dev/shm")
         self.disk = tempfile.mkdtemp(prefix="vmofs-bench.", dir="/var/tmp")
         self.tools = os.environ["BENCH_TOOLS"]
-        self.processes = []
-        self.many = many
+        self.processes, self._shared, self._held = [], {}, {}
         self.objects = os.path.join(self.dir, "objects")
         os.mkdir(self.objects)
-        self._make("big.bin", big_mib)
-        self._make("warm.bin", warm_mib)
-        for i in range(many[0]):
-            self._make(f"part{i:02}.bin", many[1])
-        self._near = self._far = self._link = None
-        self._shared = {}
+        self._random = os.urandom(32 * MIB)
+        for name in sorted(names):
+            self._make(name, self.mib(name))
+
+    def mib(self, name):
+        return SIZES[name][self.quick]
 
     def _make(self, name, mib):
+        """Random bytes of which hardly two pages are equal: each MiB begins elsewhere in the same random ones."""
+        start = int.from_bytes(os.urandom(3), "little")
         with open(os.path.join(self.objects, name), "wb") as f:
-            for _ in range(mib):
-                f.write(os.urandom(MIB))
+            for i in range(mib):
+                off = (start + i * 7340033) % (len(self._random) - MIB)
+                f.write(self._random[off:off + MIB])
+
+    def sparse(self, size):
+        """An object of this many bytes that takes no memory."""
+        path = self.object(f"sparse{size}.bin")
+        if not os.path.exists(path):
+            with open(path, "wb") as f:
+                f.truncate(size)
+        return os.path.basename(path)
 
     def object(self, name):
         return os.path.join(self.objects, name)
@@ -163,33 +186,45 @@ class Lab:
         if process in self.processes:
             self.processes.remove(process)
 
-    def near(self):
-        """A server on loopback."""
-        if not self._near:
-            self._near = Nginx(self, "127.0.0.1", None, None)
-        return self._near
-
-    def link(self):
-        """The ends of the slow link: names of two network namespaces, and the address in the far one."""
-        if not self._link:
-            process = self.start([os.path.join(self.tools, "tunlink"), "-d", "20"], stdout=subprocess.PIPE, text=True)
-            self._link = dict(word.split("=", 1) for word in process.stdout.readline().split())
-        return self._link
-
-    def far(self):
-        """A server 20 ms away; its clients enter server.client_netns."""
-        if not self._far:
-            ends = self.link()
-            self._far = Nginx(self, ends["far_addr"], ends["far"], ends["near"])
-        return self._far
-
     def once(self, key, make):
         """What make() returned when this key was first asked for: servers that several rows share."""
         if key not in self._shared:
             self._shared[key] = make()
         return self._shared[key]
 
+    def held(self, key, make):
+        """As once(), of a mount that stays until release()."""
+        if key not in self._held:
+            self._held[key] = make()
+        return self._held[key]
+
+    def release(self):
+        for mount in self._held.values():
+            mount.close()
+        self._held = {}
+
+    def near(self):
+        """A server on loopback."""
+        return self.once("near", lambda: Nginx(self, "127.0.0.1", None, None))
+
+    def link(self, rtt_ms=20, mbit=0, loss=0):
+        """The ends of a slow link: names of two network namespaces, and the address in the far one."""
+        def make():
+            argv = [f"{self.tools}/tunlink", "-d", str(rtt_ms), "-l", str(loss)]
+            argv += ["-r", str(mbit)] if mbit else []
+            process = self.start(argv, stdout=subprocess.PIPE, text=True)
+            return dict(word.split("=", 1) for word in process.stdout.readline().split())
+        return self.once(("link", rtt_ms, mbit, loss), make)
+
+    def far(self, rtt_ms=20, mbit=0, loss=0):
+        """A server behind such a link; its clients enter server.client_netns."""
+        def make():
+            ends = self.link(rtt_ms, mbit, loss)
+            return Nginx(self, ends["far_addr"], ends["far"], ends["near"])
+        return self.once(("far", rtt_ms, mbit, loss), make)
+
     def close(self):
+        self.release()
         for process in reversed(self.processes[:]):
             self.stop(process)
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -261,7 +296,7 @@ class Nginx:
                 f.write(bucket_xml(name if len(listed) == 1 else "", listed))
 
     def _answers(self):
-        argv = enter(self.client_netns) + ["curl", "-sfI", f"{self.base}/big.bin"]
+        argv = enter(self.client_netns) + ["curl", "-sfI", f"{self.base}/"]
         return subprocess.run(argv, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL).returncode == 0
 
     def url(self, name):

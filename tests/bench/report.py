@@ -1,22 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From results.jsonl to table.md and plot.svg. Figures are medians over the runs of a row and tool."""
+"""From results.jsonl to report.md and plots. Figures are medians over the runs of a row and tool.
+
+    python3 tests/bench/report.py DIR
+"""
 import json
-import shutil
+import os
 import statistics
-import subprocess
 import sys
 
+import disk  # noqa: F401  adds its rows, as do the others
+import plots
+import promises
 import rows
-import tools
-import trees  # noqa: F401  adds its rows
+import streams  # noqa: F401
+import sweeps  # noqa: F401
+import trees  # noqa: F401
 
 COLUMNS = [  # figure, heading, format
     ("mib_s", "MiB/s", "{:.0f}"),
     ("iops", "IOPS", "{:.0f}"),
     ("p50_us", "p50 us", "{:.0f}"),
     ("p99_us", "p99 us", "{:.0f}"),
+    ("ranges", "ranges", "{:.0f}"),
+    ("first_ms", "first byte ms", "{:.1f}"),
+    ("last_ms", "last byte ms", "{:.1f}"),
+    ("first_mib_s", "first MiB/s", "{:.0f}"),
+    ("second_mib_s", "second MiB/s", "{:.0f}"),
+    ("longest_ms", "longest read ms", "{:.0f}"),
+    ("without_s", "without s", "{:.2f}"),
+    ("later_s", "later by s", "{:.2f}"),
     ("start_ms", "start ms", "{:.1f}"),
     ("idle_rss_mib", "idle MiB", "{:.1f}"),
+    ("objects", "objects", "{:.0f}"),
+    ("fill_s", "fill s", "{:.0f}"),
+    ("passed", "passed", "{:.0f}"),
     ("asked", "asked", "{:.0f}"),
     ("waiting", "waiting", "{:.0f}"),
     ("answered", "answered", "{:.0f}"),
@@ -29,6 +46,7 @@ COLUMNS = [  # figure, heading, format
     ("wire_per_asked", "wire/asked", "{:.2f}"),
     ("requests", "requests", "{:.0f}"),
     ("daemon_cpu_s", "daemon CPU s", "{:.1f}"),
+    ("cpu_s_per_gib", "CPU s a GiB", "{:.2f}"),
     ("peak_mib", "peak RSS MiB", "{:.0f}"),
     ("found_mib", "RSS after find MiB", "{:.0f}"),
     ("dropped_mib", "after the drop MiB", "{:.0f}"),
@@ -38,8 +56,23 @@ COLUMNS = [  # figure, heading, format
 ]
 
 
+def load(path):
+    """The records of runs, and what is known of the machine."""
+    with open(path) as f:
+        records = [json.loads(line) for line in f]
+    return [r for r in records if r["row"] in rows.ROWS], records
+
+
+def machine_lines(records):
+    """The last description of the machine as a table."""
+    had = [r["machine"] for r in records if "machine" in r]
+    if not had:
+        return []
+    return ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in had[-1].items()), ""]
+
+
 def medians(records):
-    """{(row, tool): {figure: median, "runs": n}} and the reasons of those that have none."""
+    """{(row, tool): {figure: median, "runs": n, "spread": of the compared figure}} and the reasons of those that have none."""
     groups, reasons = {}, {}
     for record in records:
         key = record["row"], record["tool"]
@@ -52,167 +85,76 @@ def medians(records):
         figures = {name for record in group for name, value in record.items() if isinstance(value, (int, float))}
         result[key] = {name: statistics.median(r[name] for r in group if name in r) for name in figures}
         result[key]["runs"] = len(group)
+        values = [r[rows.ROWS[key[0]].figure] for r in group if rows.ROWS[key[0]].figure in r]
+        result[key]["range"] = (min(values), max(values)) if len(values) > 1 else None
         result[key]["error"] = next((r["error"] for r in group if r.get("error")), "")
     return result, reasons
 
 
-def best_peer(figures, row, name):
-    values = [(figures[row, tool][name], tool) for tool in [*tools.PEERS, *tools.S3_PEERS] if name in figures.get((row, tool), {})]
-    return max(values, default=(None, None))
+def cell(have, name, form, compared):
+    if name not in have:
+        return ""
+    text = form.format(have[name])
+    if name == compared and have["range"]:
+        low, high = (form.format(value) for value in have["range"])
+        text += f" ({low}-{high})" if low != high else ""
+    return text
 
 
-def row_table(row, figures, reasons):
-    title, _, row_tools, compared, _ = rows.ROWS[row]
-    present = [tool for tool in row_tools if (row, tool) in figures]
-    columns = [c for c in COLUMNS if any(c[0] in figures[row, tool] for tool in present)]
-    lines = [f"### {row}: {title}", ""]
-    lines += ["| tool | runs | " + " | ".join(c[1] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
+def row_table(name, figures, reasons):
+    row = rows.ROWS[name]
+    present = [tool for tool in row.tools if (name, tool) in figures]
+    columns = [c for c in COLUMNS if any(c[0] in figures[name, tool] for tool in present)]
+    lines = [f"### {name}: {row.title}", ""]
+    if present:
+        lines += ["| tool | runs | " + " | ".join(c[1] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
     for tool in present:
-        have = figures[row, tool]
-        cells = [form.format(have[name]) if name in have else "" for name, _, form in columns]
+        have = figures[name, tool]
+        cells = [cell(have, figure, form, row.figure) for figure, _, form in columns]
         lines.append(f"| {tool} | {have['runs']} | " + " | ".join(cells) + " |")
     lines.append("")
-    lines += [f"- {tool}: {reasons[row, tool]}" for tool in row_tools if (row, tool) in reasons]
-    lines += [f"- {tool}: error of the reads: {figures[row, tool]['error']}" for tool in present
-              if figures[row, tool]["error"]]
+    lines += [f"- {tool}: {reasons[name, tool]}" for tool in row.tools if (name, tool) in reasons]
+    lines += [f"- {tool}: error of the reads: {figures[name, tool]['error']}" for tool in present
+              if figures[name, tool]["error"]]
     return lines + [""]
 
 
-def promises(figures):
-    """What vmofs promises: (what, figure, how it is written, target, holds)."""
-    def have(row, name, tool="vmofs"):
-        return figures.get((row, tool), {}).get(name)
-
-    def ratio(row, name, other):
-        mine, theirs = have(row, name), other
-        return mine / theirs if mine is not None and theirs else None
-
-    def peer(row, name):
-        return ratio(row, name, best_peer(figures, row, name)[0])
-
-    def scale():
-        return ratio("rand16-20ms", "iops", have("rand1-20ms", "iops"))
-
-    def over(value, bound):
-        return value is not None and value >= bound
-
-    def under(value, bound):
-        return value is not None and value <= bound
-
-    checks = []
-
-    def check(what, value, form, target, test):
-        checks.append((what, value, form, target, test(value, float(target))))
-
-    check("cold sequential, of the best peer", peer("seq-cold", "mib_s"), ">= {}x", "1.5", over)
-    check("cold sequential, of curl", ratio("seq-cold", "mib_s", have("seq-cold", "mib_s", "curl")),
-          ">= {}x", "0.6", over)
-    for readers, target in (("1", "1.3"), ("16", "3")):
-        row = f"rand{readers}-cold"
-        check(f"cold random 4 KiB, {readers} reader(s), of nbdfuse",
-              ratio(row, "iops", have(row, "iops", "nbdfuse")), ">= {}x", target, over)
-        check("the same, wire/asked", have(row, "wire_per_asked"), "<= {}", "1.1", under)
-    check("warm sequential, of a file in tmpfs", ratio("seq-warm", "mib_s", have("seq-warm", "mib_s", "tmpfs")),
-          ">= {}x", "0.95", over)
-    check("warm sequential, of a native file", ratio("seq-warm", "mib_s", have("seq-warm", "mib_s", "native")),
-          ">= {}x", "0.95", over)
-    check("warm random, of a native file", ratio("rand1-warm", "iops", have("rand1-warm", "iops", "native")),
-          ">= {}x", "0.95", over)
-    p50 = have("rand1-20ms", "p50_us")
-    check("20 ms: random 4 KiB p50, ms", p50 and p50 / 1000, "<= {}", "21.5", under)
-    check("20 ms: 16 readers of 1", scale(), ">= {}x", "14", over)
-    check("20 ms: 256 MiB sequential, of the best peer", peer("seq-20ms", "mib_s"), ">= {}x", "0.8", over)
-    check("peak RSS above the budget, MiB", have("memory", "above_budget_mib"), "<= {}", "24", under)
-    check("idle RSS, MiB", have("start", "idle_rss_mib"), "<= {}", "12", under)
-    check("start to usable, ms", have("start", "start_ms"), "<= {}", "50", under)
-    check("10,000 outstanding: answered", have("outstanding", "answered"), ">= {}", "10000", over)
-    check("10,000 outstanding: threads", have("outstanding", "threads"), "<= {}", "16", under)
-    check("server stopped 60 s: answered of 64", have("stopped", "answered"), ">= {}", "64", over)
-    check("the same, seconds until a reader ends on SIGINT", have("stopped", "interrupt_s"), "<= {}", "1", under)
-    check("deadline 10 s: seconds until the last read has failed", have("deadline", "seconds"), "<= {}", "12", under)
-    check("the same, answered afterwards of 64", have("deadline", "answered_after"), ">= {}", "64", over)
-    tree_promises(check, have, over, under)
-    return checks
-
-
-def tree_promises(check, have, over, under):
-    """Of listings and buckets."""
-    def ratio(row, other, name="per_s"):
-        mine, theirs = have(row, name, "vmofs-s3"), have(row, name, other)
-        return mine / theirs if mine is not None and theirs else None
-
-    def best(row):
-        ratios = [r for r in (ratio(row, tool) for tool in tools.S3_PEERS) if r]
-        return min(ratios, default=None)
-
-    for row in ("find-20000", "ls-lR"):
-        check(f"{row}, of rclone", ratio(row, "rclone-s3"), ">= {}x", "3", over)
-        check("the same, of s3fs", ratio(row, "s3fs-s3"), ">= {}x", "10", over)
-        check("the same, requests", have(row, "requests", "vmofs-s3"), "<= {}", "220", under)
-    check("20 ms: 100,000 names, of serial pages by boto3", ratio("ls-100000-20ms", "boto3"), ">= {}x", "5", over)
-    check("the same, by curl, which reads nothing of them", ratio("ls-100000-20ms", "curl"), ">= {}x", "5", over)
-    for row in ("small-1", "small-8", "small-1-20ms", "small-8-20ms"):
-        check(f"{row}: 1,000 small files, of the best peer", best(row), ">= {}x", "2", over)
-    for row, name in (("s3-seq-cold", "mib_s"), ("s3-rand1-cold", "iops"), ("s3-rand16-cold", "iops"),
-                      ("s3-seq-warm", "mib_s"), ("s3-rand1-warm", "iops")):
-        check(f"{row}: a bucket, of plain HTTP", ratio(row, "vmofs", name), ">= {}x", "0.9", over)
-    check("1,000,000 keys: RSS after find, MiB", have("tree-1M", "found_mib", "vmofs-s3"), "<= {}", "200", under)
-    check("the same, after the kernel forgot them", have("tree-1M", "dropped_mib", "vmofs-s3"), "<= {}", "60", under)
-
-
-def promise_table(figures):
-    lines = ["| what | target | measured | holds |", "|---|---|---|---|"]
-    for what, value, form, target, holds in promises(figures):
-        if value is not None:
-            lines.append(f"| {what} | {form.format(target)} | {value:.2f} | {'yes' if holds else '**no**'} |")
-    return lines + [""]
-
-
-def ratio_table(figures):
+def ratio_table(medians_):
+    """For each row that has a limit: vmofs beside it and beside the best peer."""
+    figures = promises.Figures(medians_)
     lines = ["| row | figure | vmofs | limit | of the limit | best peer | of the best peer |", "|---" * 7 + "|"]
-    for row, (title, _, row_tools, name, _) in rows.ROWS.items():
-        mine = figures.get((row, "vmofs"), {}).get(name)
-        limit = figures.get((row, row_tools[0]), {}).get(name) if row_tools[0] != "vmofs" else None
-        theirs, who = best_peer(figures, row, name)
-        if limit is None or name not in ("mib_s", "iops"):
+    for name, row in rows.ROWS.items():
+        tool = next((t for t in ("vmofs", "vmofs-disk", "vmofs-s3") if t in row.tools), None)
+        mine = figures.have(name, row.figure, tool)
+        if mine is None or row.figure not in ("mib_s", "iops", "per_s"):
             continue
-        of = [f"{mine / x:.2f}" if mine and x else "" for x in (limit, theirs)]
-        lines.append(f"| {title} | {'MiB/s' if name == 'mib_s' else 'IOPS'} | {mine or 0:.0f} | "
-                     f"{row_tools[0]} {limit:.0f} | {of[0]} | {who or ''} {theirs or 0:.0f} | {of[1]} |")
+        limit = row.tools[0] if row.tools[0] != tool else None
+        first = figures.have(name, row.figure, limit) if limit else None
+        theirs, who = figures.best(name, row.figure)
+        cells = [f"{limit} {first:.0f}" if first else "", f"{mine / first:.2f}" if first else "",
+                 f"{who} {theirs:.0f}" if theirs else "", f"{mine / theirs:.2f}" if theirs else ""]
+        unit = {"mib_s": "MiB/s", "iops": "IOPS", "per_s": "a second"}[row.figure]
+        lines.append(f"| {name}: {row.title} | {unit} | {mine:.0f} | " + " | ".join(cells) + " |")
     return lines + [""]
-
-
-def plot(figures, out):
-    """One panel per row with a throughput, one bar per tool."""
-    panels = [row for row in rows.ROWS if rows.ROWS[row][3] in ("mib_s", "iops")
-              and any(key[0] == row for key in figures)]
-    if not panels or not shutil.which("gnuplot"):
-        return
-    script = ["set terminal svg size 1200,900 font 'sans,11' background 'white'", f"set output '{out}/plot.svg'",
-              "set style data histograms", "set style fill solid 0.8 border", "set boxwidth 0.8", "unset key",
-              "set yrange [0:*]", "set grid ytics", "set xtics rotate by -30",
-              "set multiplot layout 3,3"]
-    for row in panels:
-        title, _, row_tools, name, _ = rows.ROWS[row]
-        script += [f"set title '{title}'", f"set ylabel '{'MiB/s' if name == 'mib_s' else 'IOPS'}'", "$data << END"]
-        script += [f"{tool} {figures[row, tool][name]:.2f} {2 if tool == 'vmofs' else 8}" for tool in row_tools
-                   if name in figures.get((row, tool), {})]
-        script += ["END", "plot $data using 0:2:3:xtic(1) with boxes lc variable"]
-    subprocess.run(["gnuplot"], input="\n".join(script), text=True, check=False)
 
 
 def write(out):
-    with open(f"{out}/results.jsonl") as f:
-        figures, reasons = medians([json.loads(line) for line in f])
+    records, everything = load(f"{out}/results.jsonl")
+    figures, reasons = medians(records)
     present = [row for row in rows.ROWS if any(key[0] == row for key in [*figures, *reasons])]
-    lines = ["## Promises", ""] + promise_table(figures) + ["## Ratios", ""] + ratio_table(figures) + ["## Rows", ""]
+    lines = ["# vmofs beside its limits and other mounts", "", *machine_lines(everything),
+             "Figures are medians; beside the one that is compared, from the lowest to the highest run. "
+             "How they came about, and what the columns mean: `tests/bench/README.md`.", "",
+             "## Promises", "", *promises.tables(figures, True)]
+    lines += [f"![{title}]({name})\n" for name, title in plots.draw(figures, out)]
+    lines += ["## Ratios", "", *ratio_table(figures), "## Rows", ""]
     for row in present:
         lines += row_table(row, figures, reasons)
-    with open(f"{out}/table.md", "w") as f:
-        f.write("\n".join(lines))
-    plot(figures, out)
+    with open(f"{out}/report.md", "w") as f:
+        f.write("\n".join(lines).rstrip() + "\n")
     print("\n".join(lines))
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("BENCH_TOOLS", "")
     write(sys.argv[1])

@@ -7,11 +7,25 @@ import signal
 import statistics
 import subprocess
 import time
+from typing import Callable, NamedTuple
 
 import tools
-from lab import MIB, TOP, drop_caches, enter, status, wait_until
+from lab import MIB, PARTS, TOP, drop_caches, enter, status, wait_until
 
 BLOCK = 4096
+
+
+class Row(NamedTuple):
+    """What is measured: by run(context, tool) for each of the tools, at most `most` times each."""
+    title: str
+    run: Callable
+    tools: list
+    figure: str           # the one that is compared
+    most: int = 99
+    group: str = "more"
+    objects: tuple = ("big.bin",)
+    core: tuple = ()      # the tools that a promise needs, where these are fewer than all
+    holds: str = ""       # rows in a row with the same word share mounts that are made once
 
 
 class Context:
@@ -53,17 +67,17 @@ def logged_percentiles(path):
     return {"p50_us": times[len(times) // 2] / 1000, "p99_us": times[len(times) * 99 // 100] / 1000}
 
 
-def verify(lab, path, name, seed):
-    """Compares 64 places with the origin's file; a mount that is fast and wrong has not won anything."""
+def verify(lab, path, name, seed, places=64):
+    """Compares some places with the origin's file; a mount that is fast and wrong has not won anything."""
     chooser = random.Random(seed)
     size = os.path.getsize(lab.object(name))
     with open(path, "rb", buffering=0) as got, open(lab.object(name), "rb", buffering=0) as want:
         os.posix_fadvise(got.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-        for _ in range(64):
-            off = chooser.randrange(size // BLOCK) * BLOCK
+        for _ in range(places):
+            off = chooser.randrange(-(-size // BLOCK)) * BLOCK
             if os.pread(got.fileno(), BLOCK, off) != os.pread(want.fileno(), BLOCK, off):
                 raise RuntimeError(f"wrong bytes at {off}")
-    return 64 * BLOCK / MIB
+    return places * BLOCK / MIB
 
 
 def curl_sequential(server, names, limit=None):
@@ -116,7 +130,9 @@ def cold(context, tool, server, names, mode, read, options=None):
         figures["daemon_cpu_s"] = after["cpu_s"] - before["cpu_s"]
         figures["peak_mib"] = after["peak_mib"]
         figures["threads"] = after["threads"]
-        figures["asked_mib"] += verify(context.lab, mount.paths[0], names[0], context.seed)
+        figures["cpu_s_per_gib"] = figures["daemon_cpu_s"] / (figures["asked_mib"] / 1024)
+        figures["asked_mib"] += verify(context.lab, mount.paths[0], names[0], context.seed,
+                                       16 if server.client_netns else 64)
     finally:
         mount.close()
     figures.update(server.sent())
@@ -157,16 +173,15 @@ def cold_random_16(context, tool):
 
 
 def cold_many(context, tool):
-    count, mib = context.lab.many
-    names = [f"part{i:02}.bin" for i in range(count)]
+    mib = context.lab.mib(PARTS[0])
     server = context.lab.near()
     if tool == "curl":
-        return curl_sequential(server, [names[i::4] for i in range(4)])
+        return curl_sequential(server, [PARTS[i::4] for i in range(4)])
 
     def read(paths):
         lists = {f"FILES{i + 1}": ":".join(paths[i::4]) for i in range(4)}
         return fio("many-files", 90, FILE_SIZE=f"{mib}m", **lists)
-    return cold(context, tool, server, names, "sequential", read)
+    return cold(context, tool, server, PARTS, "sequential", read)
 
 
 def far_random_1(context, tool):
@@ -203,23 +218,33 @@ def warm_random(context, tool):
 
 # -- vmofs' own promises --------------------------------------------------------------------------
 
-def start_time(context, tool):
-    """From exec to the first stat that succeeds, and the memory of a mount that nobody uses."""
-    times = []
-    for _ in range(10):
+def median_start(context, tool, server, names, times, options=None, at_end=None):
+    """From exec to the first stat that succeeds, in ms."""
+    took = []
+    for i in range(times):
         start = time.monotonic()
         mount = tools.Mount(context.lab)
-        tools.MOUNTS[tool](mount, context.lab.near(), ["big.bin"], "sequential")
+        tools.MOUNTS[tool](mount, server, names, "sequential", options)
         try:
-            while not mount._usable(mount.paths[0]):
+            while not mount.is_usable():
                 time.sleep(0.0005)
-            times.append(time.monotonic() - start)
-            if len(times) == 10:
-                time.sleep(1)
-                idle = mount.usage()
+            took.append(time.monotonic() - start)
+            if at_end and i == times - 1:
+                at_end(mount)
         finally:
             mount.close()
-    return {"start_ms": statistics.median(times) * 1000, "idle_rss_mib": idle["rss_mib"]}
+    return statistics.median(took) * 1000
+
+
+def start_time(context, tool):
+    """The start, and the memory of a mount that nobody uses."""
+    idle = {}
+
+    def look(mount):
+        time.sleep(1)
+        idle.update(mount.usage())
+    start_ms = median_start(context, tool, context.lab.near(), ["big.bin"], 10, at_end=look)
+    return {"start_ms": start_ms, "idle_rss_mib": idle["rss_mib"]}
 
 
 BUDGET_MIB = 256
@@ -325,20 +350,28 @@ def deadline(context, tool):
 
 
 PEERS = tools.PEERS
-# name: (what it is, the function, the tools, the figure that is compared, how often at most)
+WARM = ("warm.bin",)
 ROWS = {
-    "seq-cold": ("cold, sequential 1 MiB", cold_sequential, ["curl", "vmofs", *PEERS], "mib_s", 99),
-    "rand1-cold": ("cold, random 4 KiB, 1 reader", cold_random_1, ["curl", "vmofs", *PEERS], "iops", 99),
-    "rand16-cold": ("cold, random 4 KiB, 16 readers", cold_random_16, ["curl", "vmofs", *PEERS], "iops", 99),
-    "many-cold": ("cold, many files, 4 readers, 1 MiB", cold_many, ["curl", "vmofs", *PEERS], "mib_s", 99),
-    "seq-warm": ("warm, sequential 1 MiB", warm_sequential, ["native", "tmpfs", "vmofs", *PEERS], "mib_s", 99),
-    "rand1-warm": ("warm, random 4 KiB, 1 reader", warm_random, ["native", "tmpfs", "vmofs", *PEERS], "iops", 99),
-    "seq-20ms": ("20 ms RTT, 256 MiB sequential", far_sequential, ["curl", "vmofs", *PEERS], "mib_s", 99),
-    "rand1-20ms": ("20 ms RTT, random 4 KiB, 1 reader", far_random_1, ["curl", "vmofs", *PEERS], "iops", 99),
-    "rand16-20ms": ("20 ms RTT, random 4 KiB, 16 readers", far_random_16, ["curl", "vmofs", *PEERS], "iops", 99),
-    "start": ("start to usable, idle memory", start_time, ["vmofs", "nbdfuse"], "start_ms", 99),
-    "memory": (f"4 GiB through a budget of {BUDGET_MIB} MiB", memory, ["vmofs"], "above_budget_mib", 99),
-    "outstanding": ("10,000 reads at once", outstanding, ["vmofs", "nbdfuse"], "answered", 1),
-    "stopped": ("server stopped for 60 s", stopped, ["vmofs", "nbdfuse"], "answered", 1),
-    "deadline": ("server stopped beyond a 10 s deadline", deadline, ["vmofs"], "seconds", 1),
+    "seq-cold": Row("cold, sequential 1 MiB", cold_sequential, ["curl", "vmofs", *PEERS], "mib_s", group="must",
+                    core=("curl", "vmofs", "nbdfuse", "rclone", "s3fs")),
+    "rand1-cold": Row("cold, random 4 KiB, 1 reader", cold_random_1, ["curl", "vmofs", *PEERS], "iops", group="must",
+                      core=("vmofs", "nbdfuse")),
+    "rand16-cold": Row("cold, random 4 KiB, 16 readers", cold_random_16, ["curl", "vmofs", *PEERS], "iops", group="must",
+                      core=("vmofs", "nbdfuse")),
+    "rand1-20ms": Row("20 ms RTT, random 4 KiB, 1 reader", far_random_1, ["curl", "vmofs", *PEERS], "iops", group="must",
+                      core=("vmofs", "nbdfuse")),
+    "rand16-20ms": Row("20 ms RTT, random 4 KiB, 16 readers", far_random_16, ["curl", "vmofs", *PEERS], "iops",
+                       group="must", core=("vmofs", "nbdfuse")),
+    "many-cold": Row("cold, many files, 4 readers, 1 MiB", cold_many, ["curl", "vmofs", *PEERS], "mib_s",
+                     objects=tuple(PARTS)),
+    "seq-warm": Row("warm, sequential 1 MiB", warm_sequential, ["native", "tmpfs", "vmofs", *PEERS], "mib_s",
+                    objects=WARM),
+    "rand1-warm": Row("warm, random 4 KiB, 1 reader", warm_random, ["native", "tmpfs", "vmofs", *PEERS], "iops",
+                      objects=WARM),
+    "seq-20ms": Row("20 ms RTT, 256 MiB sequential", far_sequential, ["curl", "vmofs", *PEERS], "mib_s"),
+    "start": Row("start to usable, idle memory", start_time, ["vmofs", "nbdfuse"], "start_ms"),
+    "memory": Row(f"4 GiB through a budget of {BUDGET_MIB} MiB", memory, ["vmofs"], "above_budget_mib"),
+    "outstanding": Row("10,000 reads at once", outstanding, ["vmofs", "nbdfuse"], "answered", 1),
+    "stopped": Row("server stopped for 60 s", stopped, ["vmofs", "nbdfuse"], "answered", 1),
+    "deadline": Row("server stopped beyond a 10 s deadline", deadline, ["vmofs"], "seconds", 1),
 }

@@ -36,6 +36,13 @@ class Mount:
                                              stderr=subprocess.DEVNULL, env=env))
         self.paths += paths
 
+    def is_usable(self):
+        """Now, at a first look: its file can be seen, or where none is named its root."""
+        self._check()
+        if self.paths:
+            return self._usable(self.paths[0])
+        return is_mounted(self.points[0]) and os.access(self.points[0], os.R_OK)
+
     def wait_usable(self, seconds=20):
         for point in self.points:
             if not wait_until(lambda: self._mounted(point), seconds):
@@ -92,14 +99,54 @@ def need(program):
     return path
 
 
-def mount_vmofs(mount, server, names, mode, options=None):
-    """One daemon per object, as the program does today."""
-    program = os.environ.get("VMOFS") or need("vmofs")
+PROGRAM = {"vmofs": None}  # the one that is measured, where the command line named one
+
+
+def vmofs_program():
+    return PROGRAM["vmofs"] or need("vmofs")
+
+
+def beside_vmofs(name):
+    """A program of tests/tools that the build has put beside this vmofs."""
+    path = f"{os.path.dirname(vmofs_program())}/tests/tools/{name}"
+    if not os.access(path, os.X_OK):
+        raise Unavailable(f"no {name} beside vmofs: build with the tests")
+    return path
+
+
+def vmofs_options(mount, given, options):
+    """The words for -o; CACHE becomes a directory that lives as long as the mount."""
+    text = ",".join(word for word in (given, options) if word)
+    if "CACHE" in text:
+        text = text.replace("CACHE", mount.cache())
+    return ["-o", text] if text else []
+
+
+def vmofs(given=None):
+    """vmofs with these options. Several names are one mount of the directory that has them."""
+    def start(mount, server, names, mode, options=None):
+        point = mount.point()
+        source = server.url(names[0]) if len(names) == 1 else f"{server.base}/"
+        mount.start([vmofs_program(), "mount", "-f", *vmofs_options(mount, given, options), source, point],
+                    server.client_netns, [f"{point}/{name}" for name in names])
+    return start
+
+
+def mount_stub(mount, server, names, mode, options=None):
+    """The daemon with a provider that answers from memory."""
     for name in names:
         point = mount.point()
-        extra = ["-o", options] if options else []
-        mount.start([program, "mount", "-f", *extra, server.url(name), point], server.client_netns,
-                    [f"{point}/{name}"])
+        mount.start([beside_vmofs("stub_mount"), *vmofs_options(mount, None, options),
+                     f"memory:{mount.lab.object(name)}", point], None, [f"{point}/{name}"])
+
+
+def fuse_bare(*flags):
+    """The least daemon that answers reads from memory: what FUSE itself costs."""
+    def start(mount, server, names, mode, options=None):
+        point = mount.point()
+        mount.start([beside_vmofs("fuse_bare"), *flags, mount.lab.object(names[0]), point], None,
+                    [f"{point}/{names[0]}"])
+    return start
 
 
 def mount_nbdfuse(mount, server, names, mode, options=None):
@@ -143,8 +190,7 @@ def mount_httpdirfs(mount, server, names, mode, options=None):
 
 def mount_vmofs_s3(mount, server, names, mode, options=None):
     point = mount.point()
-    extra = ["-o", options] if options else []
-    mount.start([os.environ.get("VMOFS") or need("vmofs"), "mount", "-f", *extra, "s3://bucket", point],
+    mount.start([vmofs_program(), "mount", "-f", *vmofs_options(mount, None, options), "s3://bucket", point],
                 server.client_netns, [f"{point}/{name}" for name in names], s3_environment(server))
 
 
@@ -170,10 +216,16 @@ def s3_environment(server):
 
 
 MOUNTS = {
+    "vmofs": vmofs(),
+    "vmofs-uring": vmofs("io-uring=yes"),
+    "vmofs-disk": vmofs("cache-dir=CACHE"),
+    "vmofs-tier": vmofs("cache-dir=CACHE,passthrough=no,memory=64M"),
+    "stub": mount_stub,
+    "fuse-bare": fuse_bare(),
+    "fuse-bare-uring": fuse_bare("-u"),
     "vmofs-s3": mount_vmofs_s3,
     "rclone-s3": mount_rclone_s3,
     "s3fs-s3": mount_s3fs_s3,
-    "vmofs": mount_vmofs,
     "nbdfuse": mount_nbdfuse,
     "rclone": mount_rclone,
     "s3fs": mount_s3fs,
@@ -181,14 +233,44 @@ MOUNTS = {
 }
 S3_PEERS = ["rclone-s3", "s3fs-s3"]
 PEERS = ["nbdfuse", "rclone", "s3fs", "httpdirfs"]
-ALL = ["vmofs", "vmofs-s3", "curl", "boto3", "native", "tmpfs", *PEERS, *S3_PEERS]
+DISK_PEERS = ["rclone", "s3fs", "httpdirfs"]
+OURS = [name for name in MOUNTS if name.startswith("vmofs")]
+ALL = [*OURS, "stub", "net", "fuse-bare", "fuse-bare-uring", "curl", "curl-parallel", "boto3", "native", "tmpfs", *PEERS,
+       *S3_PEERS]
+SLOW = ["httpdirfs"]  # far behind in all but the disk rows, and minutes each time: run once
+
+
+class Uring:
+    """The kernel's switch for FUSE over io_uring: on while a mount that asks for it is made."""
+    PATH = "/sys/module/fuse/parameters/enable_uring"
+
+    def __init__(self, tool):
+        self.wanted = tool.endswith("-uring")
+
+    def __enter__(self):
+        if self.wanted:
+            try:
+                with open(self.PATH) as f:
+                    self.before = f.read()
+                self._write("Y")
+            except OSError as why:
+                raise Unavailable(f"this kernel has no FUSE over io_uring: {why}") from why
+
+    def __exit__(self, *_):
+        if self.wanted:
+            self._write(self.before)
+
+    def _write(self, text):
+        with open(self.PATH, "w") as f:
+            f.write(text)
 
 
 def open_mount(lab, tool, server, names, mode="sequential", options=None):
     mount = Mount(lab)
     try:
-        MOUNTS[tool](mount, server, names, mode, options)
-        mount.wait_usable()
+        with Uring(tool):
+            MOUNTS[tool](mount, server, names, mode, options)
+            mount.wait_usable()
     except BaseException:
         mount.close()
         raise

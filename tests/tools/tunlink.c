@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A slow network on one machine: two network namespaces with one TUN device each, and this program
- * between them, which holds every packet for half the round-trip time and, if asked, to a bit rate.
+ * between them, which holds every packet for half the round-trip time and, if asked, to a bit rate, and loses some.
  * It prints where to enter (`nsenter --net=PATH`) and the addresses, then runs until it is ended;
  * both namespaces go with it. Segments stay whole up to 64 KiB (GSO), which is what lets a
- * user-space link carry more than a network card would. Not here: loss, jitter, IPv6.
+ * user-space link carry more than a network card would; with loss they are of 1500 bytes, since one
+ * in a hundred means one of those. A link with a rate drops what would wait in its queue for longer than
+ * the time given, so that TCP finds the rate; without one the queue is as long as it has to be. The
+ * packets that are lost are the same in every run. Not here: jitter, reordering, IPv6.
  * TCP's congestion control is reno on both sides, which every kernel allows and which does not differ
  * from cubic where nothing is lost, whatever the machine's is: bbr paces even 4 KiB over 1.5 ms.
  * One thread per direction, which owns that direction's queue; nothing is shared, so nothing is locked.
@@ -49,7 +52,10 @@ struct direction {
 	int in, out;
 	uint64_t delay_ns;
 	uint64_t ns_per_mib; /* 0: no rate */
+	uint64_t queue_ns;   /* the longest wait for a link with a rate */
 	uint64_t free_at;
+	uint64_t loss; /* so many of 2^32 */
+	uint64_t random;
 	struct packet *packets;
 	uint64_t head, tail;
 	char *arena;
@@ -88,6 +94,13 @@ static int64_t direction_room(struct direction *d)
 	return first - d->write_off > PACKET_MAX ? (int64_t)d->write_off : -1;
 }
 
+/* Whether this packet gets lost: by chance, or because the queue is too long. */
+static bool direction_drops(struct direction *d, uint64_t now)
+{
+	d->random = d->random * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return d->random >> 32 < d->loss || (d->ns_per_mib && d->free_at > now + d->queue_ns);
+}
+
 /* Takes what has arrived, at most BATCH packets; says whether there was anything. */
 static bool direction_receive(struct direction *d)
 {
@@ -105,6 +118,8 @@ static bool direction_receive(struct direction *d)
 		if (len <= 0)
 			break;
 		now = now_ns();
+		if (direction_drops(d, now))
+			continue;
 		if (d->free_at < now)
 			d->free_at = now;
 		d->free_at += (uint64_t)len * d->ns_per_mib >> 20;
@@ -174,7 +189,7 @@ static void set_up(int sock, struct ifreq *ifr)
 		die("interface up");
 }
 
-static int tun_open(const char *address, const char *peer)
+static int tun_open(const char *address, const char *peer, bool small)
 {
 	int fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -185,7 +200,7 @@ static int tun_open(const char *address, const char *peer)
 	ifr.ifr_flags = IFF_TUN | IFF_NO_PI | IFF_VNET_HDR;
 	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
 		die("TUNSETIFF");
-	if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) < 0)
+	if (ioctl(fd, TUNSETOFFLOAD, TUN_F_CSUM | (small ? 0 : TUN_F_TSO4 | TUN_F_TSO6)) < 0)
 		die("TUNSETOFFLOAD");
 	set_address(sock, &ifr, SIOCSIFADDR, address);
 	set_address(sock, &ifr, SIOCSIFDSTADDR, peer);
@@ -245,44 +260,65 @@ static double number(const char *text)
 	return value;
 }
 
-int main(int argc, char **argv)
-{
-	const char *congestion = "reno";
-	double rtt_ms = 20, mbit = 0, queue_mib = 32;
-	struct direction up, down;
-	pthread_t up_thread, down_thread;
-	int opt, near_ns, far_ns, near_tun, far_tun;
+static struct {
+	const char *congestion;
+	double rtt_ms, mbit, loss, queue_ms, queue_mib;
+} how = { .congestion = "reno", .rtt_ms = 20, .queue_ms = 100, .queue_mib = 32 };
 
-	while ((opt = getopt(argc, argv, "d:r:q:c:")) != -1) {
-		if (opt == 'd')
-			rtt_ms = number(optarg);
-		else if (opt == 'r')
-			mbit = number(optarg);
-		else if (opt == 'q')
-			queue_mib = number(optarg);
-		else if (opt == 'c')
-			congestion = optarg;
+static void parse_arguments(int argc, char **argv)
+{
+	int c;
+
+	while ((c = getopt(argc, argv, "d:r:l:w:q:c:")) != -1) {
+		if (c == 'd')
+			how.rtt_ms = number(optarg);
+		else if (c == 'r')
+			how.mbit = number(optarg);
+		else if (c == 'l')
+			how.loss = number(optarg);
+		else if (c == 'w')
+			how.queue_ms = number(optarg);
+		else if (c == 'q')
+			how.queue_mib = number(optarg);
+		else if (c == 'c')
+			how.congestion = optarg;
 		else {
 			fprintf(stderr,
-				"usage: tunlink [-d RTT_MS] [-r MBIT_PER_S] [-q QUEUE_MIB] "
-				"[-c CONGESTION_CONTROL]\n");
-			return 2;
+				"usage: tunlink [-d RTT_MS] [-r MBIT_PER_S [-w QUEUE_MS]] [-l LOSS_PERCENT] "
+				"[-q MEMORY_MIB] [-c CONGESTION_CONTROL]\n");
+			exit(2);
 		}
 	}
-	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	near_ns = netns_new(congestion);
-	near_tun = tun_open(NEAR_ADDR, FAR_ADDR);
-	far_ns = netns_new(congestion);
-	far_tun = tun_open(FAR_ADDR, NEAR_ADDR);
+}
 
-	up = (struct direction){ .in = near_tun,
-				 .out = far_tun,
-				 .delay_ns = (uint64_t)(rtt_ms * 1e6 / 2),
-				 .ns_per_mib = mbit > 0 ? (uint64_t)(8.388608e9 / mbit) : 0,
-				 .arena_len = (uint32_t)(queue_mib * 1048576) };
-	down = up;
-	down.in = far_tun;
-	down.out = near_tun;
+static struct direction direction_make(int in, int out)
+{
+	return (struct direction){
+		.in = in,
+		.out = out,
+		.delay_ns = (uint64_t)(how.rtt_ms * 1e6 / 2),
+		.ns_per_mib = how.mbit > 0 ? (uint64_t)(8.388608e9 / how.mbit) : 0,
+		.queue_ns = (uint64_t)(how.queue_ms * 1e6),
+		.loss = (uint64_t)(how.loss / 100 * 4294967296.0),
+		.random = (uint64_t)in,
+		.arena_len = (uint32_t)(how.queue_mib * 1048576),
+	};
+}
+
+int main(int argc, char **argv)
+{
+	struct direction up, down;
+	pthread_t up_thread, down_thread;
+	int near_ns, far_ns, near_tun, far_tun;
+
+	parse_arguments(argc, argv);
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
+	near_ns = netns_new(how.congestion);
+	near_tun = tun_open(NEAR_ADDR, FAR_ADDR, how.loss > 0);
+	far_ns = netns_new(how.congestion);
+	far_tun = tun_open(FAR_ADDR, NEAR_ADDR, how.loss > 0);
+	up = direction_make(near_tun, far_tun);
+	down = direction_make(far_tun, near_tun);
 	direction_start(&up, &up_thread);
 	direction_start(&down, &down_thread);
 
