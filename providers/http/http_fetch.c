@@ -19,7 +19,6 @@
 #include "http/http_private.h"
 
 #define PART_MIN     MIB(1)   /* a large request is not split below this */
-#define DRAIN_MAX    KIB(256) /* so much of an unwanted body is read, to keep the connection */
 #define FLOW_MIN     KIB(256) /* shorter answers say nothing about the rate */
 #define NO_MEMORY_NS (20 * NSEC_PER_MSEC)
 
@@ -104,15 +103,16 @@ static struct http_endpoint *endpoint_locked(struct http *h, uint64_t now_ns) RE
 	return http_endpoint_get(h->ep);
 }
 
-static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmofs_request_class cls,
-				 uint64_t now_ns) REQUIRES(h->lock)
+/* What does not depend on its range. */
+static void fetch_init_locked(struct http *h, struct http_fetch *f, enum vmofs_request_class cls,
+			      uint64_t now_ns) REQUIRES(h->lock)
 {
-	struct http_piece *first;
-
 	f->get = (struct http_get){ .ops = &fetch_ops };
 	f->h = h;
 	f->cls = cls;
 	f->wanted = 0;
+	f->twin = NULL;
+	f->second = f->silent = false;
 	atomic_store(&f->cut, false);
 	f->supply_error = 0;
 	f->staged = 0;
@@ -120,19 +120,50 @@ static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmof
 	f->alone = atomic_load_explicit(&h->origin->nactive, memory_order_relaxed) == 1;
 	f->epoch = h->epoch;
 	f->ep = endpoint_locked(h, now_ns);
-	fetch_fill_locked(h, f, part_locked(h, cls));
 	if (h->location && h->location->refused)
 		f->get.keep_error = HTTP_ERROR_BODY;
-	first = vmofs_list_first(&f->pieces, struct http_piece, link);
-	f->vmo = vmofs_vmo_get(first->req->vmo);
+	http_gauge_start(&f->gauge, now_ns);
+}
+
+static void fetch_enter_locked(struct http *h, struct http_fetch *f, struct vmo *vmo)
+	REQUIRES(h->lock)
+{
+	f->vmo = vmofs_vmo_get(vmo);
 	atomic_store(&f->pos, f->get.off);
 	vmofs_list_add_tail(&h->fetches, &f->link);
 	h->nactive++;
 }
 
-/* -- starting --------------------------------------------------------------------------------- */
+static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmofs_request_class cls,
+				 uint64_t now_ns) REQUIRES(h->lock)
+{
+	struct http_piece *first;
 
-static void fetch_done(struct http_get *g, const struct http_result *result);
+	fetch_init_locked(h, f, cls, now_ns);
+	fetch_fill_locked(h, f, part_locked(h, cls));
+	first = vmofs_list_first(&f->pieces, struct http_piece, link);
+	f->get.fresh = first->last_code == -ETIMEDOUT;
+	f->fed = f->get.off;
+	fetch_enter_locked(h, f, first->req->vmo);
+}
+
+void http_fetch_second_locked(struct http *h, struct http_fetch *f, struct http_fetch *second,
+			      uint64_t now_ns)
+{
+	uint64_t pos = atomic_load(&f->pos);
+
+	fetch_init_locked(h, second, f->cls, now_ns);
+	second->second = true;
+	second->get.off = pos;
+	second->get.len = f->get.off + f->get.len - pos;
+	second->get.whole = f->get.whole && pos == 0;
+	second->fed = f->fed;
+	second->twin = f;
+	f->twin = second;
+	fetch_enter_locked(h, second, f->vmo);
+}
+
+/* -- starting --------------------------------------------------------------------------------- */
 
 /* It has not even been sent. @status of the result is 0. */
 static void fetch_failed(struct http_fetch *f, int code, const char *why)
@@ -146,10 +177,10 @@ static void fetch_failed(struct http_fetch *f, int code, const char *why)
 		.msg = why,
 	};
 
-	fetch_done(&f->get, &result);
+	http_fetch_done(f, &result);
 }
 
-static void fetch_start(struct http_fetch *f)
+void http_fetch_start(struct http_fetch *f)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct http_endpoint *ep;
@@ -195,7 +226,7 @@ void http_start(struct http_waiter *w, struct http_lane *lane)
 		http_tell_due_locked(h);
 	mutex_unlock(&h->lock);
 	if (f) { /* which has the waiter's reference */
-		fetch_start(f);
+		http_fetch_start(f);
 		return;
 	}
 	http_slot_return(lane);
@@ -204,17 +235,24 @@ void http_start(struct http_waiter *w, struct http_lane *lane)
 
 /* -- bytes ------------------------------------------------------------------------------------ */
 
-/* The location's digest of the whole object gets what is new, in whatever order fetches bring it. */
-static int fetch_check(struct http_fetch *f, uint64_t pos, const void *buf, uint64_t n)
+/*
+ * The location's digest of the whole object gets what is new, in whatever order fetches bring it. Of two
+ * fetches that bring the same bytes it is given those of the first.
+ */
+static int fetch_check(struct http_fetch *f, uint64_t pos, const uint8_t *buf, uint64_t n)
 {
 	struct http *h = f->h;
+	uint64_t skip = f->fed > pos ? MIN(f->fed - pos, n) : 0;
 	int r;
 
-	if (!h->location || !h->location->check)
+	if (!h->location || !h->location->check || skip == n)
 		return 0;
 	mutex_lock(&h->check_lock);
-	r = h->location->check(h->arg, pos, buf, n);
+	r = h->location->check(h->arg, pos + skip, buf + skip, n - skip);
 	mutex_unlock(&h->check_lock);
+	f->fed = pos + n;
+	if (f->twin)
+		f->twin->fed = f->fed;
 	if (r == 0)
 		return 0;
 	http_count(h, HTTP_COUNT_INTEGRITY, 1);
@@ -559,6 +597,15 @@ static bool goes_whole_locked(struct http *h, struct ending *end) REQUIRES(h->lo
 	return false;
 }
 
+/* Whether what it has not brought may well come by another request. */
+static bool is_worth_another(const struct http_fetch *f, const struct ending *end)
+{
+	enum http_action action = http_rule_of(end->outcome)->action;
+
+	return end->outcome != HTTP_OUTCOME_OK && !f->supply_error && !end->whole &&
+		(action == HTTP_LATER || action == HTTP_ONCE);
+}
+
 /* Gives up the pieces of an ended fetch, then the fetch. */
 static void fetch_end(struct http_fetch *f, struct ending *end)
 {
@@ -571,6 +618,7 @@ static void fetch_end(struct http_fetch *f, struct ending *end)
 	mutex_lock(&h->lock);
 	vmofs_list_del(&f->link);
 	h->nactive--;
+	http_twin_part_locked(h, f, end->outcome, is_worth_another(f, end));
 	end->whole = end->whole && goes_whole_locked(h, end);
 	note_failure_locked(h, f, end);
 	if (end->changed && f->epoch == h->epoch && h->location->endpoint) {
@@ -602,18 +650,23 @@ static void fetch_release(struct http_fetch *f)
 	http_put(h);
 }
 
-static void fetch_done(struct http_get *g, const struct http_result *result)
+void http_fetch_done(struct http_fetch *f, const struct http_result *result)
 {
-	struct http_fetch *f = container_of(g, struct http_fetch, get);
 	struct ending end;
 
 	fetch_judge(f, result, &end);
 	count_ending(f->h, result, &end);
 	fetch_log(f, &end);
 	vmofs_list_del(&f->lane_link);
+	http_watch_ended(f, end.outcome);
 	http_slot_free(f->lane, &end.verdict);
 	fetch_end(f, &end);
 	fetch_release(f);
+}
+
+static void fetch_done(struct http_get *g, const struct http_result *result)
+{
+	http_fetch_done(container_of(g, struct http_fetch, get), result);
 }
 
 static const struct http_get_ops fetch_ops = {
@@ -621,97 +674,3 @@ static const struct http_get_ops fetch_ops = {
 	.data = fetch_data,
 	.done = fetch_done,
 };
-
-/* -- cutting and stalls ----------------------------------------------------------------------- */
-
-void http_fetch_unwanted_locked(struct http *h, struct http_fetch *f)
-{
-	uint64_t left = f->get.off + f->get.len - atomic_load(&f->pos);
-
-	if (!h->ranges || left <= DRAIN_MAX || atomic_exchange(&f->cut, true) || h->closed)
-		return;
-	http_lane_cut(f->lane);
-}
-
-void http_fetch_cut_all(struct http *h)
-{
-	struct http_lane *lanes = h->origin->lanes;
-	struct vmofs_list *pos;
-	uint64_t where = 0;
-
-	mutex_lock(&h->lock);
-	vmofs_list_for_each(pos, &h->fetches) {
-		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, link);
-
-		atomic_store(&f->cut, true);
-		where |= UINT64_C(1) << (f->lane - lanes);
-	}
-	mutex_unlock(&h->lock);
-	for (unsigned i = 0; where; i++, where >>= 1)
-		if (where & 1)
-			http_lane_cut(&lanes[i]);
-}
-
-/* One fetch of @lane that @pick chooses, or NULL. */
-static struct http_fetch *lane_find(struct http_lane *lane,
-				    bool (*pick)(const struct http_fetch *f, uint64_t now_ns),
-				    uint64_t now_ns)
-{
-	struct vmofs_list *pos;
-
-	vmofs_list_for_each(pos, &lane->active) {
-		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, lane_link);
-
-		if (f->get.easy && pick(f, now_ns))
-			return f;
-	}
-	return NULL;
-}
-
-static void lane_end(struct http_lane *lane,
-		     bool (*pick)(const struct http_fetch *f, uint64_t now_ns),
-		     void (*end)(struct http_client *c, struct http_get *g),
-		     const struct http_result *result)
-{
-	uint64_t now = loop_now_ns();
-	struct http_fetch *f;
-
-	while ((f = lane_find(lane, pick, now))) {
-		end(lane->client, &f->get);
-		fetch_done(&f->get, result);
-	}
-}
-
-static bool is_cut(const struct http_fetch *f, uint64_t now_ns UNUSED)
-{
-	return atomic_load(&f->cut);
-}
-
-static bool is_stalled(const struct http_fetch *f, uint64_t now_ns)
-{
-	return now_ns >= f->get.active_ns + http_settings_stall_ns(f->h->origin->settings);
-}
-
-void http_lane_end_cut(struct http_lane *lane)
-{
-	static const struct http_result cut = {
-		.outcome = HTTP_OUTCOME_CUT,
-		.retry_after = HTTP_LENGTH_UNKNOWN,
-		.request_id = "",
-		.msg = "nobody wants it any more",
-	};
-
-	lane_end(lane, is_cut, http_client_cancel, &cut);
-}
-
-void http_lane_end_stalled(struct http_lane *lane)
-{
-	static const struct http_result stalled = {
-		.outcome = HTTP_OUTCOME_TIMEOUT,
-		.retry_after = HTTP_LENGTH_UNKNOWN,
-		.request_id = "",
-		.msg = "the server has gone silent",
-	};
-
-	lane_end(lane, is_stalled, http_client_abandon, &stalled);
-}

@@ -24,6 +24,7 @@ const struct vmofs_option http_options[] = {
 	{ "connections", "N", NULL, "most parallel requests to one server (16; 64 for a tree)" },
 	{ "header", "LINE", NULL,
 	  "another request header, for the source's host only; repeatable" },
+	{ "hedge", "PERCENT", "2", "bytes asked for twice where an answer falls behind; 0: none" },
 	{ "http", "1.1|2|auto", "1.1", "protocol version; 2 and auto only where TLS offers it" },
 	{ "insecure", NULL, "no", "do not verify the server's certificate" },
 	{ "netrc", "FILE", NULL, "find name and password in this file" },
@@ -154,6 +155,18 @@ static int read_connections(const struct http_origin_params *p, uint64_t *out,
 	return 0;
 }
 
+static int read_hedge(const struct vmofs_config *c, unsigned *out, struct vmofs_err *err)
+{
+	uint64_t percent;
+
+	if (config_u64(c, "hedge", &percent, err) < 0)
+		return err->code;
+	if (percent > 100)
+		return vmofs_err_set(err, -EINVAL, "option 'hedge': between 0 and 100");
+	*out = (unsigned)percent;
+	return 0;
+}
+
 static int read_limits(const struct vmofs_config *c, struct http_limits *l, struct vmofs_err *err)
 {
 	static const char *const probes[] = { "get", "head", NULL };
@@ -172,7 +185,7 @@ static int read_limits(const struct vmofs_config *c, struct http_limits *l, stru
 	if (l->timeout_ns == 0 || l->retry_base_ns == 0)
 		return vmofs_err_set(err, -EINVAL, "options 'timeout' and 'retry-base': not 0");
 	l->part_size &= ~(VMOFS_PAGE_SIZE - 1);
-	return 0;
+	return read_hedge(c, &l->hedge_percent, err);
 }
 
 static int read_settings(const struct vmofs_config *c, struct http_settings_init *init,

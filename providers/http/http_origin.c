@@ -142,6 +142,7 @@ static void lane_pump(struct http_lane *lane)
 
 	while ((a = ended_take(o)))
 		http_ask_finish(a);
+	http_lane_watch(lane, now);
 	for (;;) {
 		mutex_lock(&o->lock);
 		w = http_slot_take_locked(o, lane, now);
@@ -155,7 +156,7 @@ static void lane_pump(struct http_lane *lane)
 	due = o->due_ns;
 	mutex_unlock(&o->lock);
 	if (!vmofs_list_empty(&lane->active))
-		due = MIN(due, now + http_settings_stall_ns(o->settings));
+		due = MIN(due, lane->watch_ns);
 	if (more)
 		http_net_share(o->net, &o->source, lane->loop);
 	lane_arm(lane, due);
@@ -217,17 +218,6 @@ static void origin_sweep(struct http_origin *o, uint64_t now_ns)
 	}
 }
 
-/* When the quietest fetch of the lane will have been silent for too long. */
-static uint64_t lane_stall_time(struct http_lane *lane)
-{
-	uint64_t due = UINT64_MAX;
-	struct vmofs_list *pos;
-
-	vmofs_list_for_each(pos, &lane->active)
-		due = MIN(due, vmofs_list_entry(pos, struct http_fetch, lane_link)->get.active_ns);
-	return due == UINT64_MAX ? due : due + http_settings_stall_ns(lane->o->settings);
-}
-
 static void timer_fire(struct loop_timer *t, struct loop *l UNUSED)
 {
 	struct http_lane *lane = container_of(t, struct http_lane, timer);
@@ -235,7 +225,6 @@ static void timer_fire(struct loop_timer *t, struct loop *l UNUSED)
 	http_lane_end_stalled(lane);
 	origin_sweep(lane->o, loop_now_ns());
 	lane_pump(lane);
-	lane_arm(lane, lane_stall_time(lane));
 }
 
 /* -- cutting ---------------------------------------------------------------------------------- */

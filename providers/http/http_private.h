@@ -8,6 +8,9 @@
  * A request becomes one piece; a piece is split when a fetch takes only its front, and goes back
  * to the queue when its fetch fails. A fetch carries adjacent pieces of one class in order.
  *
+ * A fetch that falls far behind gets a twin: a second fetch for its rest, on the same loop (http_watch.c). The pieces
+ * are the first one's until it fails; whoever brings everything first makes the other unwanted.
+ *
  * An origin has slots, as many as requests may be under way, and lists of those who wait for one:
  * objects with pieces, and asks. Each loop has a lane of it: the fetches and asks that it runs, touched
  * by its thread alone. An object has nothing on a loop but its fetches.
@@ -26,12 +29,15 @@
 #include "base/loop.h"
 #include "base/sync.h"
 #include "base/worker.h"
+#include "http/http_hedge.h"
 #include "http/http_origin.h"
 #include "http/http_pace.h"
 #include "net/http_client.h"
 #include "net/http_probe.h"
 
 #define HTTP_ERROR_BODY 16384 /* so much of a refusal is kept for who can read it */
+
+#define HTTP_RATES 8 /* of requests that have ended, for who is compared with them */
 
 struct http;
 struct http_fetch;
@@ -73,7 +79,13 @@ struct http_fetch {
 	int supply_error;         /* loop thread */
 	bool alone;               /* loop thread; nothing else was under way at its start */
 	bool flow;                /* loop thread; its answer is a long one that has begun */
-	unsigned staged;          /* loop thread; bytes of an incomplete page */
+	bool second;              /* loop thread; the hedge of its twin, without pieces */
+	bool silent;              /* loop thread; its connection may be dead */
+	/* Brings the same bytes; written on the loop thread with h->lock held. NULL: none does. */
+	struct http_fetch *twin;
+	uint64_t fed;            /* loop thread; the location has checked everything before it */
+	struct http_gauge gauge; /* loop thread */
+	unsigned staged;         /* loop thread; bytes of an incomplete page */
 	uint8_t stage[VMOFS_PAGE_SIZE];
 };
 
@@ -82,11 +94,16 @@ struct http_lane {
 	struct http_origin *o; /* borrowed; counted while cut_task is posted */
 	struct http_client *client;
 	struct loop *loop;
-	struct loop_timer timer;   /* loop thread: retries, deadlines, stalls */
-	struct vmofs_list active;  /* loop thread; struct http_fetch */
-	struct vmofs_list asks;    /* loop thread; struct http_ask */
-	struct vmofs_list spares;  /* loop thread; struct http_fetch */
-	unsigned nspares;          /* loop thread */
+	struct loop_timer timer;  /* loop thread: retries, deadlines, stalls */
+	struct vmofs_list active; /* loop thread; struct http_fetch */
+	struct vmofs_list asks;   /* loop thread; struct http_ask */
+	struct vmofs_list spares; /* loop thread; struct http_fetch */
+	unsigned nspares;         /* loop thread */
+	uint64_t watch_ns;        /* loop thread; when it is next looked for who falls behind */
+	uint64_t rates
+		[HTTP_RATES]; /* loop thread; of the long fetches that ended last, bytes per second */
+	unsigned nrates;      /* loop thread; so many have been written */
+	_Atomic uint64_t heard_ns; /* when a fetch that has ended well was last heard of */
 	unsigned nactive;          /* lock: o->lock; slots */
 	bool cut_posted;           /* lock: o->lock */
 	struct loop_task cut_task; /* ends what is cut, or stopped */
@@ -118,6 +135,7 @@ struct http_limits {
 	uint64_t timeout_ns;
 	uint64_t whole_limit;
 	uint64_t retry_base_ns;
+	unsigned hedge_percent;
 	enum http_probe_method probe;
 };
 
@@ -148,8 +166,9 @@ struct http_origin {
 	struct vmofs_list ended;                /* struct http_ask; done() is to be called */
 	struct vmofs_list busy;                 /* struct http with pieces */
 	unsigned limit;                         /* of slots; at most limits.connections */
-	unsigned good;                          /* answers since the limit was changed */
-	uint64_t lowered_ns;                    /* when the limit was halved */
+	uint64_t hedged;     /* bytes of second requests; all of those under way */
+	unsigned good;       /* answers since the limit was changed */
+	uint64_t lowered_ns; /* when the limit was halved */
 	uint64_t pause_until_ns;
 	uint64_t due_ns; /* no retry and no deadline is earlier; UINT64_MAX: there is none */
 	uint64_t quiet_until_ns; /* no failure is logged before */
@@ -276,6 +295,13 @@ void http_slot_free(struct http_lane *lane, const struct http_verdict *v) EXCLUD
 /* The slot has not been used. */
 void http_slot_return(struct http_lane *lane) EXCLUDES(lane->o->lock);
 uint64_t http_rank_limit_locked(const struct http_origin *o, enum http_rank rank) REQUIRES(o->lock);
+/* A slot of @lane for a second request of @bytes, which are charged; false: there is none, or no budget. */
+bool http_hedge_slot(struct http_lane *lane, uint64_t bytes, uint64_t now_ns)
+	EXCLUDES(lane->o->lock);
+/* It has ended after @got of them. The slot is freed as any other. */
+void http_hedge_ended(struct http_origin *o, uint64_t bytes, uint64_t got) EXCLUDES(o->lock);
+/* The origin's pace as the rules want it. */
+void http_hedge_pace(struct http_origin *o, struct http_hedge_others *out) EXCLUDES(o->lock);
 /* A long answer of a slot begins; its slot's end ends it. */
 void http_flow_begin(struct http_origin *o) EXCLUDES(o->lock);
 
@@ -326,12 +352,27 @@ void http_fail_all(struct http *h, struct http_fails *fails) EXCLUDES(h->lock);
 
 /* http_fetch.c: running GETs */
 void http_start(struct http_waiter *w, struct http_lane *lane);
+/* It has a slot, and the object a reference for it. */
+void http_fetch_start(struct http_fetch *f);
+void http_fetch_done(struct http_fetch *f, const struct http_result *result);
+/* @second becomes @f's twin, for what @f has not supplied yet. */
+void http_fetch_second_locked(struct http *h, struct http_fetch *f, struct http_fetch *second,
+			      uint64_t now_ns) REQUIRES(h->lock);
+
+/* http_watch.c: cutting, stalls, hedges */
 void http_fetch_unwanted_locked(struct http *h, struct http_fetch *f) REQUIRES(h->lock);
 /* The object is closed: every fetch of it is to end. */
 void http_fetch_cut_all(struct http *h) EXCLUDES(h->lock);
 /* Ends the fetches of @lane that are cut, or silent for too long. */
 void http_lane_end_cut(struct http_lane *lane);
 void http_lane_end_stalled(struct http_lane *lane);
+/* Sends second requests for those that fall behind; from time to time, however often it is called. */
+void http_lane_watch(struct http_lane *lane, uint64_t now_ns);
+/* The books of a fetch that has ended. */
+void http_watch_ended(struct http_fetch *f, enum http_outcome outcome);
+/* @f has ended; with @retry its twin takes over what it has not brought. */
+void http_twin_part_locked(struct http *h, struct http_fetch *f, enum http_outcome outcome,
+			   bool retry) REQUIRES(h->lock);
 
 /* http_renew.c: looking the location up again */
 void http_renew_locked(struct http *h, const struct http_refusal *why) REQUIRES(h->lock);

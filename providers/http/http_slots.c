@@ -162,3 +162,51 @@ void http_slot_return(struct http_lane *lane)
 	slot_give_locked(lane->o, lane);
 	mutex_unlock(&lane->o->lock);
 }
+
+/* -- hedges ----------------------------------------------------------------------------------- */
+
+static bool affordable_locked(const struct http_origin *o, uint64_t bytes) REQUIRES(o->lock)
+{
+	struct http_hedge_budget b = {
+		.percent = o->limits.hedge_percent,
+		.requests = atomic_load(&o->counters.v[HTTP_COUNT_REQUESTS]),
+		.fetched = fetched(o),
+		.hedges = atomic_load(&o->counters.v[HTTP_COUNT_HEDGES]),
+		.hedged = o->hedged,
+		.part = o->limits.part_size,
+	};
+
+	return http_hedge_affordable(&b, bytes);
+}
+
+bool http_hedge_slot(struct http_lane *lane, uint64_t bytes, uint64_t now_ns)
+{
+	struct http_origin *o = lane->o;
+	bool taken = false;
+
+	mutex_lock(&o->lock);
+	if (o->pause_until_ns <= now_ns && atomic_load(&o->nactive) < o->limit &&
+	    lane->nactive < o->lane_limit && affordable_locked(o, bytes)) {
+		o->hedged += bytes;
+		atomic_fetch_add(&o->nactive, 1);
+		lane->nactive++;
+		taken = true;
+	}
+	mutex_unlock(&o->lock);
+	return taken;
+}
+
+void http_hedge_ended(struct http_origin *o, uint64_t bytes, uint64_t got)
+{
+	mutex_lock(&o->lock);
+	o->hedged -= bytes - MIN(got, bytes);
+	mutex_unlock(&o->lock);
+}
+
+void http_hedge_pace(struct http_origin *o, struct http_hedge_others *out)
+{
+	mutex_lock(&o->lock);
+	out->delay_ns = atomic_load_explicit(&o->pace.delay_ns, memory_order_relaxed);
+	out->mean_ns = o->pace.mean_ns;
+	mutex_unlock(&o->lock);
+}

@@ -257,6 +257,7 @@ static int easy_set_range(struct http_easy *e, const struct http_get *g)
 	char range[64];
 
 	curl_easy_setopt(e->curl, CURLOPT_FORBID_REUSE, 0L);
+	curl_easy_setopt(e->curl, CURLOPT_FRESH_CONNECT, g->fresh ? 1L : 0L);
 	if (g->whole)
 		return curl_easy_setopt(e->curl, CURLOPT_RANGE, NULL) == CURLE_OK ? 0 : -ENOMEM;
 	snprintf(range, sizeof range, "%" PRIu64 "-%" PRIu64, g->off, g->off + g->len - 1);

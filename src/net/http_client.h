@@ -58,6 +58,7 @@ struct http_get {
 	uint64_t off;
 	uint64_t len;      /* at least 1 */
 	bool whole;        /* no Range is sent: off 0, len the object's size */
+	bool fresh;        /* on a new connection */
 	size_t keep_error; /* so much of the body of an answer other than 2xx is kept for done() */
 
 	/* the client's */

@@ -21,7 +21,7 @@
 #include "base/sync.h"
 
 #define MAX_IDLE_CONNECTIONS 64L
-#define UNACKED_TIMEOUT_MS   30000u /* the peer's host is gone */
+#define UNACKED_TIMEOUT_MS   6000u /* the peer's host is gone */
 
 struct http_sock {
 	struct loop_watch watch;

@@ -19,8 +19,8 @@
 
 #define TOKEN_MAX    16384
 #define RECV_BUFFER  (256L << 10)
-#define KEEPALIVE_S  15L
-#define KEEPALIVE_IV 5L
+#define KEEPALIVE_S  5L
+#define KEEPALIVE_IV 2L
 
 static int init_result = -EIO;
 
@@ -117,6 +117,11 @@ struct http_settings *http_settings_new(const struct http_settings_init *init,
 uint64_t http_settings_stall_ns(const struct http_settings *s)
 {
 	return s->stall_timeout_ns;
+}
+
+bool http_settings_multiplex(const struct http_settings *s)
+{
+	return s->version != HTTP_VERSION_11;
 }
 
 /* -- endpoints -------------------------------------------------------------------------------- */

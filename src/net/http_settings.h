@@ -37,6 +37,8 @@ struct http_settings *http_settings_new(const struct http_settings_init *init,
 struct http_settings *http_settings_get(struct http_settings *s);
 void http_settings_put(struct http_settings *s);
 uint64_t http_settings_stall_ns(const struct http_settings *s);
+/* Whether several requests may share a connection. */
+bool http_settings_multiplex(const struct http_settings *s);
 
 struct http_endpoint;
 

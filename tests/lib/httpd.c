@@ -100,6 +100,8 @@ static const struct {
 	NUMBER("bad-head", bad_head),
 	NUMBER("close", close),
 	NUMBER("status-count", status_count),
+	NUMBER("pause-count", pause_count),
+	NUMBER("pause", pause),
 	NUMBER("status", status),
 	NUMBER("retry-after", retry_after),
 	NUMBER("retry-date", retry_date),
@@ -176,6 +178,16 @@ void httpd_pause(struct httpd *h, unsigned ms)
 
 	mutex_lock(&h->lock);
 	while (!h->ending && loop_now_ns() < end)
+		cond_wait_until(&h->changed, &h->lock, end);
+	mutex_unlock(&h->lock);
+}
+
+void httpd_wait_pause(struct httpd *h, unsigned ms)
+{
+	uint64_t end = loop_now_ns() + ms * NSEC_PER_MSEC;
+
+	mutex_lock(&h->lock);
+	while (!h->ending && h->modes.pause && loop_now_ns() < end)
 		cond_wait_until(&h->changed, &h->lock, end);
 	mutex_unlock(&h->lock);
 }

@@ -16,6 +16,7 @@
  *     wrong-range short-range wrong-total no-content-range   in Content-Range
  *     short-body extra short-chunked extra-chunked           in the body
  *     ignore-range gzip reset stall silent bad-head close
+ *     pause-count, with pause=MS: so long nothing comes in the middle of the body (0 ends it)
  *     status-count, with status=CODE, retry-after=S, retry-date=S (as a date S seconds ahead)
  *   Properties of the server and the object, while they are set:
  *     version (contents and validators change with it)  no-ranges no-length

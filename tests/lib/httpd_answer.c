@@ -92,6 +92,7 @@ static bool send_content(struct httpd_conn *c, const struct answer *a)
 {
 	static _Thread_local uint8_t buf[65536];
 	uint64_t piece = a->m.drip ? (uint64_t)a->m.drip : sizeof buf;
+	uint64_t pause_at = a->m.pause_count ? a->first + (a->end - a->first) / 2 : UINT64_MAX;
 
 	piece = MIN(piece, sizeof buf);
 	for (uint64_t off = a->first; off < a->end;) {
@@ -99,6 +100,10 @@ static bool send_content(struct httpd_conn *c, const struct answer *a)
 
 		if (a->cut_after != UINT64_MAX)
 			n = MIN(n, a->first + a->cut_after - off);
+		if (off < pause_at)
+			n = MIN(n, pause_at - off);
+		else if (off == pause_at)
+			httpd_wait_pause(c->httpd, (unsigned)a->m.pause);
 		if (n == 0)
 			return false;
 		fill(c->httpd, a, buf, off, n);
@@ -264,6 +269,7 @@ static void take_faults_locked(struct httpd *h, struct answer *a, bool spared) R
 		offsetof(struct httpd_modes, bad_head),
 		offsetof(struct httpd_modes, close),
 		offsetof(struct httpd_modes, status_count),
+		offsetof(struct httpd_modes, pause_count),
 	};
 
 	a->m = h->modes;

@@ -14,9 +14,9 @@ struct httpd_modes {
 	int wrong_range, short_range, wrong_total, no_content_range;
 	int short_body, extra, short_chunked, extra_chunked;
 	int ignore_range, gzip, reset, stall, silent, bad_head, close;
-	int status_count;
+	int status_count, pause_count;
 	/* values */
-	int status, retry_after, retry_date, probe_too, version;
+	int status, pause, retry_after, retry_date, probe_too, version;
 	int no_ranges, no_length, weak_etag, no_etag, no_last_modified, no_206_etag, bad_etag;
 	int delay, drip, freeze, gen, no_head, no_get_probe;
 	char basic[128];
@@ -63,6 +63,8 @@ bool httpd_serve_one(struct httpd_conn *c);
 void httpd_log_locked(struct httpd *h, const struct httpd_entry *e) REQUIRES(h->lock);
 /* Both end early when the server ends. */
 void httpd_pause(struct httpd *h, unsigned ms) EXCLUDES(h->lock);
+/* At most @ms, and no longer than the mode `pause` is set. */
+void httpd_wait_pause(struct httpd *h, unsigned ms);
 void httpd_wait_while(struct httpd *h, const int *mode) EXCLUDES(h->lock);
 
 #endif
