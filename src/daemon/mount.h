@@ -34,6 +34,7 @@ struct mount {
 	uint64_t start_ns;
 	struct loop_pool *loops; /* owned, as all below */
 	struct vm_pool *pool;
+	struct disk_io *disk; /* NULL: there is no cache directory */
 	char *url; /* what it shows, without credentials */
 	/* One object; a tree has none of these. */
 	struct vmofs_provider *provider;

@@ -14,10 +14,13 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/mount_private.h"
+#include "vm/disk_tier.h"
 
 /* Idle objects cost about an eighth of this each, beside their pages. */
 #define MEMORY_PER_IDLE KIB(16)
 enum { IDLE_MIN = 64, IDLE_MAX = 65536 };
+/* The time that an unmount gives the disk cache. */
+#define DRAIN_NS (5 * NSEC_PER_SEC)
 
 static void write_schemes(FILE *out)
 {
@@ -73,6 +76,8 @@ static int make_object(struct mount *m, const struct vmofs_object_info *info,
 			 info->url);
 	vmo_set_name(m->vmo, info->name);
 	r = fs_object_init(&m->object, info, m->provider, m->vmo, op);
+	if (!r)
+		fs_object_use_disk(&m->object, m->disk);
 	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
 }
 
@@ -122,6 +127,7 @@ static int make_cache(struct mount *m, const struct fs_object_params *op, struct
 	struct object_cache_params p = {
 		.pool = m->pool,
 		.source = m->source,
+		.disk = m->disk,
 		.readahead_max = op->readahead_max,
 		.keep_behind = op->keep_behind,
 		.delay_ns = op->delay_ns,
@@ -270,8 +276,19 @@ void mount_stop_source(struct mount *m)
 		m->tree->ops->stop(m->tree);
 }
 
+/* What has arrived and is not on disk yet is written, but an unmount does not take for ever. */
+static void drain_disk(struct mount *m)
+{
+	uint64_t left = m->disk ? disk_io_drain(m->disk, loop_now_ns() + DRAIN_NS) : 0;
+
+	if (left)
+		log_warn("%llu MiB were not written to the disk cache in time",
+			 (unsigned long long)((left + MIB(1) - 1) >> 20));
+}
+
 void mount_close_objects(struct mount *m)
 {
+	drain_disk(m);
 	if (m->vmo)
 		vmo_close(m->vmo);
 	if (m->cache)

@@ -10,6 +10,7 @@
 #include "base/macros.h"
 #include "fs/behind.h"
 #include "fs/stream.h"
+#include "vm/disk_tier.h"
 
 /* How a long object is read. */
 struct fs_ahead {
@@ -89,6 +90,9 @@ void fs_object_release(struct fs_object *o)
 {
 	fs_ahead_put(steal_ptr(&o->ahead));
 	free(steal_ptr(&o->text));
+	if (o->tier)
+		vmo_close(o->vmo);
+	disk_tier_put(steal_ptr(&o->tier));
 	vmo_put(steal_ptr(&o->vmo));
 }
 

@@ -16,6 +16,8 @@
 /* Objects up to this size have no read-ahead of their own: the kernel asks for them in one piece or two. */
 #define FS_OBJECT_SMALL (UINT64_C(64) << 10)
 
+struct disk_io;
+struct disk_tier;
 struct fs_ahead;
 
 struct fs_object {
@@ -26,6 +28,7 @@ struct fs_object {
 	struct timespec mtime;  /* tv_sec 0: not known */
 	char *text;             /* owned: URL and validator, each ended by a zero */
 	struct fs_ahead *ahead; /* counted; NULL: small */
+	struct disk_tier *tier; /* owned; NULL: not kept on disk */
 	bool weak;              /* the validator cannot prove that two bytes are of one version */
 };
 
@@ -39,7 +42,12 @@ struct fs_object_params {
 int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		   struct vmofs_provider *provider, struct vmo *vmo,
 		   const struct fs_object_params *p);
-/* Also of one that is zeroed. */
+/*
+ * Keeps its contents on disk too, if @disk is one and the version can be proved later. Before anything of it is asked for; a
+ * want of memory only means that it is not kept.
+ */
+void fs_object_use_disk(struct fs_object *o, struct disk_io *disk);
+/* Also of one that is zeroed. Its VMO is closed with a tier. */
 void fs_object_release(struct fs_object *o);
 
 /* Where it comes from, without credentials; and what proves its version, "" when nothing does. */

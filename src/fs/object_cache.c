@@ -6,20 +6,23 @@
  *   made -> used <-> idle -> gone        too many idle ones, without pages, forgotten
  *            \-> not shown (forgotten while used) -> gone at the last put
  *
- * What is gone is taken off the table under the lock and closed and freed outside of it, large objects by
- * a thread of their own, for giving back much memory takes time. Any thread.
+ * What is gone is taken off the table under the lock and closed and freed outside of it, large objects and those that are
+ * still being written to disk by a thread of their own, for that takes time. Any thread.
  */
 #include "fs/object_cache.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
+#include "base/loop.h"
 #include "base/macros.h"
 #include "base/sync.h"
 #include "base/worker.h"
+#include "vm/disk_tier.h"
 
 enum {
 	TABLE_MIN = 64,
@@ -28,6 +31,8 @@ enum {
 };
 /* More memory than this is given back by the worker. */
 #define LARGE MIB(8)
+/* As long the worker waits for an object to be written to the disk cache. */
+#define DRAIN_NS (5 * NSEC_PER_SEC)
 
 struct cached_object {
 	struct fs_object object;
@@ -44,7 +49,8 @@ struct cached_object {
 struct object_cache {
 	struct object_cache_params p;
 	struct fs_object_params object;
-	struct worker *worker; /* owned */
+	struct worker *worker;  /* owned */
+	_Atomic bool weak_told; /* once is enough */
 
 	struct mutex lock;
 	/* lock: lock, everything below */
@@ -162,9 +168,21 @@ static void destroy(struct cached_object *o)
 	free(o);
 }
 
+/* On the worker, so it may wait for the disk before the pages go. */
 static void destroy_task(struct worker_task *t)
 {
-	destroy(container_of(t, struct cached_object, task));
+	struct cached_object *o = container_of(t, struct cached_object, task);
+
+	if (o->object.tier)
+		(void)disk_tier_drain(o->object.tier, loop_now_ns() + DRAIN_NS);
+	destroy(o);
+}
+
+static bool takes_time(struct cached_object *o)
+{
+	if (o->object.tier && disk_tier_is_busy(o->object.tier))
+		return true;
+	return o->object.size >= LARGE && vmo_n_resident(o->object.vmo) * VMOFS_PAGE_SIZE >= LARGE;
 }
 
 static void destroy_all(struct object_cache *c, struct vmofs_list *gone)
@@ -175,9 +193,7 @@ static void destroy_all(struct object_cache *c, struct vmofs_list *gone)
 		struct cached_object *o = vmofs_list_entry(pos, struct cached_object, idle);
 
 		vmofs_list_del(&o->idle);
-		if (o->object.size < LARGE ||
-		    vmo_n_resident(o->object.vmo) * VMOFS_PAGE_SIZE < LARGE ||
-		    worker_post(c->worker, &o->task) < 0)
+		if (!takes_time(o) || worker_post(c->worker, &o->task) < 0)
 			destroy(o);
 	}
 }
@@ -202,6 +218,11 @@ static int make_over(struct object_cache *c, struct vmofs_provider *provider,
 		free(o);
 		return r;
 	}
+	fs_object_use_disk(&o->object, c->p.disk);
+	if (c->p.disk && !o->object.tier && !atomic_exchange(&c->weak_told, true))
+		log_warn("'%s' has no strong validator: it, and others like it, are not kept "
+			 "in the cache directory",
+			 info->url);
 	vmofs_list_init(&o->idle);
 	o->task.run = destroy_task;
 	*out = o;

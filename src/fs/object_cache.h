@@ -20,6 +20,7 @@ struct object_cache;
 struct object_cache_params {
 	struct vm_pool *pool;        /* borrowed */
 	struct vmofs_source *source; /* borrowed */
+	struct disk_io *disk;        /* borrowed; keeps contents beyond this process; NULL: none */
 	uint64_t readahead_max;      /* see object.h */
 	uint64_t keep_behind;
 	uint64_t delay_ns;
