@@ -14,11 +14,14 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/mount.h"
+#include "vm/disk_tier.h"
 
 enum { DUMP_ITEMS_MAX = 100 };
 #define FETCH_STEP  MIB(8)
 #define FETCH_AHEAD (4 * FETCH_STEP)
 #define EVICT_STEP  MIB(256)
+/* The longest that one step waits for the disk cache. */
+#define KEEP_NS (10 * NSEC_PER_SEC)
 
 static int run_stat(struct mount *m, const json_t *request UNUSED, json_t *reply,
 		    atomic_bool *cancelled UNUSED, struct vmofs_err *err UNUSED)
@@ -203,7 +206,7 @@ static int span_open(struct span *s, struct mount *m, const json_t *request, str
 }
 
 /* Reading in more than there is memory for would only throw out what came first. */
-static int span_check_fits(const struct span *s, struct mount *m, struct vmofs_err *err)
+static int span_check_memory(const struct span *s, struct mount *m, struct vmofs_err *err)
 {
 	struct vm_pool_stats st;
 	uint64_t room;
@@ -244,6 +247,8 @@ static int span_fetch(const struct span *s, int (*each)(struct vmo *v, uint64_t 
 		if (off + len < s->end)
 			(void)vmo_prefetch(v, off + len, MIN(FETCH_AHEAD, s->end - off - len), 0);
 		r = vmo_commit(v, off, len, &wait);
+		if (!r && s->object->tier)
+			disk_tier_keep(s->object->tier, off, len, loop_now_ns() + KEEP_NS);
 		if (!r && each)
 			r = each(v, off, len);
 		if (r < 0)
@@ -266,7 +271,8 @@ static int run_prefetch(struct mount *m, const json_t *request, json_t *reply,
 
 	if (r < 0)
 		return r;
-	r = span_check_fits(&s, m, err);
+	/* What memory lets go of is then on the disk. */
+	r = s.object->tier ? 0 : span_check_memory(&s, m, err);
 	if (!r)
 		r = span_fetch(&s, NULL, cancelled, err);
 	span_close(&s, m);
@@ -290,7 +296,7 @@ static int span_unpin(const struct span *s, struct vmofs_err *err)
 static int span_pin(const struct span *s, struct mount *m, const char *path, atomic_bool *cancelled,
 		    struct vmofs_err *err)
 {
-	int r = span_check_fits(s, m, err);
+	int r = span_check_memory(s, m, err);
 
 	if (!r)
 		r = span_fetch(s, hint_keep, cancelled, err);

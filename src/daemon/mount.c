@@ -156,6 +156,7 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 	sp->siblings_max = MIN(sp->siblings_max, st.limit / 8);
 	sp->async_dio = config_bool(c, "async-dio");
 	sp->xattrs = config_is_set(c, "xattrs") ? config_bool(c, "xattrs") : !m->source;
+	sp->passthrough = m->disk && config_bool(c, "passthrough");
 	return 0;
 }
 
@@ -200,7 +201,7 @@ static void mount_make_control(struct mount *m)
 static int mount_set_up(struct mount *m, struct vmofs_err *err)
 {
 	static int (*const steps[])(struct mount * m, struct vmofs_err * err) = {
-		mount_check_mountpoint, mount_make_pool,    mount_start_loops,
+		mount_check_mountpoint, mount_make_pool,    mount_open_cache,   mount_start_loops,
 		mount_open_source,      mount_take_signals, mount_make_session,
 	};
 	int r = unmount_if_dead(m->p.mountpoint, err);
@@ -229,6 +230,7 @@ static void mount_take_down(struct mount *m)
 	control_free(m->control);
 	pin_set_release(&m->pins);
 	mount_free_source(m);
+	mount_free_cache(m);
 	if (m->loops) {
 		loop_pool_stop(m->loops);
 		loop_pool_free(m->loops);

@@ -18,6 +18,7 @@
 #include "fs/tree.h"
 #include "vm/pool.h"
 
+struct cache;
 struct control;
 struct ready;
 
@@ -34,7 +35,9 @@ struct mount {
 	uint64_t start_ns;
 	struct loop_pool *loops; /* owned, as all below */
 	struct vm_pool *pool;
-	struct disk_io *disk; /* NULL: there is no cache directory */
+	char *cache_dir; /* absolute; NULL, and so the next two: there is none */
+	struct cache *disk_cache;
+	struct disk_io *disk;
 	char *url; /* what it shows, without credentials */
 	/* One object; a tree has none of these. */
 	struct vmofs_provider *provider;

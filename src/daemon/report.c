@@ -9,6 +9,8 @@
 #include "base/macros.h"
 #include "daemon/command.h"
 #include "daemon/mount.h"
+#include "store/cache.h"
+#include "vm/disk_tier.h"
 
 static void set_u64(json_t *o, const char *key, uint64_t v)
 {
@@ -126,6 +128,35 @@ static void fill_memory(struct mount *m, json_t *reply)
 	set_u64(reply, "overhead_bytes", vmo_overhead_bytes(m->vmo));
 }
 
+/* ---- the disk cache ---- */
+
+static void fill_cache(struct mount *m, json_t *reply)
+{
+	struct disk_tier_stats ts;
+	struct cache_stats cs;
+	json_t *o = json_object();
+
+	disk_io_stats(m->disk, &ts);
+	cache_stats(m->disk_cache, &cs);
+	set_text(o, "dir", m->cache_dir);
+	set_u64(o, "hits", ts.hits);
+	set_u64(o, "misses", ts.misses);
+	set_u64(o, "written", ts.written);
+	set_u64(o, "skipped", ts.skipped);
+	set_u64(o, "backlog", ts.backlog);
+	set_u64(o, "corrupt", cs.corrupt);
+	set_u64(o, "evicted", cs.evicted);
+	set_u64(o, "read_errors", cs.read_errors);
+	set_u64(o, "write_errors", cs.write_errors);
+	set_u64(o, "bytes", cs.bytes);
+	set_u64(o, "entries", cs.entries);
+	json_object_set_new(o, "writing", json_boolean(cs.writing));
+	json_object_set_new(o, "last_error",
+			    cs.last_error ? json_string(strerrorname_np(-cs.last_error))
+					  : json_null());
+	json_object_set_new(reply, "cache", o);
+}
+
 /* ---- trees ---- */
 
 /* As in the JSON; fs_hidden_names has the words for people. */
@@ -211,6 +242,8 @@ void report_fill(struct mount *m, json_t *reply)
 	fill_reads(m, reply);
 	fill_fetches(&st, reply);
 	fill_memory(m, reply);
+	if (m->disk)
+		fill_cache(m, reply);
 	if (m->source)
 		fill_tree(m, reply);
 }
