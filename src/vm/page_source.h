@@ -76,6 +76,7 @@ struct page_waiter {
 	int signal_status;
 	struct cond cond;
 	struct vmofs_list done_link; /* on its way to done() */
+	_Atomic uint64_t n_fresh; /* pages that the last vmo_ask() was the first to want; no lock */
 };
 
 void page_waiter_init(struct page_waiter *w);

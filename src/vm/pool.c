@@ -138,6 +138,17 @@ bool vm_pool_reserve_now(struct vm_pool *p, uint64_t n)
 	return true;
 }
 
+bool vm_pool_reserve_spare(struct vm_pool *p, uint64_t n)
+{
+	uint64_t batch = MAX(n, p->limit / 64);
+
+	while (!vm_pool_try_reserve(p, n))
+		if (!evictor_evict_pages(p, batch, EVICT_ONLY_OLDEST) &&
+		    !evictor_evict_pages(p, batch, EVICT_INCLUDE_NEWEST))
+			return vm_pool_try_reserve(p, n);
+	return true;
+}
+
 static bool is_gone(const _Atomic bool *gone)
 {
 	return gone && atomic_load(gone);

@@ -69,6 +69,8 @@ bool vm_pool_cancel(struct vm_pool *p, struct pool_waiter *w);
 uint64_t vm_pool_expire(struct vm_pool *p, uint64_t now_ns);
 /* Reserves @n pages, evicting if it must, never waiting. No lock held. */
 bool vm_pool_reserve_now(struct vm_pool *p, uint64_t n);
+/* The same, but only pages that have not been used lately make room for it: for what nobody waits for yet. */
+bool vm_pool_reserve_spare(struct vm_pool *p, uint64_t n);
 
 /*
  * Memory came back or pages became evictable: serves those who wait. Cheap when nobody does. No

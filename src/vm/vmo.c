@@ -341,10 +341,16 @@ int vmo_ask(struct vmo *v, struct page_waiter *w, uint64_t first, uint64_t end, 
 	}
 	r = ask_gaps(v, w, first, end, &asked);
 	assert(asked <= reserved);
+	atomic_store_explicit(&w->n_fresh, asked, memory_order_relaxed);
 	vm_pool_unreserve(v->pool, reserved - asked);
 	if (r < 0)
 		page_source_unpark_locked(v->source, w);
 	return r;
+}
+
+uint64_t vmo_read_n_fresh(const struct vmo_read *r)
+{
+	return atomic_load_explicit(&r->waiter.n_fresh, memory_order_relaxed);
 }
 
 void vmo_hold_add(struct vmo *v, struct itree_node *hold, uint64_t first, uint64_t end)

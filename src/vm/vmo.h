@@ -104,6 +104,8 @@ struct vmo_read {
  */
 int vmo_read_start(struct vmo *v, struct vmo_read *r);
 void vmo_read_end(struct vmo_read *r);
+/* After -EINPROGRESS: how many of its missing pages nobody had asked for before. */
+uint64_t vmo_read_n_fresh(const struct vmo_read *r);
 /*
  * true: it was parked; done() will not be called. false: done() has been or will be called. The
  * caller has a reference of its own to the VMO, and keeps @r from being freed meanwhile.
@@ -121,6 +123,12 @@ int vmo_commit(struct vmo *v, uint64_t off, uint64_t len, const struct vmo_wait 
  * fit into the budget without waiting is not asked for. Returns the bytes asked for.
  */
 int64_t vmo_prefetch(struct vmo *v, uint64_t off, uint64_t len, uint64_t deadline_ns);
+/*
+ * The same; returns the offset up to which everything is present or under way (at least @off rounded down), and how many
+ * bytes of it were asked for just now.
+ */
+uint64_t vmo_prefetch_to(struct vmo *v, uint64_t off, uint64_t len, uint64_t deadline_ns,
+			 uint64_t *fresh);
 
 /* ---- writing ---- */
 
