@@ -33,8 +33,21 @@ static int make_text(struct fs_object *o, const struct vmofs_object_info *info)
 	return 0;
 }
 
+/* While the object is there its provider is too. */
+static void note_pace(struct fs_object *o)
+{
+	struct vmofs_pace pace = { 0 };
+
+	if (!o->provider->ops->pace)
+		return;
+	o->provider->ops->pace(o->provider, &pace);
+	stream_set_pace(&o->ahead->streams, &pace);
+}
+
 static int make_ahead(struct fs_object *o, struct vmo *vmo, const struct fs_object_params *p)
 {
+	struct vmofs_pace pace;
+
 	if (o->size <= FS_OBJECT_SMALL)
 		return 0;
 	o->ahead = malloc(sizeof *o->ahead);
@@ -42,7 +55,9 @@ static int make_ahead(struct fs_object *o, struct vmo *vmo, const struct fs_obje
 		return -ENOMEM;
 	o->ahead->refs = 1;
 	o->ahead->vmo = vmo_get(vmo);
-	stream_set_init(&o->ahead->streams, o->size, p->readahead_max, p->delay_ns);
+	pace = (struct vmofs_pace){ .delay_ns = p->delay_ns };
+	stream_set_init(&o->ahead->streams, o->size, p->readahead_max, &pace);
+	note_pace(o);
 	behind_init(&o->ahead->behind, p->keep_behind);
 	return 0;
 }
@@ -106,21 +121,39 @@ const char *fs_object_validator(const struct fs_object *o)
 	return o->text + strlen(o->text) + 1;
 }
 
-void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, bool missed,
+/* What does not fit into memory is not asked for: its reader will ask itself. */
+static void prefetch(struct fs_ahead *a, const struct stream_ask *ask, uint64_t deadline_ns)
+{
+	uint64_t all_fresh = 0;
+	uint64_t refused = 0;
+
+	for (unsigned i = 0; i < ask->n; i++) {
+		const struct stream_piece *p = &ask->piece[i];
+		uint64_t fresh;
+		uint64_t end = vmo_prefetch_to(a->vmo, p->off, p->len, deadline_ns, &fresh);
+
+		all_fresh += fresh;
+		refused += p->off + p->len - MIN(end, p->off + p->len);
+	}
+	stream_asked(&a->streams, ask, all_fresh, refused);
+}
+
+void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, enum stream_how how,
 		   uint64_t deadline_ns)
 {
 	struct behind_drop drop = behind_read(&a->behind, off, len);
-	struct stream_ask ask = stream_read(&a->streams, off, len, missed);
+	struct stream_ask ask;
 
 	if (drop.len)
 		vmo_evict(a->vmo, drop.off, drop.len, false);
-	/* What does not fit into memory is not asked for: its reader will ask itself. */
-	if (ask.len)
-		(void)vmo_prefetch(a->vmo, ask.off, ask.len, deadline_ns);
+	if (stream_read(&a->streams, off, len, how, &ask))
+		prefetch(a, &ask, deadline_ns);
 }
 
 void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t took_ns)
 {
-	if (o->ahead)
-		stream_served(&o->ahead->streams, off, len, took_ns);
+	if (!o->ahead)
+		return;
+	stream_served(&o->ahead->streams, off, len, took_ns);
+	note_pace(o);
 }

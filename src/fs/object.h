@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <vmofs/provider.h>
 
+#include "fs/stream.h"
 #include "vm/vmo.h"
 
 /* Objects up to this size have no read-ahead of their own: the kernel asks for them in one piece or two. */
@@ -35,7 +36,7 @@ struct fs_object {
 struct fs_object_params {
 	uint64_t readahead_max; /* see stream.h */
 	uint64_t keep_behind;   /* see behind.h */
-	uint64_t delay_ns;      /* see stream.h */
+	uint64_t delay_ns;      /* how far the origin seems to be; 0: not known */
 };
 
 /* Takes a reference to @vmo. 0 or -ENOMEM. */
@@ -61,7 +62,7 @@ const char *fs_object_validator(const struct fs_object *o);
 struct fs_ahead *fs_ahead_get(struct fs_object *o);
 void fs_ahead_put(struct fs_ahead *a);
 /* A read has been started: lets go what its stream left behind, asks for what it needs next. */
-void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, bool missed,
+void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, enum stream_how how,
 		   uint64_t deadline_ns);
 /* A read that missed is being answered, @took_ns after it came. */
 void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t took_ns);

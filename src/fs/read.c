@@ -248,6 +248,12 @@ static void read_prepare(struct parked_read *r, fuse_req_t req, struct fs_object
 	count(&s->n_bytes_asked, len);
 }
 
+/* Before it is let go: then it may be answered and used for another one. */
+static enum stream_how read_how(const struct parked_read *r)
+{
+	return vmo_read_n_fresh(&r->read) ? STREAM_MISS : STREAM_LATE;
+}
+
 void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 {
 	struct fs_session *s = fs_session_of(req);
@@ -256,6 +262,7 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 	struct fs_ahead *ahead = fs_ahead_get(o);
 	uint64_t first_of = off == 0 && o->size <= SIBLING_SIZE_MAX ? o->ino : 0;
 	uint64_t size = o->size;
+	enum stream_how how = STREAM_HIT;
 	uint64_t deadline_ns;
 	int status;
 
@@ -269,6 +276,7 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 	status = vmo_read_start(o->vmo, &r->read);
 	if (status == -EINPROGRESS) {
 		count(&s->n_misses, 1);
+		how = read_how(r);
 		read_park(r);
 	} else {
 		count(&s->n_hits, status == 0);
@@ -277,7 +285,7 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 		parked_give_back(&s->parked, r);
 	}
 	if (ahead)
-		fs_ahead_read(ahead, off, len, status == -EINPROGRESS, deadline_ns);
+		fs_ahead_read(ahead, off, len, how, deadline_ns);
 	fs_ahead_put(ahead);
 	if (first_of)
 		fs_read_siblings(s, first_of, size, deadline_ns);

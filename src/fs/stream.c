@@ -1,214 +1,320 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The window of a stream begins at an eighth of what its reader has read, and at least doubles whenever the
- * reader stalls on something that was asked for after the last growth: it so tends towards bandwidth
- * times delay, never grows for a reader that is slower than the network, and a reader who stops after a
- * few blocks has cost little.
- *
- * A far origin would make that slow: each doubling costs its delay, and a new connection carries little at
- * first. So the window is at once what the delay asks for at two gigabytes a second (new connections are
- * slow), as far as eight times what has been read allows.
- *
- * The kernel's own read-ahead, and its read-around of a page fault, send several requests at once. They
- * arrive out of order: reads a little beside the end still belong to the stream. And they show nothing of
- * what the reader will do next: the window grows only after answers have come.
+ * The streams of one file: which one a read belongs to, whose place a new one takes, and whether fetching ahead pays.
+ * What is asked for is decided in stream_window.c and stream_stride.c. Any thread, under the set's lock.
  */
 #include "fs/stream.h"
 
+#include <stdlib.h>
 #include <string.h>
-#include <vmofs/provider.h>
 
-#include "base/macros.h"
+#include "fs/stream_private.h"
 
 enum {
-	STREAM_MIN_READS = 3,     /* of any size make a stream */
-	STREAM_IDLE_READS = 1024, /* of others make it give up its place */
-	STREAM_BYTES_PER_NS = 2,
-	STREAM_FAR_FACTOR = 8,
+	STREAMS_MIN = 2,
+	IDLE_READS = 1024, /* of others make a stream give up its place */
+	LEFT_ROUNDS = 4,   /* of all streams without a read of its own: its reader has gone */
+	LEFT_SLACK = 16,
 };
-#define STREAM_MIN_BYTES  KIB(256) /* or two reads of this much together */
-#define STREAM_WINDOW_MIN KIB(64)
-#define STREAM_STEP_MAX   MIB(8)
-#define STREAM_SLACK      MIB(4)  /* out of order within an established stream */
-#define STREAM_LARGE_READ KIB(64) /* reads of the kernel's read-ahead are at least this long */
 
-void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max, uint64_t delay_ns)
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max,
+		     const struct vmofs_pace *pace)
 {
 	memset(s, 0, sizeof *s);
 	mutex_init(&s->lock, LOCK_RANK_STREAM);
 	s->size = size;
 	s->window_max = window_max;
-	s->delay_ns = delay_ns;
+	s->pace = *pace;
+}
+
+static void state_free(struct stream_state *t)
+{
+	if (!t)
+		return;
+	free(t->streams);
+	free(t->runs);
+	free(t);
 }
 
 void stream_set_release(struct stream_set *s)
 {
+	state_free(steal_ptr(&s->state));
 	mutex_destroy(&s->lock);
 }
 
-/* How far beside its end a read may begin and still belong to the stream. */
-static uint64_t stream_slack(const struct stream *st, uint64_t len)
+static struct stream_state *state_new(void)
 {
-	if (st->window)
-		return STREAM_SLACK;
-	return len >= STREAM_LARGE_READ ? 2 * len : 0;
-}
+	struct stream_state *t = calloc(1, sizeof *t);
 
-static bool stream_owns(const struct stream *st, uint64_t off, uint64_t len)
-{
-	uint64_t slack = stream_slack(st, len);
-
-	return st->reads && off + slack >= st->end && off <= st->end + slack;
-}
-
-static bool stream_is_idle(const struct stream_set *s, const struct stream *st)
-{
-	return !st->window || s->tick - st->used > STREAM_IDLE_READS;
-}
-
-/* Whether @a is to give way before @b: candidates first, then the one that rested longest. */
-static bool stream_gives_way(const struct stream_set *s, const struct stream *a,
-			     const struct stream *b)
-{
-	bool idle_a = stream_is_idle(s, a);
-	bool idle_b = stream_is_idle(s, b);
-
-	return idle_a != idle_b ? idle_a : a->used < b->used;
-}
-
-static struct stream *stream_set_find_locked(struct stream_set *s, uint64_t off, uint64_t len)
-	REQUIRES(s->lock)
-{
-	for (unsigned i = 0; i < STREAMS_PER_FILE; i++)
-		if (stream_owns(&s->streams[i], off, len))
-			return &s->streams[i];
+	if (!t)
+		return NULL;
+	t->n_streams = STREAMS_MIN;
+	t->streams = calloc(t->n_streams, sizeof *t->streams);
+	t->n_runs = STREAM_RUNS_MIN;
+	t->runs = calloc(t->n_runs, sizeof *t->runs);
+	t->trust = STREAM_TRUST_MAX;
+	if (t->streams && t->runs)
+		return t;
+	state_free(t);
 	return NULL;
 }
 
-static struct stream *stream_set_start_locked(struct stream_set *s, uint64_t off) REQUIRES(s->lock)
+uint64_t stream_flip(const struct stream_set *s, bool down, uint64_t off, uint64_t len)
 {
-	struct stream *victim = &s->streams[0];
+	uint64_t top = (s->size + VMOFS_PAGE_SIZE - 1) & ~(VMOFS_PAGE_SIZE - 1);
 
-	for (unsigned i = 1; i < STREAMS_PER_FILE; i++)
-		if (stream_gives_way(s, &s->streams[i], victim))
-			victim = &s->streams[i];
-	*victim = (struct stream){ .start = off, .end = off };
-	return victim;
+	return down ? top - off - len : off;
 }
 
-static bool stream_is_sequential(const struct stream *st)
+/* ---- places ---- */
+
+static bool is_idle(const struct stream_state *t, const struct stream *st)
 {
-	return st->reads >= STREAM_MIN_READS || (st->reads >= 2 && st->bytes >= STREAM_MIN_BYTES);
+	return !st->id || t->tick - st->tick > IDLE_READS;
 }
 
-/* Twice as much, or more while that is less than what the reader has read: it has earned it. */
-static uint64_t stream_wider(const struct stream *st)
+/* Twice as many places, as far as that goes. */
+static bool grow_places(struct stream_state *t)
 {
-	uint64_t earned = MAX(st->bytes / 4, MIN(4 * st->window, st->bytes));
+	unsigned n = 2 * t->n_streams;
+	struct stream *more = n <= STREAMS_MAX ? calloc(n, sizeof *more) : NULL;
 
-	return MAX(2 * st->window, earned);
+	if (!more)
+		return false;
+	memcpy(more, t->streams, t->n_streams * sizeof *more);
+	free(t->streams);
+	t->streams = more;
+	t->n_streams = n;
+	return true;
 }
 
-/* Begins or widens the window after a read at @off. */
-static void stream_grow(struct stream *st, uint64_t off, bool missed, uint64_t max)
+/* The one that has rested longest. */
+static struct stream *oldest(struct stream_state *t)
 {
-	if (!st->window) {
-		if (!stream_is_sequential(st))
-			return;
-		st->window = MIN(MAX(st->bytes / 8, STREAM_WINDOW_MIN), max);
-	} else if (missed && off >= st->grown_at && st->served >= st->grown_end &&
-		   st->window < max) {
-		st->window = MIN(stream_wider(st), max);
-	} else {
-		return;
+	struct stream *found = &t->streams[0];
+
+	for (unsigned i = 1; i < t->n_streams; i++) {
+		struct stream *st = &t->streams[i];
+
+		if (!st->id || (found->id && st->tick < found->tick))
+			found = st;
 	}
-	st->grown_at = MAX(st->ahead, st->end);
-	st->grown_end = st->end;
+	return found;
 }
 
-/* What a far origin asks for beyond that. */
-static void stream_reach_far(struct stream *st, uint64_t delay_ns, uint64_t max)
+unsigned stream_n_active_locked(const struct stream_set *s)
 {
-	uint64_t far = MIN(delay_ns * STREAM_BYTES_PER_NS, STREAM_FAR_FACTOR * st->bytes);
+	const struct stream_state *t = s->state;
+	unsigned n = 0;
 
-	if (st->window && st->window < MIN(far, max))
-		st->window = MIN(far, max);
+	for (unsigned i = 0; i < t->n_streams; i++)
+		n += !is_idle(t, &t->streams[i]) && !t->streams[i].left;
+	return MAX(n, 1u);
 }
 
-/* The next piece: half a window at least, so that requests are large. */
-static struct stream_ask stream_next(struct stream *st, uint64_t size)
+uint64_t stream_window_max_locked(const struct stream_set *s)
 {
-	struct stream_ask ask = { .off = MAX(st->ahead, st->end) };
-	uint64_t step = MIN(st->window / 2, STREAM_STEP_MAX);
-	uint64_t to = MIN(st->end + st->window, size);
-
-	if (to <= ask.off || (to - ask.off < step && to < size))
-		return ask;
-	ask.len = to - ask.off;
-	st->ahead = to;
-	return ask;
+	return s->window_max / stream_n_active_locked(s);
 }
 
-static struct stream_ask stream_read_locked(struct stream_set *s, uint64_t off, uint64_t len,
-					    bool missed) REQUIRES(s->lock)
+/* A reader who goes leaves what was fetched for him: if that is much, the next ones get less. */
+static void leave(struct stream_state *t, struct stream *st)
 {
-	struct stream *st = stream_set_find_locked(s, off, len);
+	uint64_t bytes = st->strided ? st->stride.n_read * st->stride.piece : st->seq.bytes;
 
-	s->tick++;
+	st->left = true;
+	if (st->unread > bytes / 4 && t->trust > 1)
+		t->trust /= 2;
+	st->unread = 0;
+}
+
+static void note_left(struct stream_state *t)
+{
+	for (unsigned i = 0; i < t->n_streams; i++) {
+		struct stream *st = &t->streams[i];
+
+		if (st->id && !st->left &&
+		    t->tick - st->tick > LEFT_ROUNDS * (t->n_streams + LEFT_SLACK))
+			leave(t, st);
+	}
+}
+
+struct stream *stream_new_locked(struct stream_set *s)
+{
+	struct stream_state *t = s->state;
+	struct stream *st;
+
+	note_left(t);
+	st = oldest(t);
+	if (!is_idle(t, st) && grow_places(t))
+		st = oldest(t);
+	if (st->id && !st->left)
+		leave(t, st);
+	*st = (struct stream){ .id = ++t->last_id, .tick = t->tick };
+	return st;
+}
+
+/* ---- reads ---- */
+
+static uint64_t distance(const struct stream_set *s, const struct stream *st, uint64_t off,
+			 uint64_t len)
+{
+	return st->strided ? stream_stride_distance(st, off) : stream_seq_distance(s, st, off, len);
+}
+
+/* The nearest one: two readers may be close to each other. */
+static struct stream *owner_locked(struct stream_set *s, uint64_t off, uint64_t len)
+	REQUIRES(s->lock)
+{
+	struct stream_state *t = s->state;
+	uint64_t least = UINT64_MAX;
+	struct stream *found = NULL;
+
+	for (unsigned i = 0; i < t->n_streams; i++) {
+		uint64_t d = t->streams[i].id ? distance(s, &t->streams[i], off, len) : UINT64_MAX;
+
+		if (d < least) {
+			least = d;
+			found = &t->streams[i];
+		}
+	}
+	return found;
+}
+
+static void continue_locked(struct stream_set *s, struct stream *st, uint64_t off, uint64_t len,
+			    enum stream_how how) REQUIRES(s->lock)
+{
+	st->tick = s->state->tick;
+	st->left = false;
+	if (how != STREAM_MISS)
+		st->unread -= MIN(st->unread, len);
+	if (st->strided)
+		stream_stride_read_locked(s, st, off, len, how);
+	else
+		stream_seq_read_locked(s, st, off, len, how);
+}
+
+static struct stream *take_locked(struct stream_set *s, uint64_t off, uint64_t len,
+				  enum stream_how how) REQUIRES(s->lock)
+{
+	struct stream *st = owner_locked(s, off, len);
+
 	if (!st)
-		st = stream_set_start_locked(s, off);
-	st->used = s->tick;
-	st->reads++;
-	st->bytes += len;
-	st->start = MIN(st->start, off);
-	st->end = MAX(st->end, off + len);
-	if (!missed)
-		st->served = MAX(st->served, off + len);
-	stream_grow(st, off, missed, s->window_max);
-	stream_reach_far(st, s->delay_ns, s->window_max);
-	return st->window ? stream_next(st, s->size) : (struct stream_ask){ 0 };
+		return stream_run_read_locked(s, off, len, how);
+	continue_locked(s, st, off, len, how);
+	if (st->strided || !stream_seq_is_sparse(st))
+		return st;
+	/* Its next reads are looked at afresh. */
+	leave(s->state, st);
+	st->id = 0;
+	return NULL;
 }
 
-struct stream_ask stream_read(struct stream_set *s, uint64_t off, uint64_t len, bool missed)
+static void read_locked(struct stream_set *s, uint64_t off, uint64_t len, enum stream_how how,
+			struct stream_ask *ask) REQUIRES(s->lock)
 {
-	struct stream_ask ask;
+	struct stream *st;
 
-	if (!s->window_max || !len)
-		return (struct stream_ask){ 0 };
+	if (!s->state)
+		s->state = state_new();
+	if (!s->state)
+		return;
+	s->state->tick++;
+	st = take_locked(s, off, len, how);
+	if (!st)
+		return;
+	ask->stream = st->id;
+	if (st->strided)
+		stream_stride_next_locked(s, st, ask);
+	else
+		stream_seq_next_locked(s, st, ask);
+}
+
+bool stream_read(struct stream_set *s, uint64_t off, uint64_t len, enum stream_how how,
+		 struct stream_ask *ask)
+{
+	ask->n = 0;
+	if (!s->window_max || off >= s->size || !len)
+		return false;
+	len = MIN(len, s->size - off);
 	mutex_lock(&s->lock);
-	ask = stream_read_locked(s, off, len, missed);
+	read_locked(s, off, len, how, ask);
 	mutex_unlock(&s->lock);
-	return ask;
+	return ask->n > 0;
+}
+
+/* ---- what came of it ---- */
+
+static void asked_locked(struct stream_set *s, uint64_t id, uint64_t fresh, uint64_t refused)
+	REQUIRES(s->lock)
+{
+	struct stream_state *t = s->state;
+
+	for (unsigned i = 0; i < t->n_streams; i++) {
+		struct stream *st = &t->streams[i];
+
+		if (st->id != id)
+			continue;
+		st->unread += fresh;
+		if (refused && st->strided)
+			st->stride.depth = MAX(st->stride.depth / 2, UINT64_C(1));
+		else if (refused)
+			stream_seq_refused(st, refused);
+	}
+}
+
+void stream_asked(struct stream_set *s, const struct stream_ask *ask, uint64_t fresh,
+		  uint64_t refused)
+{
+	mutex_lock(&s->lock);
+	asked_locked(s, ask->stream, fresh, refused);
+	mutex_unlock(&s->lock);
 }
 
 /* Reads of what nobody had asked for before tell how far the origin is: the nearest counts most. */
-static void stream_measure_locked(struct stream_set *s, uint64_t took_ns) REQUIRES(s->lock)
+static void measure_locked(struct stream_set *s, uint64_t took_ns) REQUIRES(s->lock)
 {
-	if (!s->delay_ns || took_ns < s->delay_ns)
-		s->delay_ns = took_ns;
+	if (!s->pace.delay_ns || took_ns < s->pace.delay_ns)
+		s->pace.delay_ns = took_ns;
 	else
-		s->delay_ns += (took_ns - s->delay_ns) / 16;
+		s->pace.delay_ns += (took_ns - s->pace.delay_ns) / 16;
 }
 
-static void stream_served_locked(struct stream_set *s, uint64_t off, uint64_t end, uint64_t took_ns)
+static void served_locked(struct stream_set *s, uint64_t off, uint64_t len, uint64_t took_ns)
 	REQUIRES(s->lock)
 {
-	for (unsigned i = 0; i < STREAMS_PER_FILE; i++) {
-		struct stream *st = &s->streams[i];
+	struct stream_state *t = s->state;
 
-		if (!st->reads || off < st->start || end > st->end)
-			continue;
-		st->served = MAX(st->served, end);
-		if (!st->window)
-			stream_measure_locked(s, took_ns);
+	for (unsigned i = 0; i < t->n_streams; i++) {
+		struct stream *st = &t->streams[i];
+		uint64_t end = stream_flip(s, st->down, off, len) + len;
+
+		if (st->id && !st->strided && end - len >= st->seq.start && end <= st->seq.end)
+			st->seq.served = MAX(st->seq.served, end);
 	}
+	/* The provider knows better, where it measures. */
+	if (!s->pace.bytes_per_sec && stream_run_has_locked(s, off, off + len))
+		measure_locked(s, took_ns);
 }
 
 void stream_served(struct stream_set *s, uint64_t off, uint64_t len, uint64_t took_ns)
 {
-	if (!s->window_max)
+	if (!s->window_max || off >= s->size)
 		return;
 	mutex_lock(&s->lock);
-	stream_served_locked(s, off, off + len, took_ns);
+	if (s->state)
+		served_locked(s, off, MIN(len, s->size - off), took_ns);
+	mutex_unlock(&s->lock);
+}
+
+void stream_set_pace(struct stream_set *s, const struct vmofs_pace *pace)
+{
+	mutex_lock(&s->lock);
+	if (pace->delay_ns)
+		s->pace.delay_ns = pace->delay_ns;
+	if (pace->bytes_per_sec)
+		s->pace.bytes_per_sec = pace->bytes_per_sec;
+	if (pace->part_bytes)
+		s->pace.part_bytes = pace->part_bytes;
 	mutex_unlock(&s->lock);
 }
