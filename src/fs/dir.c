@@ -44,6 +44,7 @@ void dir_free(struct dir *d)
 	if (!d)
 		return;
 	vmofs_list_del(&d->lru);
+	node_free(d->other);
 	free(d->slots);
 	free(d->index);
 	free(d);

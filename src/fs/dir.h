@@ -41,8 +41,10 @@ struct dir {
 	bool seen;          /* what NODE_SEEN of an entry of this listing is */
 	bool again;         /* LISTING: it was LISTED before, so readers wait for the end of it */
 	bool marker;        /* the listing has a key for the directory itself */
+	struct node *other; /* a file that the parent's listing told by its name; owned */
 	bool read_whole;    /* somebody has read it to its end */
 	const void *lister; /* LISTING: who fills it */
+	uint32_t told_slot; /* LISTING: of what was told last, or NODE_NO_SLOT */
 	uint64_t asked_ns;  /* of the last listing; 0: never */
 	unsigned opens;     /* by the kernel */
 	unsigned pins;      /* queries and walks that need it */

@@ -29,11 +29,11 @@ enum node_flags {
 	NODE_OPENED = 1u << 6,   /* the object cache may have it */
 	NODE_NAMELESS = 1u << 7, /* gone, or another version has its name */
 	NODE_DOUBT =
-		1u << 8, /* a directory that proved to be empty: its parent's listing is no proof */
-	NODE_OTHER = 1u << 9,    /* a directory, and the listing under way has a file of its name */
-	NODE_VAGUE = 1u << 11,   /* a listing has not said all since the last HEAD */
-	NODE_AWAITED = 1u << 12, /* whoever asked for it may not have come for it yet */
-	NODE_EXT = 1u << 10,     /* has attributes of its own: struct node_ext */
+		1u << 8, /* a directory that proved to be empty: only what is told later counts */
+	NODE_DOUBT_NEW = 1u << 9, /* since its parent's listing that is under way was asked for */
+	NODE_VAGUE = 1u << 11,    /* a listing has not said all since the last HEAD */
+	NODE_AWAITED = 1u << 12,  /* whoever asked for it may not have come for it yet */
+	NODE_EXT = 1u << 10,      /* has attributes of its own: struct node_ext */
 };
 
 enum node_validator {

@@ -5,7 +5,7 @@
  *
  * A directory wins over a file of its name, in whatever order they are told. A listing tells a file and
  * the directory that was there before: then only the end of the listing shows whether the directory
- * has become the file (NODE_OTHER), and the listing counts as stale so that it is asked for again.
+ * has become the file, which waits beside it till then (dir->other).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -76,8 +76,14 @@ struct dir *tree_dir(struct tree *t, struct node *n)
 	return n->dir;
 }
 
-static void mark_seen(const struct dir *d, struct node *n)
+struct node *tree_take_other(struct node *n)
 {
+	return node_is_dir(n) && n->dir ? steal_ptr(&n->dir->other) : NULL;
+}
+
+static void mark_seen(struct dir *d, struct node *n)
+{
+	d->told_slot = n->slot;
 	n->flags = (uint16_t)((n->flags & ~NODE_SEEN) | (d->seen ? NODE_SEEN : 0));
 }
 
@@ -143,16 +149,23 @@ void tree_swap_node(struct tree *t, struct node *old, struct node *now)
 		NODE_SEEN | NODE_OPENED | NODE_NAMELESS | NODE_TOLD | NODE_RCLONE | NODE_HEADED;
 
 	now->flags |= old->flags & keep;
-	now->fresh = old->fresh;
+	now->fresh = MAX(now->fresh, old->fresh);
 	if (old->slot != NODE_NO_SLOT)
 		dir_replace(old->parent->dir, old, now);
 	tree_renumber(t, old, now);
+}
+
+/* Whether the listing under way was asked for after all that is known of the directory @n. */
+static bool is_news(const struct dir *d, const struct node *n)
+{
+	return d->state == DIR_LISTING && !(n->flags & NODE_DOUBT_NEW);
 }
 
 struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_t len,
 			  uint32_t fresh)
 {
 	struct node *n = dir_find(d, name, len);
+	struct node *other = n ? tree_take_other(n) : NULL;
 
 	if (n && !node_is_dir(n)) {
 		/* A key of the same name that this listing has told of, too. */
@@ -162,17 +175,17 @@ struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_
 		n = dir_find(d, name, len);
 	} else if (!n) {
 		n = add_node(t, d, node_new(name, len, NULL));
-	} else if (n->flags & NODE_OTHER) {
+	} else if (other) {
 		hide_shadowed(t, d, name, len);
+		node_free(other);
 	}
 	if (!n)
 		return NULL;
-	n->flags &= (uint16_t)~NODE_OTHER;
 	mark_seen(d, n);
-	if (fresh) {
+	if (fresh)
 		n->fresh = fresh;
-		n->flags &= (uint16_t)~NODE_DOUBT;
-	}
+	if (fresh || is_news(d, n))
+		n->flags &= (uint16_t) ~(NODE_DOUBT | NODE_DOUBT_NEW);
 	return n;
 }
 
@@ -212,6 +225,19 @@ static struct node *new_file(struct tree *t, const char *name, size_t len,
 	return n;
 }
 
+/* The listing has told of a file, and may yet tell of the directory @n. Of two files the plain one counts. */
+static void keep_other(struct tree *t, struct node *n, struct node *file) REQUIRES(t->lock)
+{
+	struct dir *d = file ? tree_dir(t, n) : NULL;
+
+	if (!d || (d->other && file->flags & NODE_RCLONE)) {
+		node_free(file);
+		return;
+	}
+	node_free(d->other);
+	d->other = file;
+}
+
 void tree_add_file(struct tree *t, struct dir *d, const char *name, size_t len,
 		   const struct vmofs_entry *e, uint32_t fresh)
 {
@@ -223,8 +249,8 @@ void tree_add_file(struct tree *t, struct dir *d, const char *name, size_t len,
 		/* Told by this listing, or perhaps yet to be. */
 		if (is_seen(d, n))
 			tree_hide(t, d, FS_HIDDEN_SHADOWED, e->key, e->key_len);
-		else
-			n->flags |= NODE_OTHER;
+		else if (d->state == DIR_LISTING)
+			keep_other(t, n, new_file(t, name, len, e));
 		return;
 	}
 	/* "name" and "name.rclonelink": the plain one is shown. */
@@ -284,6 +310,7 @@ void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint6
 	dir_set_state(d, DIR_LISTING);
 	d->seen = !d->seen;
 	d->lister = lister;
+	d->told_slot = NODE_NO_SLOT;
 	d->asked_ns = asked_ns;
 	d->read_whole = false;
 	d->marker = false;
@@ -294,25 +321,31 @@ void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint6
 	tree_touch(t, d);
 }
 
-/* What the listing has not told is gone. True: something in it was not clear. */
-static bool sweep(struct tree *t, struct dir *d) REQUIRES(t->lock)
+/* What the listing has not told is gone. */
+static void sweep(struct tree *t, struct dir *d) REQUIRES(t->lock)
 {
-	bool doubt = false;
-
 	for (uint32_t i = 0; i < d->n_slots; i++) {
 		struct node *n = d->slots[i];
+		struct node *other;
 
-		if (!n || is_seen(d, n))
+		if (!n)
 			continue;
-		doubt |= n->flags & NODE_OTHER;
-		tree_remove(t, n, true);
+		if (is_seen(d, n)) {
+			n->flags &= (uint16_t)~NODE_DOUBT_NEW;
+			continue;
+		}
+		other = tree_take_other(n);
+		if (other)
+			supersede(t, d, n, other);
+		else
+			tree_remove(t, n, true);
 	}
-	return doubt;
 }
 
 /* An empty directory that nothing stands for may not exist: its name is asked for again. */
 static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
 {
+	const struct node *parent = d->node->parent;
 	bool any = d->n_live || d->marker || d->node == t->root;
 
 	for (unsigned i = 0; i < FS_HIDDEN_NREASONS; i++)
@@ -320,6 +353,8 @@ static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
 	if (any)
 		return;
 	d->node->flags |= NODE_DOUBT;
+	if (parent && parent->dir->state == DIR_LISTING)
+		d->node->flags |= NODE_DOUBT_NEW;
 	d->node->fresh = 0;
 }
 
@@ -330,17 +365,17 @@ static void unsee(struct dir *d)
 		if (!d->slots[i])
 			continue;
 		mark_seen(d, d->slots[i]);
-		d->slots[i]->flags &= (uint16_t)~NODE_OTHER;
+		d->slots[i]->flags &= (uint16_t)~NODE_DOUBT_NEW;
+		node_free(tree_take_other(d->slots[i]));
 	}
 }
 
 void tree_end_listing(struct tree *t, struct dir *d, int code)
 {
-	bool doubt = code == 0 && sweep(t, d);
-
-	if (code < 0)
+	if (code == 0)
+		sweep(t, d);
+	else
 		unsee(d);
-
 	dir_set_state(d, code == 0 ? DIR_LISTED : DIR_UNLISTED);
 	d->lister = NULL;
 	d->again = false;
@@ -350,8 +385,6 @@ void tree_end_listing(struct tree *t, struct dir *d, int code)
 	else
 		doubt_empty(t, d);
 	tree_wake(t, &d->waits, code == -ECANCELED ? 0 : code);
-	if (doubt)
-		d->asked_ns = 0;
 }
 
 /* ---- HEAD ---- */

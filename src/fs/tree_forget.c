@@ -48,7 +48,8 @@ void tree_touch(struct tree *t, struct dir *d)
 
 static bool is_busy(const struct dir *d)
 {
-	return d->opens || d->pins || d->state == DIR_LISTING || !vmofs_list_empty(&d->waits);
+	return d->opens || d->pins || d->other || d->state == DIR_LISTING ||
+		!vmofs_list_empty(&d->waits);
 }
 
 static void drop_dir(struct tree *t, struct node *n) REQUIRES(t->lock)
@@ -82,6 +83,7 @@ static bool is_needed(const struct node *n)
 
 void tree_put_away(struct tree *t, struct node *n)
 {
+	node_free(tree_take_other(n));
 	n->flags |= NODE_NAMELESS;
 	n->parent = NULL;
 	n->slot = NODE_NO_SLOT;

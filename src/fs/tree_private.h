@@ -186,6 +186,8 @@ void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struc
 void tree_add_marker(struct tree *t, struct dir *d, const struct vmofs_entry *e) REQUIRES(t->lock);
 void tree_hide(struct tree *t, struct dir *d, enum fs_hidden why, const char *key, size_t len)
 	REQUIRES(t->lock);
+/* A file that was told with the name of the directory @n, if any; owned by the caller. */
+struct node *tree_take_other(struct node *n);
 /* Nothing that was hidden in @d counts any more. */
 void tree_unhide(struct tree *t, struct dir *d) REQUIRES(t->lock);
 /* The name stands for nothing any more. */

@@ -277,6 +277,21 @@ static bool fill_dots(struct tree *t, const struct dir *d, uint64_t *cookie, fs_
 	return true;
 }
 
+/*
+ * Whether a directory of the name of the file @n may be what the listing tells next, or soon: in order
+ * there is nothing between "x" and "x/" but names that begin with "x".
+ */
+static bool may_be_dir(const struct dir *d, const struct node *n)
+{
+	const struct node *last = NULL;
+
+	if (d->state == DIR_LISTING && d->told_slot < d->n_slots)
+		last = d->slots[d->told_slot];
+	return last && !node_is_dir(n) && last->name_len >= n->name_len &&
+		!memcmp(node_name(last), node_name(n), n->name_len) &&
+		(unsigned char)node_name(last)[n->name_len] < '/';
+}
+
 /* How many entries were given. */
 static unsigned fill_entries(struct tree *t, const struct dir *d, uint64_t cookie, bool plus,
 			     fs_tree_fill *fill, void *arg) REQUIRES(t->lock)
@@ -290,6 +305,8 @@ static unsigned fill_entries(struct tree *t, const struct dir *d, uint64_t cooki
 
 		if (!n)
 			continue;
+		if (may_be_dir(d, n))
+			break;
 		fill_attr(t, n, &a);
 		if (!fill(arg,
 			  &(struct fs_tree_entry){ .name = node_name(n),

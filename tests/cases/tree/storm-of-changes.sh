@@ -216,7 +216,7 @@ kill -TERM "$pid"
 wait_for 10 is_gone "$pid" || fail "the daemon does not end"
 wait $finder 2>/dev/null || :
 ! is_mounted || fail "it is still mounted"
-for options in metadata-ttl=0,negative-ttl=0,metadata-memory=16K metadata-ttl=200ms,metadata-memory=1; do
+for options in metadata-ttl=0,negative-ttl=0,metadata-memory=16K metadata-ttl=200ms,metadata-memory=1,object-metadata; do
 	curl -sf "$URL/_wild"
 	storm 6 "$options"
 	calm

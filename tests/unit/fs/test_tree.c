@@ -121,7 +121,8 @@ static void test_entries_are_streamed_while_the_listing_goes_on(void **state UNU
 	fake_source_answer_some(f.source, 3);
 	assert_int_equal(w.n_done, 1);
 	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &w.w, collect, &c), 0);
-	assert_string_equal(c.names, ". .. a b c ");
+	/* After "c" there may be "c/". */
+	assert_string_equal(c.names, ". .. a b ");
 	/* Also names are found as soon as they have come. */
 	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "b", &w.w, &a), 0);
 	c.names[0] = '\0';
@@ -130,7 +131,7 @@ static void test_entries_are_streamed_while_the_listing_goes_on(void **state UNU
 	fake_source_answer(f.source, 0);
 	assert_int_equal(w.n_done, 2);
 	assert_int_equal(f.tree->ops->readdir(f.tree, 1, c.next, false, &w.w, collect, &c), 0);
-	assert_string_equal(c.names, "d e f g h i j ");
+	assert_string_equal(c.names, "c d e f g h i j ");
 	c.names[0] = '\0';
 	assert_int_equal(f.tree->ops->readdir(f.tree, 1, c.next, false, &w.w, collect, &c), 0);
 	assert_string_equal(c.names, "");
@@ -450,7 +451,7 @@ static void test_types_change(void **state UNUSED)
 	fake_source_remove(f.source, "b/y");
 	fake_source_put(f.source, "b", 7, "");
 	fixture_now_ns += TTL;
-	assert_string_equal(fixture_ls(&f, ""), "a/ c/ b ");
+	assert_string_equal(fixture_ls(&f, ""), "a/ b c/ ");
 	assert_int_equal(ask("b", &a), 0);
 	assert_int_equal(a.st.st_size, 7);
 	assert_string_equal(fixture_ls(&f, "a"), "in ");

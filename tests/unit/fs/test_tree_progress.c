@@ -213,13 +213,214 @@ static void test_an_old_head_is_no_news(void **state UNUSED)
 	tree_fixture_end(&f);
 }
 
+/* With object-metadata a name is asked for by listing its directory: that tells of "x" again, or not. */
+static void doubted(struct fs_tree_attr *x)
+{
+	char out[64];
+
+	tree_fixture_init(&f);
+	f.p.object_metadata = true;
+	fake_source_put(f.source, "a", 1, "");
+	fake_source_put(f.source, "x/below", 1, "");
+	tree_fixture_start(&f);
+	assert_int_equal(fixture_lookup(&f, 1, "x", x), 0);
+	fake_source_remove(f.source, "x/below");
+	assert_int_equal(fixture_readdir(&f, x->st.st_ino, true, out, sizeof out), 0);
+	assert_string_equal(out, "");
+}
+
+static void test_a_directory_that_was_empty_is_there_again(void **state UNUSED)
+{
+	struct fs_tree_attr x, a;
+
+	doubted(&x);
+	fake_source_put(f.source, "x/below", 1, "");
+	assert_int_equal(fixture_lookup(&f, 1, "x", &a), 0);
+	assert_int_equal(a.st.st_ino, x.st.st_ino);
+	assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], 3);
+	assert_string_equal(fixture_ls(&f, ""), "a x/ ");
+	tree_fixture_end(&f);
+}
+
+static void test_a_directory_that_was_empty_is_gone(void **state UNUSED)
+{
+	struct fs_tree_attr x, a;
+
+	doubted(&x);
+	assert_int_equal(fixture_lookup(&f, 1, "x", &a), -ENOENT);
+	assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], 3);
+	tree_fixture_end(&f);
+}
+
+/* A listing that was asked for before a directory proved to be empty is no proof of it, either. */
+static void test_an_old_listing_proves_no_directory(void **state UNUSED)
+{
+	struct fs_tree_attr x, a;
+	struct fixture_wait w, lw;
+	struct vmofs_query *q;
+	char out[64];
+
+	tree_fixture_init(&f);
+	f.p.object_metadata = true;
+	fake_source_put(f.source, "a", 1, "");
+	fake_source_put(f.source, "x/below", 1, "");
+	tree_fixture_start(&f);
+	assert_int_equal(fixture_lookup(&f, 1, "x", &x), 0);
+	fixture_now_ns += 60 * NSEC_PER_SEC;
+	f.source->hold = true;
+	fixture_wait_init(&lw);
+	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &lw.w, NULL, NULL),
+			 -EINPROGRESS);
+	fake_source_answer_some(f.source, 1);
+	q = take_held();
+	f.source->hold = false;
+	fake_source_remove(f.source, "x/below");
+	assert_int_equal(fixture_readdir(&f, x.st.st_ino, true, out, sizeof out), 0);
+	assert_string_equal(out, "");
+	/* The rest of it: the server had looked before. */
+	q->entries(q,
+		   &(struct vmofs_entry){ .type = VMOFS_ENTRY_PREFIX,
+					  .key = "x/",
+					  .key_len = 2,
+					  .validator = "",
+					  .target = "" },
+		   1);
+	q->done(q, &(struct vmofs_query_result){ .requests = 1, .msg = "", .req_id = "" });
+	assert_int_equal(lw.n_done, 1);
+	fixture_wait_init(&w);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "x", &w.w, &a), -EINPROGRESS);
+	assert_int_equal(fixture_lookup(&f, 1, "x", &a), -ENOENT);
+	tree_fixture_end(&f);
+}
+
+static bool collect(void *arg, const struct fs_tree_entry *e)
+{
+	char *names = arg;
+
+	if (e->name[0] != '.')
+		strcat(strcat(names, e->name), S_ISDIR(e->attr->st.st_mode) ? "/ " : " ");
+	return true;
+}
+
+static const char *ls_from(struct fixture_wait *w, uint64_t cookie, int expect)
+{
+	static char names[256];
+
+	names[0] = '\0';
+	assert_int_equal(f.tree->ops->readdir(f.tree, 1, cookie, false, &w->w, collect, names),
+			 expect);
+	return names;
+}
+
+/* Readers of a listing that comes in are not told of a file that the next page makes a directory. */
+static void test_a_page_may_end_between_a_file_and_its_directory(void **state UNUSED)
+{
+	struct fixture_wait w;
+
+	tree_fixture_init(&f);
+	fake_source_put(f.source, "a", 1, "");
+	fake_source_put(f.source, "x", 1, "");
+	fake_source_put(f.source, "x-y", 1, "");
+	fake_source_put(f.source, "x/below", 1, "");
+	f.source->hold = true;
+	tree_fixture_start(&f);
+	f.tree->ops->opendir(f.tree, 1);
+	fixture_wait_init(&w);
+	ls_from(&w, 0, -EINPROGRESS);
+	fake_source_answer_some(f.source, 3);
+	assert_string_equal(ls_from(&w, 0, 0), "a ");
+	ls_from(&w, 3, -EINPROGRESS);
+	fake_source_answer(f.source, 0);
+	assert_string_equal(ls_from(&w, 3, 0), "x/ x-y ");
+	f.tree->ops->releasedir(f.tree, 1);
+	tree_fixture_end(&f);
+}
+
+/* One listing is enough, also where a directory has become a file. */
+static void test_a_directory_becomes_a_file(void **state UNUSED)
+{
+	struct fs_tree_attr a;
+
+	tree_fixture_init(&f);
+	fake_source_put(f.source, "x/below", 1, "");
+	fake_source_put(f.source, "y/below", 1, "");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "x/ y/ ");
+	fake_source_remove(f.source, "x/below");
+	fake_source_put(f.source, "x", 7, "");
+	fake_source_put(f.source, "y", 7, "");
+	fixture_now_ns += 60 * NSEC_PER_SEC;
+	assert_string_equal(fixture_ls(&f, ""), "x y/ ");
+	assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], 2);
+	assert_int_equal(fixture_stats(&f).hidden[FS_HIDDEN_SHADOWED], 1);
+	assert_int_equal(fixture_lookup(&f, 1, "x", &a), 0);
+	assert_int_equal(a.st.st_size, 7);
+	tree_fixture_end(&f);
+}
+
+/* Names change all the time: whoever waits gets what the listing told that it has waited for. */
+static void test_names_that_flip_hold_nobody_up(void **state UNUSED)
+{
+	struct fs_tree_attr a;
+	char below[16];
+
+	tree_fixture_init(&f);
+	f.p.ttl_ns = 0;
+	f.p.negative_ttl_ns = 0;
+	fake_source_put(f.source, "other", 1, "");
+	tree_fixture_start(&f);
+	for (unsigned i = 0; i < 20; i++) {
+		char file[8];
+
+		snprintf(file, sizeof file, "x%u", i / 2);
+		snprintf(below, sizeof below, "%s/y", file);
+		if (i % 2) {
+			fake_source_remove(f.source, below);
+			fake_source_put(f.source, file, 1, "");
+		} else {
+			fake_source_put(f.source, below, 1, "");
+		}
+		fixture_now_ns += NSEC_PER_SEC;
+		assert_true(strstr(fixture_ls(&f, ""), "other "));
+		assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], i + 1);
+		assert_int_equal(fixture_lookup(&f, 1, file, &a), 0);
+		assert_int_equal(S_ISDIR(a.st.st_mode), i % 2 == 0);
+	}
+	tree_fixture_end(&f);
+}
+
+static void test_an_unfinished_listing_leaves_no_file_behind(void **state UNUSED)
+{
+	struct fixture_wait w;
+
+	tree_fixture_init(&f);
+	fake_source_put(f.source, "x/below", 1, "");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "x/ ");
+	fake_source_put(f.source, "x", 1, "");
+	fixture_now_ns += 60 * NSEC_PER_SEC;
+	f.source->hold = true;
+	fixture_wait_init(&w);
+	ls_from(&w, 0, -EINPROGRESS);
+	fake_source_answer_some(f.source, 1);
+	f.tree->ops->cancel(f.tree, &w.w);
+	tree_fixture_end(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_a_directory_becomes_a_file),
 		cmocka_unit_test(test_a_failed_listing_counts_for_nothing),
 		cmocka_unit_test(test_a_failed_listing_hides_nothing),
 		cmocka_unit_test(test_an_old_answer_is_no_news),
 		cmocka_unit_test(test_an_old_head_is_no_news),
+		cmocka_unit_test(test_a_directory_that_was_empty_is_gone),
+		cmocka_unit_test(test_a_directory_that_was_empty_is_there_again),
+		cmocka_unit_test(test_an_old_listing_proves_no_directory),
+		cmocka_unit_test(test_a_page_may_end_between_a_file_and_its_directory),
+		cmocka_unit_test(test_an_unfinished_listing_leaves_no_file_behind),
+		cmocka_unit_test(test_names_that_flip_hold_nobody_up),
 		cmocka_unit_test(test_a_walk_relists_a_long_directory),
 		cmocka_unit_test(test_names_are_found_with_no_memory_at_all),
 		cmocka_unit_test(test_names_are_found_when_memory_is_short),
