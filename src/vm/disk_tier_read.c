@@ -126,11 +126,20 @@ static bool supply(struct disk_tier *t, struct vmo *v, uint64_t first, uint64_t 
 	return true;
 }
 
-/* The provider is asked for [first, first + n). */
-static void send_on(struct disk_tier *t, struct vmo *v, uint64_t first, uint64_t n)
+/*
+ * Page @first is not there, nor are the @missing - 1 after it: the provider is asked for them, and for what else is
+ * known not to follow, for a request in pieces costs it more. Returns where that ends.
+ */
+static uint64_t send_on(struct disk_tier *t, struct vmo *v, uint64_t first, uint64_t missing)
 {
-	atomic_fetch_add(&t->io->misses, n);
-	vmo_elsewhere(v, page_bytes(first), page_bytes(n));
+	uint64_t end = MIN(first + MAX(missing, UINT64_C(1)), t->n_pages);
+	uint64_t more = t->n_pages;
+
+	atomic_fetch_add(&t->io->misses, end - first);
+	if (end < more && !cache_entry_may_have(t->entry, end, &more))
+		end = more;
+	vmo_elsewhere(v, page_bytes(first), page_bytes(end - first));
+	return end;
 }
 
 void disk_tier_serve(struct disk_tier *t, struct vmo *v, uint64_t first, uint64_t end, void *buf)
@@ -139,12 +148,12 @@ void disk_tier_serve(struct disk_tier *t, struct vmo *v, uint64_t first, uint64_
 		uint64_t missing = 0;
 		uint64_t n = cache_entry_read(t->entry, first, end - first, buf, &missing);
 
-		if (n && !supply(t, v, first, n, buf))
-			vmo_elsewhere(v, page_bytes(first), page_bytes(n));
 		if (!n) {
-			n = MIN(MAX(missing, UINT64_C(1)), end - first);
-			send_on(t, v, first, n);
+			first = send_on(t, v, first, MIN(missing, end - first));
+			continue;
 		}
+		if (!supply(t, v, first, n, buf))
+			vmo_elsewhere(v, page_bytes(first), page_bytes(n));
 		first += n;
 	}
 }
