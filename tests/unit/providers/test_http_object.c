@@ -14,57 +14,16 @@
 
 #include <cmocka.h>
 
-#include "base/config.h"
 #include "base/loop.h"
 #include "base/macros.h"
 #include "http/http_origin.h"
+#include "lib/http_bed.h"
 #include "lib/httpd.h"
 #include "lib/sink.h"
 
 #define PAGE VMOFS_PAGE_SIZE
 
-struct bed {
-	struct httpd *httpd;
-	struct vmofs_config *config;
-	struct loop_pool *loops;
-	struct http_origin *origin;
-};
-
-static struct bed *bed_new(uint64_t size, const char *opts, unsigned nloops)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct bed *b = calloc(1, sizeof *b);
-	struct vmofs_provider_env env;
-	struct http_origin_params params = { .env = &env };
-
-	assert_non_null(b);
-	b->httpd = httpd_new(size, NULL);
-	b->config = config_new();
-	for (size_t i = 0; vmofs_providers[i]; i++)
-		if (vmofs_providers[i]->options)
-			config_add_table(b->config, vmofs_providers[i]->options);
-	if (opts)
-		assert_int_equal(config_parse_opts(b->config, opts, &err), 0);
-	b->loops = loop_pool_new(nloops, &err);
-	assert_non_null(b->loops);
-	assert_int_equal(loop_pool_start(b->loops, &err), 0);
-	env = (struct vmofs_provider_env){ .config = b->config, .loops = b->loops };
-	params.url = httpd_url(b->httpd, "/");
-	assert_int_equal(http_origin_new(&b->origin, &params, &err), 0);
-	return b;
-}
-
-static void bed_free(struct bed *b)
-{
-	http_origin_put(b->origin);
-	loop_pool_stop(b->loops);
-	loop_pool_free(b->loops);
-	config_free(b->config);
-	httpd_free(b->httpd);
-	free(b);
-}
-
-static struct sink *object(struct bed *b, const struct http_object_spec *spec)
+static struct sink *object(struct http_bed *b, const struct http_object_spec *spec)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct vmofs_provider *p;
@@ -73,7 +32,7 @@ static struct sink *object(struct bed *b, const struct http_object_spec *spec)
 	return sink_over(p, spec->size, b->loops);
 }
 
-static struct sink *plain(struct bed *b, const char *path, uint64_t size, const char *etag)
+static struct sink *plain(struct http_bed *b, const char *path, uint64_t size, const char *etag)
 {
 	struct http_object_spec spec = {
 		.url = httpd_url(b->httpd, path),
@@ -87,7 +46,7 @@ static struct sink *plain(struct bed *b, const char *path, uint64_t size, const 
 
 static void test_nobody_is_asked(void **state UNUSED)
 {
-	struct bed *b = bed_new(10 * PAGE, NULL, 1);
+	struct http_bed *b = http_bed_new(10 * PAGE, NULL, 1);
 	struct sink *s = plain(b, "/a%20b?c=d", 10 * PAGE, "\"v0\"");
 	struct httpd_entry e;
 
@@ -101,12 +60,12 @@ static void test_nobody_is_asked(void **state UNUSED)
 	assert_string_equal(e.if_match, "\"v0\"");
 	assert_true(e.has_range && e.first == PAGE && e.last == 2 * PAGE - 1);
 	sink_close(s);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_whole_object_has_no_range(void **state UNUSED)
 {
-	struct bed *b = bed_new(3 * PAGE + 5, NULL, 1);
+	struct http_bed *b = http_bed_new(3 * PAGE + 5, NULL, 1);
 	struct sink *s = plain(b, "/", 3 * PAGE + 5, "\"v0\"");
 	struct httpd_entry e;
 
@@ -121,12 +80,12 @@ static void test_whole_object_has_no_range(void **state UNUSED)
 	assert_int_equal(sink_read(s, 0, 4 * PAGE), 0);
 	assert_true(httpd_is(sink_bytes(s), 0, 3 * PAGE + 5, 0));
 	sink_close(s);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_first_answer_is_adopted(void **state UNUSED)
 {
-	struct bed *b = bed_new(100 * MIB(1), NULL, 2);
+	struct http_bed *b = http_bed_new(100 * MIB(1), NULL, 2);
 	struct sink *s = plain(b, "/", 100 * MIB(1), "");
 	struct sink_read *r[3];
 	struct httpd_entry e;
@@ -149,7 +108,7 @@ static void test_first_answer_is_adopted(void **state UNUSED)
 		assert_string_equal(e.if_match, "\"v0\"");
 	}
 	sink_close(s);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_adopted_version_is_kept(void **state UNUSED)
@@ -159,7 +118,7 @@ static void test_adopted_version_is_kept(void **state UNUSED)
 	static const int codes[] = { -ESTALE, -ESTALE, 0 };
 
 	for (unsigned i = 0; i < ARRAY_LEN(modes); i++) {
-		struct bed *b = bed_new(10 * PAGE, NULL, 1);
+		struct http_bed *b = http_bed_new(10 * PAGE, NULL, 1);
 		struct sink *s = plain(b, "/", 10 * PAGE, "");
 
 		httpd_set(b->httpd, modes[i]);
@@ -167,7 +126,7 @@ static void test_adopted_version_is_kept(void **state UNUSED)
 		httpd_set(b->httpd, "version=1");
 		assert_int_equal(sink_read(s, PAGE, PAGE), codes[i]);
 		sink_close(s);
-		bed_free(b);
+		http_bed_free(b);
 	}
 }
 
@@ -176,20 +135,20 @@ static void test_size_must_be_the_expected(void **state UNUSED)
 	static const uint64_t there[] = { 11 * PAGE, 9 * PAGE, 10 * PAGE + 1 };
 
 	for (unsigned i = 0; i < ARRAY_LEN(there); i++) {
-		struct bed *b = bed_new(there[i], NULL, 1);
+		struct http_bed *b = http_bed_new(there[i], NULL, 1);
 		struct sink *s = plain(b, "/", 10 * PAGE, "");
 
 		assert_int_equal(sink_read(s, 0, PAGE), -ESTALE);
 		assert_int_equal(sink_read(s, 0, 10 * PAGE), -ESTALE);
 		assert_int_equal(sink_supplied(s), 0);
 		sink_close(s);
-		bed_free(b);
+		http_bed_free(b);
 	}
 }
 
 static void test_server_without_ranges(void **state UNUSED)
 {
-	struct bed *b = bed_new(100 * PAGE + 7, NULL, 2);
+	struct http_bed *b = http_bed_new(100 * PAGE + 7, NULL, 2);
 	static const char *const etags[] = { "", "\"v0\"" };
 
 	httpd_set(b->httpd, "no-ranges=1");
@@ -204,8 +163,8 @@ static void test_server_without_ranges(void **state UNUSED)
 		assert_true(httpd_is(sink_bytes(s) + 70 * PAGE, 70 * PAGE, PAGE, 0));
 		sink_close(s);
 	}
-	bed_free(b);
-	b = bed_new(100 * PAGE, "whole-limit=100K", 1);
+	http_bed_free(b);
+	b = http_bed_new(100 * PAGE, "whole-limit=100K", 1);
 	httpd_set(b->httpd, "no-ranges=1");
 	for (unsigned i = 0; i < ARRAY_LEN(etags); i++) {
 		struct sink *s = plain(b, "/", 100 * PAGE, etags[i]);
@@ -216,21 +175,21 @@ static void test_server_without_ranges(void **state UNUSED)
 		assert_non_null(strstr(stats.last.msg, "whole-limit"));
 		sink_close(s);
 	}
-	bed_free(b);
+	http_bed_free(b);
 	/* What has served a range once is not forgiven. */
-	b = bed_new(100 * PAGE, NULL, 1);
+	b = http_bed_new(100 * PAGE, NULL, 1);
 	struct sink *s = plain(b, "/", 100 * PAGE, "");
 
 	assert_int_equal(sink_read(s, PAGE, PAGE), 0);
 	httpd_set(b->httpd, "no-ranges=1");
 	assert_int_equal(sink_read(s, 5 * PAGE, PAGE), -EBADMSG);
 	sink_close(s);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_redirects_are_found(void **state UNUSED)
 {
-	struct bed *b = bed_new(10 * PAGE, "username=joe", 1);
+	struct http_bed *b = http_bed_new(10 * PAGE, "username=joe", 1);
 	struct httpd *other = httpd_new(10 * PAGE, NULL);
 	struct sink *s = plain(b, "/redirect", 10 * PAGE, "\"v0\"");
 	char modes[1100];
@@ -248,12 +207,12 @@ static void test_redirects_are_found(void **state UNUSED)
 	assert_int_equal(httpd_requests(other), 3);
 	sink_close(s);
 	httpd_free(other);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_credentials_are_the_origin_s(void **state UNUSED)
 {
-	struct bed *b = bed_new(PAGE, "username=joe", 1);
+	struct http_bed *b = http_bed_new(PAGE, "username=joe", 1);
 	struct httpd *other = httpd_new(PAGE, NULL);
 	struct http_object_spec spec = { .size = PAGE, .etag = "", .last_modified = "" };
 	struct httpd_entry e;
@@ -272,14 +231,14 @@ static void test_credentials_are_the_origin_s(void **state UNUSED)
 	assert_string_equal(e.authorization, "Basic am9lOg==");
 	sink_close(s);
 	httpd_free(other);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 /* -- locations -------------------------------------------------------------------------------- */
 
 /* Signs with a generation that can be renewed. */
 struct location {
-	struct bed *bed;
+	struct http_bed *bed;
 	char url[128];
 	atomic_uint generation;
 	atomic_uint endpoints;
@@ -377,7 +336,7 @@ static const struct http_location_ops location_ops = {
 	.free = location_free,
 };
 
-static struct sink *located(struct bed *b, struct location *l, uint64_t size)
+static struct sink *located(struct http_bed *b, struct location *l, uint64_t size)
 {
 	struct http_object_spec spec = {
 		.url = httpd_url(b->httpd, "/object"),
@@ -393,7 +352,7 @@ static struct sink *located(struct bed *b, struct location *l, uint64_t size)
 	return object(b, &spec);
 }
 
-static void wait_freed(struct bed *b, struct location *l)
+static void wait_freed(struct http_bed *b, struct location *l)
 {
 	while (!atomic_load(&l->freed))
 		for (unsigned i = 0; i < loop_pool_size(b->loops); i++)
@@ -402,7 +361,7 @@ static void wait_freed(struct bed *b, struct location *l)
 
 static void test_endpoints_of_others(void **state UNUSED)
 {
-	struct bed *b = bed_new(10 * PAGE, NULL, 1);
+	struct http_bed *b = http_bed_new(10 * PAGE, NULL, 1);
 	struct location l = { 0 };
 	struct sink *s = located(b, &l, 10 * PAGE);
 	struct httpd_entry e;
@@ -418,12 +377,12 @@ static void test_endpoints_of_others(void **state UNUSED)
 	assert_string_equal(e.if_match, "\"v0\"");
 	sink_close(s);
 	wait_freed(b, &l);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_endpoints_expire(void **state UNUSED)
 {
-	struct bed *b = bed_new(10 * PAGE, NULL, 1);
+	struct http_bed *b = http_bed_new(10 * PAGE, NULL, 1);
 	struct location l = { .valid_ns = 1 };
 	struct sink *s = located(b, &l, 10 * PAGE);
 
@@ -432,12 +391,12 @@ static void test_endpoints_expire(void **state UNUSED)
 	assert_int_equal(atomic_load(&l.endpoints), 3);
 	sink_close(s);
 	wait_freed(b, &l);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_one_renewal_for_all(void **state UNUSED)
 {
-	struct bed *b = bed_new(64 * MIB(1), "connections=16", 2);
+	struct http_bed *b = http_bed_new(64 * MIB(1), "connections=16", 2);
 	struct location l = { 0 };
 	struct sink *s = located(b, &l, 64 * MIB(1));
 	struct sink_read *r[12];
@@ -454,12 +413,12 @@ static void test_one_renewal_for_all(void **state UNUSED)
 	assert_in_range(atomic_load(&l.refusals), 1, ARRAY_LEN(r));
 	sink_close(s);
 	wait_freed(b, &l);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_renewal_that_does_not_help(void **state UNUSED)
 {
-	struct bed *b = bed_new(10 * PAGE, NULL, 1);
+	struct http_bed *b = http_bed_new(10 * PAGE, NULL, 1);
 	struct location l = { 0 }, none = { .endpoint_code = -EAGAIN, .renew_code = -EACCES },
 			late = { .endpoint_code = -EAGAIN };
 	struct sink *s = located(b, &l, 10 * PAGE);
@@ -487,12 +446,12 @@ static void test_renewal_that_does_not_help(void **state UNUSED)
 	assert_int_equal(atomic_load(&late.renewals), 1);
 	sink_close(s);
 	wait_freed(b, &late);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_refusals_are_read(void **state UNUSED)
 {
-	struct bed *b = bed_new(10 * PAGE, "retry-base=60s", 1);
+	struct http_bed *b = http_bed_new(10 * PAGE, "retry-base=60s", 1);
 	struct location l = { .refused_to = HTTP_OUTCOME_DENIED };
 	struct sink *s = located(b, &l, 10 * PAGE);
 
@@ -511,12 +470,12 @@ static void test_refusals_are_read(void **state UNUSED)
 	assert_int_equal(atomic_load(&l.renewals), 1);
 	sink_close(s);
 	wait_freed(b, &l);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_digest_that_fails(void **state UNUSED)
 {
-	struct bed *b = bed_new(16 * MIB(1), NULL, 2);
+	struct http_bed *b = http_bed_new(16 * MIB(1), NULL, 2);
 	struct location l = { .check_fails_at = 16 * MIB(1) };
 	struct sink *s = located(b, &l, 16 * MIB(1));
 	struct vmofs_provider_stats stats;
@@ -529,12 +488,12 @@ static void test_digest_that_fails(void **state UNUSED)
 	assert_int_equal(stats.integrity_errors, 1);
 	sink_close(s);
 	wait_freed(b, &l);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_close_under_way(void **state UNUSED)
 {
-	struct bed *b = bed_new(64 * MIB(1), NULL, 2);
+	struct http_bed *b = http_bed_new(64 * MIB(1), NULL, 2);
 
 	httpd_set(b->httpd, "freeze=1");
 	for (unsigned i = 0; i < 20; i++) {
@@ -556,7 +515,7 @@ static void test_close_under_way(void **state UNUSED)
 		wait_freed(b, &l);
 	}
 	httpd_set(b->httpd, "freeze=0");
-	bed_free(b);
+	http_bed_free(b);
 }
 
 /* -- many ------------------------------------------------------------------------------------- */
@@ -565,7 +524,7 @@ static void test_close_under_way(void **state UNUSED)
 
 static void test_many_small_objects(void **state UNUSED)
 {
-	struct bed *b = bed_new(PAGE, "connections=8", 2);
+	struct http_bed *b = http_bed_new(PAGE, "connections=8", 2);
 	struct vmofs_provider_stats stats = { 0 };
 	struct sink **s = calloc(MANY, sizeof(struct sink *));
 	struct sink_read **r = calloc(MANY, sizeof(struct sink_read *));
@@ -593,7 +552,7 @@ static void test_many_small_objects(void **state UNUSED)
 		sink_close(s[i]);
 	free(s);
 	free(r);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static size_t allocated(void)
@@ -604,7 +563,7 @@ static size_t allocated(void)
 /* What an open object costs beside its URL and its headers, as long as nothing goes wrong. */
 static void test_objects_are_small(void **state UNUSED)
 {
-	struct bed *b = bed_new(PAGE, NULL, 1);
+	struct http_bed *b = http_bed_new(PAGE, NULL, 1);
 	struct http_object_spec spec = { .url = httpd_url(b->httpd, "/dir/object"),
 					 .size = PAGE,
 					 .etag = "\"v0\"",
@@ -622,7 +581,7 @@ static void test_objects_are_small(void **state UNUSED)
 	for (unsigned i = 0; i < MANY; i++)
 		p[i]->ops->free(p[i]);
 	free(p);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 int main(void)

@@ -13,19 +13,12 @@
 
 #include <cmocka.h>
 
-#include "base/config.h"
 #include "base/loop.h"
 #include "base/macros.h"
 #include "base/sync.h"
 #include "http/http_origin.h"
+#include "lib/http_bed.h"
 #include "lib/httpd.h"
-
-struct bed {
-	struct httpd *httpd;
-	struct vmofs_config *config;
-	struct loop_pool *loops;
-	struct http_origin *origin;
-};
 
 /* An ask whose owner does as it is told. */
 struct asker {
@@ -145,7 +138,7 @@ static const struct http_ask_ops ops = {
 	prepare, renew, reset, header, data, finish, refused, done
 };
 
-static void asker_init(struct asker *k, struct bed *b, const char *path)
+static void asker_init(struct asker *k, struct http_bed *b, const char *path)
 {
 	*k = (struct asker){ 0 };
 	snprintf(k->url, sizeof k->url, "%s", httpd_url(b->httpd, path));
@@ -165,79 +158,17 @@ static int asker_wait(struct asker *k)
 	return k->code;
 }
 
-static struct bed *bed_new(const char *opts, unsigned nloops, bool start)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct bed *b = calloc(1, sizeof *b);
-	struct vmofs_provider_env env;
-	struct http_origin_params params = { .env = &env };
-
-	assert_non_null(b);
-	b->httpd = httpd_new(20, NULL);
-	b->config = config_new();
-	for (size_t i = 0; vmofs_providers[i]; i++)
-		if (vmofs_providers[i]->options)
-			config_add_table(b->config, vmofs_providers[i]->options);
-	if (opts)
-		assert_int_equal(config_parse_opts(b->config, opts, &err), 0);
-	b->loops = loop_pool_new(nloops, &err);
-	assert_non_null(b->loops);
-	if (start)
-		assert_int_equal(loop_pool_start(b->loops, &err), 0);
-	env = (struct vmofs_provider_env){ .config = b->config, .loops = b->loops };
-	params.url = httpd_url(b->httpd, "/");
-	assert_int_equal(http_origin_new(&b->origin, &params, &err), 0);
-	return b;
-}
-
-static void bed_free(struct bed *b)
-{
-	http_origin_put(b->origin);
-	loop_pool_stop(b->loops);
-	loop_pool_free(b->loops);
-	config_free(b->config);
-	httpd_free(b->httpd);
-	free(b);
-}
-
-/* What the origin says of itself. */
-static bool dump_has(struct bed *b, const char *what)
-{
-	char *text = NULL;
-	size_t n;
-	FILE *f = open_memstream(&text, &n);
-	bool has;
-
-	http_origin_dump(b->origin, f, 0);
-	fclose(f);
-	has = strstr(text, what) != NULL;
-	if (!has)
-		print_message("%s", text);
-	free(text);
-	return has;
-}
-
-static void nothing(void *arg UNUSED, struct loop *l UNUSED)
-{
-}
-
-static void settle(struct bed *b)
-{
-	for (unsigned i = 0; i < loop_pool_size(b->loops); i++)
-		loop_call(loop_pool_nth(b->loops, i), nothing, NULL);
-}
-
 /* Runs one both ways: on the loops, and blocking. */
-typedef void (*runner)(struct bed *b, struct asker *k);
+typedef void (*runner)(struct http_bed *b, struct asker *k);
 
-static void run_queued(struct bed *b, struct asker *k)
+static void run_queued(struct http_bed *b, struct asker *k)
 {
 	http_origin_ask(b->origin, &k->ask);
 	asker_wait(k);
 	assert_true(k->on_loop);
 }
 
-static void run_waiting(struct bed *b, struct asker *k)
+static void run_waiting(struct http_bed *b, struct asker *k)
 {
 	http_origin_ask_wait(b->origin, &k->ask, NULL);
 	assert_true(k->done);
@@ -247,7 +178,7 @@ static const runner runners[] = { run_queued, run_waiting };
 
 static void test_answer(void **state UNUSED)
 {
-	struct bed *b = bed_new(NULL, 2, true);
+	struct http_bed *b = http_bed_new(20, NULL, 2);
 
 	httpd_set(b->httpd, "header=X-Thing: some");
 	for (size_t i = 0; i < ARRAY_LEN(runners); i++) {
@@ -262,7 +193,7 @@ static void test_answer(void **state UNUSED)
 		assert_int_equal(k.ask.requests, 1);
 		assert_int_equal(k.resets, 1);
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_what_is_tried_again(void **state UNUSED)
@@ -284,7 +215,7 @@ static void test_what_is_tried_again(void **state UNUSED)
 		{ "status=403", -EACCES, 2, 1 },
 		{ "status-count=1&status=403", 0, 2, 1 },
 	};
-	struct bed *b = bed_new("retry-base=5ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=5ms", 1);
 
 	for (size_t r = 0; r < ARRAY_LEN(runners); r++) {
 		for (size_t i = 0; i < ARRAY_LEN(v); i++) {
@@ -305,12 +236,12 @@ static void test_what_is_tried_again(void **state UNUSED)
 		}
 		httpd_set(b->httpd, "status-count=0");
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_nonsense(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=5ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=5ms", 1);
 
 	for (size_t r = 0; r < ARRAY_LEN(runners); r++) {
 		struct asker k;
@@ -339,12 +270,12 @@ static void test_nonsense(void **state UNUSED)
 		runners[r](b, &k);
 		assert_int_equal(k.code, -EBADMSG);
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_renewal(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=5ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=5ms", 1);
 
 	for (size_t r = 0; r < ARRAY_LEN(runners); r++) {
 		struct asker k;
@@ -370,12 +301,12 @@ static void test_renewal(void **state UNUSED)
 		assert_int_equal(k.code, -EINVAL);
 		assert_string_equal(k.msg, "nothing to sign with");
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_refusals_that_are_read(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=30s", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=30s", 1);
 
 	httpd_set(b->httpd, "error-body=<Code>ExpiredToken</Code>&status=400");
 	for (size_t r = 0; r < ARRAY_LEN(runners); r++) {
@@ -404,12 +335,12 @@ static void test_refusals_that_are_read(void **state UNUSED)
 		assert_string_equal(k.msg, "told: <Code>ExpiredToken</Code>");
 		assert_string_equal(k.request_id, "req-400");
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_deadline(void **state UNUSED)
 {
-	struct bed *b = bed_new("connections=1", 1, true);
+	struct http_bed *b = http_bed_new(20, "connections=1", 1);
 	struct asker first, second;
 
 	httpd_set(b->httpd, "silent=1");
@@ -427,12 +358,12 @@ static void test_deadline(void **state UNUSED)
 	http_origin_ask_wait(b->origin, &first.ask, NULL);
 	assert_int_equal(first.code, -ETIMEDOUT);
 	httpd_set(b->httpd, "silent=0");
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_slots(void **state UNUSED)
 {
-	struct bed *b = bed_new("connections=3", 2, true);
+	struct http_bed *b = http_bed_new(20, "connections=3", 2);
 	struct asker k[10];
 
 	httpd_set(b->httpd, "freeze=1");
@@ -441,21 +372,21 @@ static void test_slots(void **state UNUSED)
 		http_origin_ask(b->origin, &k[i].ask);
 	}
 	httpd_wait_requests(b->httpd, 3);
-	settle(b);
-	assert_true(dump_has(b, "active 3 of 3"));
-	assert_true(dump_has(b, "asks 7"));
+	http_bed_settle(b);
+	assert_true(http_bed_dump_has(b, "active 3 of 3"));
+	assert_true(http_bed_dump_has(b, "asks 7"));
 	httpd_set(b->httpd, "freeze=0");
 	for (size_t i = 0; i < ARRAY_LEN(k); i++)
 		assert_int_equal(asker_wait(&k[i]), 0);
-	settle(b);
-	assert_true(dump_has(b, "active 0 of 3"));
+	http_bed_settle(b);
+	assert_true(http_bed_dump_has(b, "active 0 of 3"));
 	assert_true(httpd_connections(b->httpd) <= 4); /* each loop may have two */
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_demand_goes_first(void **state UNUSED)
 {
-	struct bed *b = bed_new("connections=1", 1, true);
+	struct http_bed *b = http_bed_new(20, "connections=1", 1);
 	struct asker k[3];
 	static const char *const paths[] = { "/first", "/prefetch", "/demand" };
 	static const char *const order[] = { "/first", "/demand", "/prefetch" };
@@ -477,12 +408,12 @@ static void test_demand_goes_first(void **state UNUSED)
 		assert_true(httpd_entry(b->httpd, i, &e));
 		assert_string_equal(e.target, order[i]);
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_slow_down(void **state UNUSED)
 {
-	struct bed *b = bed_new("connections=8,retry-base=1ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "connections=8,retry-base=1ms", 1);
 	struct asker k[8];
 
 	httpd_set(b->httpd, "freeze=1&status-count=8&status=503");
@@ -497,23 +428,23 @@ static void test_slow_down(void **state UNUSED)
 		assert_int_equal(asker_wait(&k[i]), 0);
 		assert_int_equal(k[i].ask.requests, 2);
 	}
-	settle(b);
+	http_bed_settle(b);
 	/* Eight at once count as one; four answers were one more, the next five are another. */
-	assert_true(dump_has(b, "active 0 of 5 (at most 8)"));
+	assert_true(http_bed_dump_has(b, "active 0 of 5 (at most 8)"));
 	for (size_t i = 0; i < 30; i++) {
 		asker_init(&k[0], b, "/");
 		run_queued(b, &k[0]);
 		assert_int_equal(k[0].code, 0);
 	}
-	settle(b);
-	assert_true(dump_has(b, "active 0 of 8"));
-	bed_free(b);
+	http_bed_settle(b);
+	assert_true(http_bed_dump_has(b, "active 0 of 8"));
+	http_bed_free(b);
 }
 
 /* The second wave of refusals is news, whenever it comes. */
 static void test_slow_down_again(void **state UNUSED)
 {
-	struct bed *b = bed_new("connections=16,retry-base=1ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "connections=16,retry-base=1ms", 1);
 	struct asker k;
 
 	httpd_set(b->httpd, "status-count=3&status=429");
@@ -521,22 +452,22 @@ static void test_slow_down_again(void **state UNUSED)
 	run_queued(b, &k);
 	assert_int_equal(k.code, 0);
 	assert_int_equal(k.ask.requests, 4);
-	settle(b);
-	assert_true(dump_has(b, "active 0 of 2 (at most 16)"));
-	bed_free(b);
+	http_bed_settle(b);
+	assert_true(http_bed_dump_has(b, "active 0 of 2 (at most 16)"));
+	http_bed_free(b);
 }
 
 static void test_default_of_slots(void **state UNUSED)
 {
-	struct bed *b = bed_new(NULL, 1, true);
+	struct http_bed *b = http_bed_new(20, NULL, 1);
 
-	assert_true(dump_has(b, "active 0 of 64 (at most 64)"));
-	bed_free(b);
+	assert_true(http_bed_dump_has(b, "active 0 of 64 (at most 64)"));
+	http_bed_free(b);
 }
 
 static void test_last_refusal_is_told(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=1ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=1ms", 1);
 
 	httpd_set(b->httpd, "status-count=3&status=503&error-body=busy");
 	for (size_t r = 0; r < ARRAY_LEN(runners); r++) {
@@ -550,12 +481,12 @@ static void test_last_refusal_is_told(void **state UNUSED)
 		assert_int_equal(k.status, 503);
 		assert_string_equal(k.msg, "told: busy");
 	}
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_pause(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=1ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=1ms", 1);
 	struct asker k[2];
 	uint64_t start = loop_now_ns();
 
@@ -563,19 +494,19 @@ static void test_pause(void **state UNUSED)
 	asker_init(&k[0], b, "/");
 	http_origin_ask(b->origin, &k[0].ask);
 	httpd_wait_requests(b->httpd, 1);
-	while (!dump_has(b, "paused") && loop_now_ns() < start + NSEC_PER_SEC)
-		settle(b);
+	while (!http_bed_dump_has(b, "paused") && loop_now_ns() < start + NSEC_PER_SEC)
+		http_bed_settle(b);
 	asker_init(&k[1], b, "/");
 	http_origin_ask(b->origin, &k[1].ask);
 	assert_int_equal(asker_wait(&k[1]), 0);
 	assert_int_equal(asker_wait(&k[0]), 0);
 	assert_true(loop_now_ns() - start >= 2 * NSEC_PER_SEC);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_stop(void **state UNUSED)
 {
-	struct bed *b = bed_new("connections=1,retry-base=10s", 1, true);
+	struct http_bed *b = http_bed_new(20, "connections=1,retry-base=10s", 1);
 	struct asker active, waiting, delayed, late;
 
 	httpd_set(b->httpd, "status-count=1&status=503");
@@ -597,12 +528,12 @@ static void test_stop(void **state UNUSED)
 	assert_int_equal(asker_wait(&late), -ESHUTDOWN);
 	assert_int_equal(httpd_requests(b->httpd), 2);
 	httpd_set(b->httpd, "silent=0");
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_waiting_needs_no_loops(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=1ms", 1, false);
+	struct http_bed *b = http_bed_new_still(20, "retry-base=1ms", 1);
 	atomic_bool cancel = true;
 	struct asker k;
 
@@ -618,12 +549,12 @@ static void test_waiting_needs_no_loops(void **state UNUSED)
 	asker_init(&k, b, "/");
 	http_origin_ask_wait(b->origin, &k.ask, NULL);
 	assert_int_equal(k.code, 0);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_anonymous(void **state UNUSED)
 {
-	struct bed *b = bed_new("username=joe", 1, true);
+	struct http_bed *b = http_bed_new(20, "username=joe", 1);
 	struct vmofs_provider_env env = { .config = b->config, .loops = b->loops };
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct http_origin_params params = { .env = &env, .anonymous = true };
@@ -643,12 +574,12 @@ static void test_anonymous(void **state UNUSED)
 	run_queued(b, &k);
 	assert_true(httpd_entry(b->httpd, 1, &e));
 	assert_string_equal(e.authorization, "");
-	bed_free(b);
+	http_bed_free(b);
 }
 
 static void test_stats(void **state UNUSED)
 {
-	struct bed *b = bed_new("retry-base=1ms", 1, true);
+	struct http_bed *b = http_bed_new(20, "retry-base=1ms", 1);
 	struct vmofs_provider_stats s = { 0 };
 	struct asker k;
 
@@ -658,7 +589,7 @@ static void test_stats(void **state UNUSED)
 	httpd_set(b->httpd, "status-count=1&status=400");
 	asker_init(&k, b, "/");
 	run_queued(b, &k);
-	settle(b);
+	http_bed_settle(b);
 	http_origin_stats(b->origin, &s);
 	assert_int_equal(s.requests, 3);
 	assert_int_equal(s.retries, 1);
@@ -668,7 +599,7 @@ static void test_stats(void **state UNUSED)
 	assert_int_equal(s.in_flight, 0);
 	assert_int_equal(s.last.code, -EIO);
 	assert_int_equal(s.last.status, 400);
-	bed_free(b);
+	http_bed_free(b);
 }
 
 int main(void)

@@ -16,11 +16,11 @@
 
 #include <cmocka.h>
 
-#include "base/config.h"
 #include "base/loop.h"
 #include "base/macros.h"
 #include "base/sync.h"
 #include "http/http_origin.h"
+#include "lib/http_bed.h"
 #include "lib/httpd.h"
 #include "lib/prng.h"
 #include "lib/sink.h"
@@ -30,66 +30,6 @@
 #define PAGES   65
 #define THREADS 6
 #define READS   4
-
-struct bed {
-	struct httpd *httpd;
-	struct vmofs_config *config;
-	struct loop_pool *loops;
-	struct http_origin *origin;
-};
-
-static void bed_init(struct bed *b, const char *opts, unsigned nloops)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_provider_env env;
-	struct http_origin_params params = { .env = &env };
-
-	b->httpd = httpd_new(SIZE, NULL);
-	b->config = config_new();
-	for (size_t i = 0; vmofs_providers[i]; i++)
-		if (vmofs_providers[i]->options)
-			config_add_table(b->config, vmofs_providers[i]->options);
-	assert_int_equal(config_parse_opts(b->config, opts, &err), 0);
-	b->loops = loop_pool_new(nloops, &err);
-	assert_non_null(b->loops);
-	assert_int_equal(loop_pool_start(b->loops, &err), 0);
-	env = (struct vmofs_provider_env){ .config = b->config, .loops = b->loops };
-	params.url = httpd_url(b->httpd, "/");
-	assert_int_equal(http_origin_new(&b->origin, &params, &err), 0);
-}
-
-static void bed_end(struct bed *b)
-{
-	http_origin_put(b->origin);
-	loop_pool_stop(b->loops);
-	loop_pool_free(b->loops);
-	config_free(b->config);
-	httpd_free(b->httpd);
-}
-
-static bool dump_has(struct bed *b, const char *what)
-{
-	char *text = NULL;
-	size_t n;
-	FILE *f = open_memstream(&text, &n);
-	bool has;
-
-	http_origin_dump(b->origin, f, 0);
-	fclose(f);
-	has = strstr(text, what) != NULL;
-	free(text);
-	return has;
-}
-
-static void nothing(void *arg UNUSED, struct loop *l UNUSED)
-{
-}
-
-static void settle(struct bed *b)
-{
-	for (unsigned i = 0; i < loop_pool_size(b->loops); i++)
-		loop_call(loop_pool_nth(b->loops, i), nothing, NULL);
-}
 
 /* -- asks ------------------------------------------------------------------------------------- */
 
@@ -119,7 +59,7 @@ static void ask_done(struct http_ask *a, int code UNUSED, const struct http_refu
 
 static const struct http_ask_ops ask_ops = { .prepare = ask_prepare, .done = ask_done };
 
-static void ask_start(struct asker *k, struct bed *b, const char *url)
+static void ask_start(struct asker *k, struct http_bed *b, const char *url)
 {
 	*k = (struct asker){ .url = url };
 	mutex_init(&k->lock, LOCK_RANK_MOUNT);
@@ -144,7 +84,7 @@ static void ask_wait(struct asker *k)
 
 struct worker {
 	pthread_t thread;
-	struct bed *b;
+	struct http_bed *b;
 	struct prng rng;
 	unsigned rounds;
 	unsigned good;
@@ -207,7 +147,7 @@ static void *worker_run(void *arg)
 	return NULL;
 }
 
-static void break_a_word(struct bed *b, struct prng *rng)
+static void break_a_word(struct http_bed *b, struct prng *rng)
 {
 	static const char *const modes[] = {
 		"status-count=3&status=503",
@@ -232,20 +172,19 @@ static void storm(const char *opts, unsigned nloops, unsigned rounds)
 {
 	struct worker w[THREADS];
 	struct prng rng;
-	struct bed b;
+	struct http_bed *b = http_bed_new(SIZE, opts, nloops);
 	unsigned good = 0;
 
 	rng.state = 7;
-	bed_init(&b, opts, nloops);
 	for (unsigned i = 0; i < THREADS; i++) {
-		w[i] = (struct worker){ .b = &b, .rounds = rounds };
+		w[i] = (struct worker){ .b = b, .rounds = rounds };
 		w[i].rng.state = i + 1;
-		snprintf(w[i].url, sizeof w[i].url, "%s", httpd_url(b.httpd, "/o"));
+		snprintf(w[i].url, sizeof w[i].url, "%s", httpd_url(b->httpd, "/o"));
 		assert_int_equal(pthread_create(&w[i].thread, NULL, worker_run, &w[i]), 0);
 	}
 	for (uint64_t seen = 0, last = (uint64_t)rounds * THREADS; seen < last; seen += 10) {
-		httpd_wait_requests(b.httpd, seen);
-		break_a_word(&b, &rng);
+		httpd_wait_requests(b->httpd, seen);
+		break_a_word(b, &rng);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
 		pthread_join(w[i].thread, NULL);
@@ -254,11 +193,11 @@ static void storm(const char *opts, unsigned nloops, unsigned rounds)
 	}
 	assert_true(good > rounds);
 	/* What was cut ends with its loop's next turns. */
-	for (unsigned i = 0; i < 1000 && !dump_has(&b, "active 0 of"); i++)
-		settle(&b);
-	assert_true(dump_has(&b, "active 0 of"));
-	assert_true(dump_has(&b, "demand 0 asks 0 prefetch 0 delayed 0"));
-	bed_end(&b);
+	for (unsigned i = 0; i < 1000 && !http_bed_dump_has(b, "active 0 of"); i++)
+		http_bed_settle(b);
+	assert_true(http_bed_dump_has(b, "active 0 of"));
+	assert_true(http_bed_dump_has(b, "demand 0 asks 0 prefetch 0 delayed 0"));
+	http_bed_free(b);
 }
 
 static void test_storm_on_few_slots(void **state UNUSED)
@@ -276,12 +215,11 @@ static void test_objects_leave_nothing(void **state UNUSED)
 {
 	struct worker w = { .rounds = 0 };
 	size_t before = 0;
-	struct bed b;
+	struct http_bed *b = http_bed_new(SIZE, "connections=8", 2);
 
-	bed_init(&b, "connections=8", 2);
-	w.b = &b;
+	w.b = b;
 	w.rng.state = 1;
-	snprintf(w.url, sizeof w.url, "%s", httpd_url(b.httpd, "/o"));
+	snprintf(w.url, sizeof w.url, "%s", httpd_url(b->httpd, "/o"));
 	for (unsigned i = 0; i < 3000; i++) {
 		struct vmofs_err err = VMOFS_ERR_INIT;
 		struct http_object_spec spec = {
@@ -292,7 +230,7 @@ static void test_objects_leave_nothing(void **state UNUSED)
 		if (i == 1000)
 			before = mallinfo2().uordblks;
 		for (unsigned k = 0; k < ARRAY_LEN(p); k++)
-			assert_int_equal(http_object_new(&p[k], b.origin, &spec, &err), 0);
+			assert_int_equal(http_object_new(&p[k], b->origin, &spec, &err), 0);
 		for (unsigned k = 0; k < ARRAY_LEN(p); k++)
 			p[k]->ops->free(p[k]);
 		if (i % 100 == 0) {
@@ -302,9 +240,9 @@ static void test_objects_leave_nothing(void **state UNUSED)
 			sink_close(s);
 		}
 	}
-	settle(&b);
+	http_bed_settle(b);
 	assert_true(mallinfo2().uordblks < before + KIB(512));
-	bed_end(&b);
+	http_bed_free(b);
 }
 
 int main(void)
