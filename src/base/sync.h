@@ -18,6 +18,7 @@ enum lock_rank {
 	LOCK_RANK_TREE = 18,       /* fs: the nodes of a namespace */
 	LOCK_RANK_OBJECTS = 20,    /* fs: open objects of a namespace */
 	LOCK_RANK_READ = 25,       /* fs: parked kernel requests */
+	LOCK_RANK_PASS = 27,       /* fs: how inodes are open */
 	LOCK_RANK_STREAM = 30,     /* fs: read-ahead streams */
 	LOCK_RANK_VMO = 40,        /* vm: one hierarchy of VMOs and its page source */
 	LOCK_RANK_TIER = 44,       /* vm: what a disk cache is asked for and given */

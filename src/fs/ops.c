@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "fs/object.h"
 #include "fs/session_private.h"
@@ -41,6 +43,26 @@ static void want(struct fuse_conn_info *conn, unsigned cap, bool on)
 }
 #endif
 
+/*
+ * The kernel stacks nothing below what the cache's files are on (depth 0), so that an overlay fits on top of us. It also
+ * takes no file system mounted from one of our files then, which is what `-o passthrough=no` is for.
+ */
+static void want_passthrough(struct fs_session *s UNUSED, struct fuse_conn_info *conn UNUSED)
+{
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+	if (!fuse_set_feature_flag(conn, FUSE_CAP_PASSTHROUGH)) {
+		log_info("no passthrough, files are read through the daemon: it needs Linux 6.9");
+		return;
+	}
+	conn->max_backing_stack_depth = 0;
+	passthrough_enable(&s->pass);
+#else
+	log_info(
+		"no passthrough, files are read through the daemon: libfuse %s has none, 3.17 is needed",
+		fuse_pkgversion());
+#endif
+}
+
 /* Splicing costs three times a copy; contents never change behind the kernel's back. */
 static void ops_init(void *userdata, struct fuse_conn_info *conn)
 {
@@ -68,7 +90,11 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	/* The kernel sizes its read requests by max_write. */
 	conn->max_write = (uint32_t)MIN(conn->max_write, s->p.max_request);
 	conn->max_background = s->p.max_background;
-	conn->congestion_threshold = s->p.max_background;
+	conn->congestion_threshold = s->p.congestion ? s->p.congestion : s->p.max_background;
+	if (s->p.passthrough && geteuid() != 0)
+		log_info("no passthrough, files are read through the daemon: it needs root");
+	else if (s->p.passthrough)
+		want_passthrough(s, conn);
 	s->greeted = true;
 }
 
@@ -205,22 +231,39 @@ static struct fs_object *object_of(const struct fuse_file_info *fi)
 	return (struct fs_object *)(uintptr_t)fi->fh;
 }
 
+/* What the kernel has cached stays, but where it reads by itself from now on it has it twice, and drops it. */
+static void set_mode(struct fuse_file_info *fi, int backing)
+{
+	fi->keep_cache = !backing;
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+	fi->backing_id = backing;
+#endif
+}
+
 static int try_open(struct pending *p)
 {
 	struct fs_tree *t = tree_of(p);
-	struct fuse_file_info fi = { .keep_cache = 1, .noflush = 1 };
+	struct passthrough *pass = &p->session->pass;
+	struct fuse_file_info fi = { .noflush = 1 };
 	struct fs_object *o = NULL;
+	int backing = 0;
 	int r = t->ops->open(t, p->ino, &p->wait, &o);
 
 	if (r == -EINPROGRESS)
 		return r;
+	if (!r)
+		r = passthrough_open(pass, o, &backing);
 	if (r < 0) {
+		t->ops->close(t, o);
 		fuse_reply_err(p->req, fs_meta_errno(r));
 		return 0;
 	}
 	fi.fh = (uintptr_t)o;
-	if (fuse_reply_open(p->req, &fi) < 0)
+	set_mode(&fi, backing);
+	if (fuse_reply_open(p->req, &fi) < 0) {
+		passthrough_close(pass, o);
 		t->ops->close(t, o);
+	}
 	return 0;
 }
 
@@ -234,8 +277,10 @@ static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 static void ops_release(fuse_req_t req, fuse_ino_t ino UNUSED, struct fuse_file_info *fi)
 {
-	struct fs_tree *t = fs_session_of(req)->p.tree;
+	struct fs_session *s = fs_session_of(req);
+	struct fs_tree *t = s->p.tree;
 
+	passthrough_close(&s->pass, object_of(fi));
 	t->ops->close(t, object_of(fi));
 	fuse_reply_err(req, 0);
 }
@@ -437,9 +482,10 @@ static int try_getxattr(struct pending *p)
  */
 static void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_t size)
 {
+	struct fs_session *s = fs_session_of(req);
 	struct pending *p;
 
-	if (!fs_session_of(req)->p.xattrs) {
+	if (!s->p.xattrs) {
 		fuse_reply_err(req, ENOSYS);
 		return;
 	}
@@ -448,7 +494,7 @@ static void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_
 		fuse_reply_err(req, ENODATA);
 		return;
 	}
-	p = pending_take(fs_session_of(req), req);
+	p = pending_take(s, req);
 	if (!p)
 		return;
 	p->try = try_getxattr;
@@ -462,13 +508,14 @@ static void ops_getxattr(fuse_req_t req, fuse_ino_t ino, const char *name, size_
 static void ops_listxattr(fuse_req_t req, fuse_ino_t ino, size_t size)
 {
 	static const char always[] = "user.vmofs.url\0user.vmofs.resident";
-	struct fs_tree *t = fs_session_of(req)->p.tree;
+	struct fs_session *s = fs_session_of(req);
+	struct fs_tree *t = s->p.tree;
 	struct fs_object *o = t->ops->find(t, ino);
 	cleanup(mem_freep) char *names = NULL;
 	struct fs_tree_attr a;
 	int64_t len = 0;
 
-	if (!fs_session_of(req)->p.xattrs)
+	if (!s->p.xattrs)
 		len = -ENOSYS;
 	else if (o)
 		len = fs_object_xattr_list(o, &names);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The memory of reads. Each loop has a free list of its own, because a hit takes and gives back on one
+ * The memory of reads. Each loop (and each thread of a ring) has a free list of its own, because a hit takes and gives back on one
  * thread; what one loop takes and another gives back flows through the shared list.
  */
 #include "fs/parked.h"
@@ -9,8 +9,10 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/sysinfo.h>
 
 #include "base/macros.h"
+#include "fs/uring.h"
 
 enum { PARKED_PER_SLAB = 32 };
 
@@ -43,11 +45,12 @@ int parked_set_init(struct parked_set *set, struct fs_session *s, unsigned n_loo
 	cond_init(&set->idle);
 	vmofs_list_init(&set->free);
 	vmofs_list_init(&set->slabs);
-	set->local = calloc(n_loops, sizeof *set->local);
+	set->n_loops = n_loops;
+	set->n_local = n_loops + (unsigned)get_nprocs_conf();
+	set->local = calloc(set->n_local, sizeof *set->local);
 	if (!set->local)
 		return -ENOMEM;
-	set->n_local = n_loops;
-	for (unsigned i = 0; i < n_loops; i++)
+	for (unsigned i = 0; i < set->n_local; i++)
 		vmofs_list_init(&set->local[i].free);
 	return 0;
 }
@@ -106,12 +109,31 @@ static void parked_spill(struct parked_set *set, struct parked_cache *c) EXCLUDE
 	mutex_unlock(&set->lock);
 }
 
-/* The calling loop's own list. Requests are taken on loops only. */
+/* The calling thread's own list; NULL: it has none. */
 static struct parked_cache *parked_cache(struct parked_set *set)
 {
 	struct loop *l = loop_current();
+	unsigned i = set->n_local;
 
-	return l && loop_index(l) < set->n_local ? &set->local[loop_index(l)] : NULL;
+	if (l && loop_index(l) < set->n_loops)
+		i = loop_index(l);
+	else if (!l && uring_on_ring())
+		i = set->n_loops + uring_thread();
+	return i < set->n_local ? &set->local[i] : NULL;
+}
+
+static struct parked_read *parked_take_shared(struct parked_set *set) EXCLUDES(set->lock)
+{
+	struct parked_read *r;
+
+	mutex_lock(&set->lock);
+	if (vmofs_list_empty(&set->free))
+		(void)parked_grow_locked(set);
+	r = vmofs_list_first(&set->free, struct parked_read, link);
+	if (r)
+		vmofs_list_del(&r->link);
+	mutex_unlock(&set->lock);
+	return r;
 }
 
 struct parked_read *parked_take(struct parked_set *set)
@@ -119,7 +141,8 @@ struct parked_read *parked_take(struct parked_set *set)
 	struct parked_cache *c = parked_cache(set);
 	struct parked_read *r;
 
-	assert(c && "requests are taken on loops");
+	if (!c)
+		return parked_take_shared(set);
 	if (vmofs_list_empty(&c->free))
 		parked_refill(set, c);
 	r = vmofs_list_first(&c->free, struct parked_read, link);

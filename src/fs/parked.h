@@ -44,6 +44,7 @@ struct parked_read {
 	struct vmo_read read;
 	struct fs_session *session; /* borrowed; for life: a late interrupt handler looks at it */
 	struct fs_object *object;   /* borrowed */
+	struct loop_task task;      /* carries done() from a ring thread to a loop */
 	struct vmofs_list link;     /* in a free list */
 	struct fuse_req *req;       /* the request to answer; set by the starting thread */
 	uint64_t start_ns;
@@ -59,7 +60,7 @@ struct parked_read {
 
 enum { PARKED_LOCAL_MAX = 128 };
 
-/* A free list that one loop uses alone. */
+/* A free list that one loop, or one thread of a ring, uses alone. */
 struct parked_cache {
 	struct vmofs_list free;
 	unsigned n;
@@ -72,8 +73,9 @@ struct parked_set {
 	struct vmofs_list slabs;    /* lock: lock */
 	struct cond idle;           /* signalled when nothing is outstanding */
 	uint64_t n_waiting;         /* lock: lock */
-	struct parked_cache *local; /* owned, one a loop */
-	unsigned n_local;
+	struct parked_cache *local; /* owned */
+	unsigned n_loops;
+	unsigned n_local;        /* of loops, then of ring threads */
 	struct loop_timer clock; /* loop 0 only */
 	struct loop_task arm;
 	bool ticking; /* lock: lock; the clock runs or has been sent for */
@@ -84,7 +86,7 @@ int parked_set_init(struct parked_set *set, struct fs_session *s, unsigned n_loo
 /* Nothing is outstanding. */
 void parked_set_release(struct parked_set *set);
 
-/* A free read; NULL without memory. Loops only. */
+/* A free read; NULL without memory. Loops and ring threads. */
 struct parked_read *parked_take(struct parked_set *set) EXCLUDES(set->lock);
 void parked_give_back(struct parked_set *set, struct parked_read *r) EXCLUDES(set->lock);
 

@@ -86,11 +86,14 @@ struct pending *pending_take(struct fs_session *s, struct fuse_req *req)
 {
 	struct pending *p;
 
+	if (!fs_ring_begin(s, req))
+		return NULL;
 	mutex_lock(&s->parked.lock);
 	p = pending_take_locked(s);
 	mutex_unlock(&s->parked.lock);
 	if (!p) {
 		fuse_reply_err(req, ENOMEM);
+		fs_ring_end(s);
 		return NULL;
 	}
 	p->req = req;
@@ -286,7 +289,28 @@ static void pending_go(struct pending *p, bool armed)
 
 void pending_run(struct pending *p)
 {
+	struct fs_session *s = p->session;
+
 	pending_go(p, false);
+	fs_ring_end(s);
+}
+
+/* What was waited for is there (@code 0), or will not be. */
+static void pending_resume(struct pending *p, int code)
+{
+	if (code < 0) {
+		pending_fail(p, code);
+		pending_give_back(p, true);
+	} else {
+		pending_go(p, true);
+	}
+}
+
+static void pending_carried(struct loop_task *t, struct loop *l UNUSED)
+{
+	struct pending *p = container_of(t, struct pending, task);
+
+	pending_resume(p, p->status);
 }
 
 static void pending_done(struct fs_tree_wait *w, int status)
@@ -308,12 +332,13 @@ static void pending_done(struct fs_tree_wait *w, int status)
 	mutex_unlock(&s->parked.lock);
 	if (!mine)
 		return;
-	if (code < 0) {
-		pending_fail(p, code);
-		pending_give_back(p, true);
-	} else {
-		pending_go(p, true);
+	if (!uring_on_ring()) {
+		pending_resume(p, code);
+		return;
 	}
+	p->status = code;
+	p->task.run = pending_carried;
+	loop_post(loop_pool_pick(s->p.loops), &p->task);
 }
 
 /* ---- giving up ---- */

@@ -21,6 +21,7 @@
 #include <stdint.h>
 #include <vmofs/list.h>
 
+#include "base/loop.h"
 #include "base/sync.h"
 #include "fs/tree.h"
 
@@ -35,6 +36,7 @@ enum pending_state { PENDING_FREE, PENDING_HELD, PENDING_EARLY, PENDING_WAITING,
 struct pending {
 	struct fs_tree_wait wait;
 	struct fs_session *session; /* borrowed; for life */
+	struct loop_task task;      /* carries done() from a ring thread to a loop */
 	struct vmofs_list link;     /* in the free list, or in the list of those that wait */
 	struct fuse_req *req;
 	/*

@@ -115,6 +115,13 @@ static bool read_end_locked(struct parked_set *set UNUSED, struct parked_read *r
 	return true;
 }
 
+static void read_carried(struct loop_task *t, struct loop *l UNUSED)
+{
+	struct parked_read *r = container_of(t, struct parked_read, task);
+
+	read_end_parked(r, r->status);
+}
+
 /* The core's completion. While another thread holds the read, that one answers. */
 static void read_done(struct vmo_read *v, int status)
 {
@@ -130,7 +137,9 @@ static void read_done(struct vmo_read *v, int status)
 		r->status = status;
 	}
 	mutex_unlock(&set->lock);
-	if (mine)
+	if (mine && uring_on_ring())
+		loop_post(loop_pool_pick(r->session->p.loops), &r->task);
+	else if (mine)
 		read_end_parked(r, status);
 }
 
@@ -234,6 +243,7 @@ static void read_prepare(struct parked_read *r, fuse_req_t req, struct fs_object
 	struct fs_session *s = r->session;
 
 	r->object = o;
+	r->task.run = read_carried;
 	r->req = req;
 	r->start_ns = loop_now_ns();
 	r->read = (struct vmo_read){
@@ -254,10 +264,10 @@ static enum stream_how read_how(const struct parked_read *r)
 	return vmo_read_n_fresh(&r->read) ? STREAM_MISS : STREAM_LATE;
 }
 
-void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
+static void read_run(struct parked_read *r, fuse_req_t req, struct fs_object *o, uint64_t off,
+		     uint64_t len)
 {
-	struct fs_session *s = fs_session_of(req);
-	struct parked_read *r = parked_take(&s->parked);
+	struct fs_session *s = r->session;
 	/* All that is needed of @o once the read may have been answered. */
 	struct fs_ahead *ahead = fs_ahead_get(o);
 	uint64_t first_of = off == 0 && o->size <= SIBLING_SIZE_MAX ? o->ino : 0;
@@ -266,11 +276,6 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 	uint64_t deadline_ns;
 	int status;
 
-	if (!r) {
-		fs_ahead_put(ahead);
-		fuse_reply_err(req, ENOMEM);
-		return;
-	}
 	read_prepare(r, req, o, off, len);
 	deadline_ns = r->read.deadline_ns;
 	status = vmo_read_start(o->vmo, &r->read);
@@ -289,4 +294,19 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
 	fs_ahead_put(ahead);
 	if (first_of)
 		fs_read_siblings(s, first_of, size, deadline_ns);
+}
+
+void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len)
+{
+	struct fs_session *s = fs_session_of(req);
+	struct parked_read *r;
+
+	if (!fs_ring_begin(s, req))
+		return;
+	r = parked_take(&s->parked);
+	if (r)
+		read_run(r, req, o, off, len);
+	else
+		fuse_reply_err(req, ENOMEM);
+	fs_ring_end(s);
 }

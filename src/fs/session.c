@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -65,6 +66,8 @@ static char *session_mount_opts(const struct fs_session_params *p)
 	write_fsname(out, p->fsname);
 	if (*p->mount_opts)
 		fprintf(out, ",%s", p->mount_opts);
+	if (uring_is_wanted(p->io_uring))
+		fprintf(out, ",io_uring,io_uring_q_depth=%d", URING_DEPTH);
 	if (fclose(out)) {
 		free(text);
 		return NULL;
@@ -112,6 +115,7 @@ static int session_mount(struct fs_session *s, struct vmofs_err *err)
 		return vmofs_err_set(err, -EPERM, "cannot mount at '%s': %s", s->p.mountpoint,
 				     session_reason());
 	s->mounted = true;
+	s->device = fuse_session_fd(s->fuse);
 	flags = fcntl(fuse_session_fd(s->fuse), F_GETFL);
 	if (flags < 0 || fcntl(fuse_session_fd(s->fuse), F_SETFL, flags | O_NONBLOCK) < 0)
 		return vmofs_err_set(err, -errno, "cannot set up the FUSE device");
@@ -264,6 +268,7 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	pending_set_init(&s->pending);
 	siblings_init(&s->siblings, s->p.siblings_max);
+	passthrough_init(&s->pass, &passthrough_kernel, &s->device);
 	s->parked.clock.fire = clock_fire;
 	s->parked.arm.run = clock_arm;
 	for (unsigned i = 0; i < s->n_loops; i++)
@@ -366,6 +371,34 @@ static void session_wait_idle(struct parked_set *set) EXCLUDES(set->lock)
 	mutex_unlock(&set->lock);
 }
 
+/* Requests of rings are refused from now on; those that are just being looked at have been when it returns. */
+static void session_close_rings(struct fs_session *s)
+{
+	static const struct timespec moment = { .tv_nsec = 1000 * 1000 };
+
+	atomic_store(&s->closing, true);
+	while (atomic_load(&s->n_on_rings))
+		nanosleep(&moment, NULL);
+}
+
+bool fs_ring_begin(struct fs_session *s, fuse_req_t req)
+{
+	if (!uring_on_ring())
+		return true;
+	atomic_fetch_add(&s->n_on_rings, 1);
+	if (!atomic_load(&s->closing))
+		return true;
+	fuse_reply_err(req, ENOTCONN);
+	atomic_fetch_sub(&s->n_on_rings, 1);
+	return false;
+}
+
+void fs_ring_end(struct fs_session *s)
+{
+	if (uring_on_ring())
+		atomic_fetch_sub(&s->n_on_rings, 1);
+}
+
 static void session_free_loops(struct fs_session *s)
 {
 	for (unsigned i = 0; s->per_loop && i < s->n_loops; i++)
@@ -376,14 +409,18 @@ static void session_free_loops(struct fs_session *s)
 	parked_set_release(&s->parked);
 	pending_set_release(&s->pending);
 	siblings_release(&s->siblings);
+	passthrough_release(&s->pass);
 }
 
 void fs_session_free(struct fs_session *s)
 {
 	if (!s)
 		return;
+	session_close_rings(s);
 	if (s->parked.local)
 		session_wait_idle(&s->parked);
+	if (s->mounted)
+		uring_stop(s->fuse);
 	if (s->mounted)
 		s->p.tree->ops->set_notify(s->p.tree, NULL);
 	if (s->mounted)
@@ -413,6 +450,7 @@ void fs_session_stats(struct fs_session *s, struct fs_stats *out)
 		.errors = s->n_errors,
 		.interrupted = s->n_interrupted,
 		.timed_out = s->n_timed_out,
+		.passthrough = s->pass.n_opens,
 	};
 	hist_copy(&s->latency, out->latency);
 	mutex_lock(&s->parked.lock);

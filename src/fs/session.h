@@ -65,6 +65,8 @@ struct fs_stats {
 	uint64_t errors;      /* reads answered with an error, without those interrupted */
 	uint64_t interrupted;
 	uint64_t timed_out;
+	uint64_t
+		passthrough; /* opens after which the kernel reads by itself; such reads are not seen */
 	uint64_t outstanding;                    /* reads waiting now (a gauge) */
 	uint64_t latency[VMOFS_LATENCY_BUCKETS]; /* of reads, in the daemon */
 };

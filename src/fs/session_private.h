@@ -12,10 +12,12 @@
 #include "base/hist.h"
 #include "base/loop.h"
 #include "fs/parked.h"
+#include "fs/passthrough.h"
 #include "fs/pending.h"
 #include "fs/session.h"
 #include "fs/siblings.h"
 #include "fs/tree.h"
+#include "fs/uring.h"
 
 struct session_loop {
 	struct loop_watch watch;
@@ -32,6 +34,14 @@ struct fs_session {
 	bool no_opendir; /* the kernel need not ask to open a directory */
 	unsigned major, minor;
 	_Atomic bool ended;
+	/*
+	 * Rings have no watch to be taken off: operations that come by them and may wait are counted while
+	 * they run, and refused from the end on.
+	 */
+	_Atomic bool closing;
+	_Atomic unsigned n_on_rings;
+	int device; /* of the kernel's connection, for pass */
+	struct passthrough pass;
 	struct parked_set parked;
 	struct siblings siblings;
 	struct pending_set
@@ -57,10 +67,21 @@ static inline void count(_Atomic uint64_t *n, uint64_t add)
 	atomic_fetch_add_explicit(n, add, memory_order_relaxed);
 }
 
+/* Of every request once, on the thread that took it. */
 static inline struct fs_session *fs_session_of(fuse_req_t req)
 {
-	return fuse_req_userdata(req);
+	struct fs_session *s = fuse_req_userdata(req);
+
+	count(&s->n_requests, uring_enter(req));
+	return s;
 }
+
+/*
+ * Around operations that may wait, for requests of rings. False: the end has come, and the request has been
+ * answered.
+ */
+bool fs_ring_begin(struct fs_session *s, fuse_req_t req);
+void fs_ring_end(struct fs_session *s);
 
 /* Starts the clock of deadlines when it stands; returns whether the caller is to post parked.arm. */
 bool fs_clock_wanted_locked(struct fs_session *s) REQUIRES(s->parked.lock);
