@@ -165,6 +165,10 @@ int cache_open(struct cache **out, const struct cache_params *p, struct vmofs_er
 		cache_free(c);
 		return r;
 	}
+	if (p->housekeeping && cache_house_start(c) < 0) {
+		cache_free(c);
+		return vmofs_err_set(err, -EAGAIN, "cannot start a thread for the disk cache");
+	}
 	*out = c;
 	return 0;
 }
@@ -173,6 +177,7 @@ void cache_free(struct cache *c)
 {
 	if (!c)
 		return;
+	cache_house_stop(c);
 	if (c->dir_fd >= 0)
 		c->io->close(c->dir_fd);
 	cond_destroy(&c->wake);
@@ -223,14 +228,16 @@ static bool is_passing(int err)
 
 bool cache_write_failed(struct cache *c, int err)
 {
+	int r;
+
 	if (is_passing(err))
 		return false;
 	cache_count(c, CACHE_WRITE_ERRORS, 1);
 	atomic_store(&c->last_error, err);
-	if (is_full(err) && cache_make_room(c))
-		return true;
-	cache_write_gave_up(c, err);
-	return false;
+	r = is_full(err) ? cache_make_room(c) : 0;
+	if (r == 0)
+		cache_write_gave_up(c, err);
+	return r > 0;
 }
 
 void cache_write_gave_up(struct cache *c, int err)
@@ -273,6 +280,20 @@ static int version_keep(struct cache *c) EXCLUDES(c->lock)
 	return 0;
 }
 
+/* Asked for once a second. */
+static bool is_below_floor(struct cache *c)
+{
+	uint64_t now = c->io->now_ms();
+
+	if (!c->floor)
+		return false;
+	if (now - atomic_load(&c->floor_ms) >= 1000 || atomic_load(&c->too_full)) {
+		atomic_store(&c->floor_ms, now);
+		atomic_store(&c->too_full, cache_disk_free(c) < c->floor);
+	}
+	return atomic_load(&c->too_full);
+}
+
 int cache_may_write(struct cache *c)
 {
 	enum cache_writing w;
@@ -290,7 +311,7 @@ int cache_may_write(struct cache *c)
 		writing_set(c, CACHE_WRITES, 0);
 	}
 	/* The housekeeping is behind: what comes in now would have to go at once. */
-	if (c->limit && atomic_load(&c->bytes) > c->limit) {
+	if ((c->limit && atomic_load(&c->bytes) > c->limit) || is_below_floor(c)) {
 		cache_kick(c);
 		return -ENOSPC;
 	}

@@ -518,18 +518,22 @@ static uint64_t disk_bytes(struct cache *c, int fd)
 	return fd >= 0 && c->io->fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
-/* The writer, and nobody serves the file. */
-static int remove_lock(struct cache_entry *e) REQUIRES(e->io)
+int entry_lock_pages(struct cache_entry *e)
 {
 	if (e->state != ENTRY_WRITER || e->pins)
 		return -EBUSY;
 	return e->c->io->lock(e->index_fd, F_WRLCK, LOCK_PAGES) < 0 ? -EBUSY : 0;
 }
 
+void entry_unlock_pages(struct cache_entry *e)
+{
+	e->c->io->lock(e->index_fd, F_UNLCK, LOCK_PAGES);
+}
+
 static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
 {
 	struct files f = { .index = -1, .data = -1 };
-	int r = remove_lock(e);
+	int r = entry_lock_pages(e);
 	bool busy;
 
 	if (r < 0)
@@ -545,7 +549,7 @@ static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
 	}
 	mutex_unlock(&e->lock);
 	if (busy) {
-		e->c->io->lock(e->index_fd, F_UNLCK, LOCK_PAGES);
+		entry_unlock_pages(e);
 		return -EBUSY;
 	}
 	cache_entry_shut(e);

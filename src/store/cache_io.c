@@ -17,6 +17,16 @@ static int sys_unlinkat(int dir, const char *path)
 	return unlinkat(dir, path, 0);
 }
 
+static int sys_fstatat(int dir, const char *path, struct stat *st)
+{
+	return fstatat(dir, path, st, AT_SYMLINK_NOFOLLOW);
+}
+
+static off_t sys_seek_data(int fd, off_t off)
+{
+	return lseek(fd, off, SEEK_DATA);
+}
+
 static ssize_t sys_pwritev(int fd, const struct iovec *iov, int n, off_t off)
 {
 	return pwritev(fd, iov, n, off);
@@ -72,6 +82,8 @@ const struct cache_io cache_io_system = {
 	.fdatasync = fdatasync,
 	.ftruncate = ftruncate,
 	.fstat = fstat,
+	.fstatat = sys_fstatat,
+	.seek_data = sys_seek_data,
 	.fstatvfs = fstatvfs,
 	.lock = sys_lock,
 	.is_locked = sys_is_locked,

@@ -24,6 +24,9 @@ struct cache_io {
 	int (*fdatasync)(int fd);
 	int (*ftruncate)(int fd, off_t len);
 	int (*fstat)(int fd, struct stat *st);
+	int (*fstatat)(int dir, const char *path, struct stat *st);
+	off_t (*seek_data)(int fd,
+			   off_t off); /* where data begins, at or behind @off; -1: nowhere */
 	int (*fstatvfs)(int fd, struct statvfs *st);
 	/* An OFD lock of one byte, F_RDLCK, F_WRLCK or F_UNLCK; never waits. */
 	int (*lock)(int fd, short type, off_t byte);

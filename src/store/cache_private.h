@@ -144,9 +144,12 @@ struct cache {
 	uint64_t records_max; /* bytes */
 	_Atomic uint64_t n[CACHE_NCOUNTERS];
 	_Atomic uint64_t record_bytes;
-	_Atomic uint64_t bytes; /* on the disk: as counted, and what this process wrote since */
+	_Atomic uint64_t bytes;   /* on the disk: as counted, and what this process wrote since */
+	_Atomic uint64_t counted; /* the first alone */
 	_Atomic uint64_t entries;
 	_Atomic uint64_t free_seen; /* of the file system, when bytes was counted */
+	_Atomic uint64_t floor_ms;  /* when the floor was looked at */
+	_Atomic bool too_full;      /* below the floor then */
 	_Atomic int last_error;
 	_Atomic bool stopping;
 	struct mutex lock; /* the rest */
@@ -156,7 +159,6 @@ struct cache {
 	enum cache_writing writing;
 	uint64_t pause_until_ms;
 	bool has_version; /* DIR/version is there */
-	bool cleaning;    /* by a thread of this process */
 	struct cond wake; /* of the housekeeping thread */
 	bool kicked;
 	bool has_thread;
@@ -184,8 +186,10 @@ void cache_account(struct cache *c, int64_t bytes);
 
 /* Bytes from which on the housekeeping has something to do. */
 uint64_t cache_high(const struct cache *c);
-/* The disk is full: frees some. False: nothing could be freed, or somebody else is at it. May block. */
-bool cache_make_room(struct cache *c);
+/* The disk is full: frees some. 1; 0: nothing could be freed; -EBUSY: somebody else is at it. May block. */
+int cache_make_room(struct cache *c);
+/* Bytes that are free on the file system, for this user. */
+uint64_t cache_disk_free(struct cache *c);
 
 /* -- cache_house.c ---------------------------------------------------------------------------- */
 
@@ -206,6 +210,8 @@ int cache_entry_get(struct cache *c, const struct cache_key *key, struct cache_e
 bool cache_entry_known(struct cache *c, const char *name);
 /* Closes descriptors that have not been used lately: all that are idle, or one where there are too many. */
 void cache_close_idle(struct cache *c);
+/* Every index is brought up to what has been written and read; as far as possible. */
+void cache_flush_open(struct cache *c);
 void cache_make_room_to_open(struct cache *c);
 /* It has descriptors from now on, or no more. */
 void cache_entry_opened(struct cache_entry *e);
@@ -226,6 +232,9 @@ void entry_leave(struct cache_entry *e) EXCLUDES(e->lock);
 int entry_shut(struct cache_entry *e) EXCLUDES(e->io);
 /* Removes the files too. -EBUSY: in use, here or by another process. The bytes freed are added to *@freed. */
 int entry_remove(struct cache_entry *e, uint64_t *freed) EXCLUDES(e->io);
+/* As the writer, so that pages may be dropped: nobody serves the file. -EBUSY. */
+int entry_lock_pages(struct cache_entry *e) REQUIRES(e->io);
+void entry_unlock_pages(struct cache_entry *e) REQUIRES(e->io);
 int entry_flush_io(struct cache_entry *e) REQUIRES(e->io);
 /*
  * From now on no other process drops pages, until the files are shut: what is read can be trusted. -EBUSY.

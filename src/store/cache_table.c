@@ -282,6 +282,38 @@ void cache_close_idle(struct cache *c)
 		;
 }
 
+/* The first of those with descriptors, held; it goes to the end. */
+static struct cache_entry *first_get(struct cache *c) EXCLUDES(c->lock)
+{
+	struct cache_entry *e;
+
+	mutex_lock(&c->lock);
+	e = vmofs_list_first(&c->open, struct cache_entry, lru);
+	if (e) {
+		vmofs_list_del(&e->lru);
+		vmofs_list_add_tail(&c->open, &e->lru);
+		e->refs++;
+	}
+	mutex_unlock(&c->lock);
+	return e;
+}
+
+void cache_flush_open(struct cache *c)
+{
+	struct cache_entry *e;
+	unsigned n;
+
+	mutex_lock(&c->lock);
+	n = c->n_open;
+	mutex_unlock(&c->lock);
+	while (n-- && (e = first_get(c))) {
+		mutex_lock(&e->io);
+		entry_flush_io(e);
+		mutex_unlock(&e->io);
+		cache_entry_close(e);
+	}
+}
+
 void cache_make_room_to_open(struct cache *c)
 {
 	bool full;
