@@ -46,6 +46,7 @@ struct dir {
 	const void *lister; /* LISTING: who fills it */
 	uint32_t told_slot; /* LISTING: of what was told last, or NODE_NO_SLOT */
 	uint64_t asked_ns;  /* of the last listing; 0: never */
+	uint64_t whole_ns;  /* of the last one that has told all; 0: never, or it does not count */
 	unsigned opens;     /* by the kernel */
 	unsigned pins;      /* queries and walks that need it */
 	struct vmofs_list waits;   /* for the listing */

@@ -40,6 +40,7 @@ struct fs_tree_wait {
 	/* The tree's own. */
 	struct vmofs_list link;
 	uint64_t since_ns; /* what was asked for since counts as fresh; 0: the first try */
+	unsigned n_heads;  /* that it has waited for */
 	bool queued;
 	int status;
 };

@@ -382,7 +382,8 @@ void tree_end_listing(struct tree *t, struct dir *d, int code)
 	d->n_asked = 0;
 	if (code < 0)
 		d->asked_ns = 0;
-	else
+	d->whole_ns = d->asked_ns;
+	if (code == 0)
 		doubt_empty(t, d);
 	tree_wake(t, &d->waits, code == -ECANCELED ? 0 : code);
 }

@@ -140,6 +140,7 @@ static bool evict_dir(struct tree *t, struct dir *d) REQUIRES(t->lock)
 	if (d->state == DIR_LISTED)
 		dir_set_state(d, DIR_UNLISTED);
 	d->asked_ns = 0;
+	d->whole_ns = 0;
 	if (d->n_live)
 		return true;
 	drop_dir(t, n);

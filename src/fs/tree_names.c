@@ -137,9 +137,15 @@ bool tree_is_fresh(struct tree *t, uint64_t asked_ns, const struct fs_tree_wait 
 	return lasts(t) || tree_now(t) < asked_ns + t->p.ttl_ns;
 }
 
+/* Whether all was told that @w has waited for; by now the next listing may be under way. */
+static bool dir_is_whole(const struct dir *d, const struct fs_tree_wait *w)
+{
+	return d->whole_ns && w && w->since_ns && d->whole_ns >= w->since_ns;
+}
+
 bool tree_dir_is_fresh(struct tree *t, const struct dir *d, const struct fs_tree_wait *w)
 {
-	return d->state == DIR_LISTED && tree_is_fresh(t, d->asked_ns, w);
+	return (d->state == DIR_LISTED && tree_is_fresh(t, d->asked_ns, w)) || dir_is_whole(d, w);
 }
 
 uint32_t tree_tick(struct tree *t, uint64_t ns)
@@ -174,6 +180,8 @@ bool tree_node_is_fresh(struct tree *t, const struct node *n, const struct fs_tr
 	if (!n->parent)
 		return n == t->root;
 	if (tree_is_fresh(t, listed_ns(n), w))
+		return true;
+	if (!(n->flags & NODE_DOUBT) && dir_is_whole(n->parent->dir, w))
 		return true;
 	if (!n->fresh)
 		return false;

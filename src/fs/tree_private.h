@@ -59,6 +59,7 @@ struct tree_query {
 	struct vmofs_list waits; /* LIST: those are in the directory */
 	uint64_t asked_ns;
 	/* What came; under the lock of the tree. */
+	bool insists; /* HEAD: it counts, whatever a listing says */
 	bool prefix;
 	struct node *file; /* owned */
 	size_t base_len;   /* of the directory's key, which `key` begins with */

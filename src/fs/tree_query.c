@@ -17,6 +17,7 @@
 /* The third name asked for within so long makes a listing of the directory. */
 #define ASKING_NS (2 * NSEC_PER_SEC)
 enum { ASKING_NAMES = 3, ASKING_PAGES = 8 };
+enum { HEADS_MAX = 3 }; /* by one caller of one name */
 
 /* ---- life ---- */
 
@@ -194,7 +195,11 @@ int tree_ask_head(struct tree *t, struct node *n, struct fs_tree_wait *w)
 		t->st.heads++;
 		send(t, q);
 	}
-	return w ? tree_wait_on(t, w, &q->waits, q->asked_ns) : 0;
+	if (!w)
+		return 0;
+	/* Listings and HEADs that contradict each other for ever: one of them has to win. */
+	q->insists |= ++w->n_heads >= HEADS_MAX;
+	return tree_wait_on(t, w, &q->waits, q->asked_ns);
 }
 
 /* ---- answers ---- */
@@ -340,8 +345,8 @@ static void head_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 
 	if (!n || node_is_dir(n))
 		return;
-	/* Who waits asks again. */
-	if (!is_outdated(q, n) || (q->file && is_told_version(q, n)))
+	/* Else who waits asks again. */
+	if (q->insists || !is_outdated(q, n) || (q->file && is_told_version(q, n)))
 		tree_headed(t, n, steal_ptr(&q->file), q->asked_ns);
 }
 

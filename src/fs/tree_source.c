@@ -156,7 +156,7 @@ static int lookup_in(struct tree *t, struct dir *d, const char *name, struct fs_
 		return give(t, n, w, out);
 	*out = (struct fs_tree_attr){ 0 };
 	if (!n && tree_dir_is_fresh(t, d, w)) {
-		out->ttl_ns = absent_ttl(t, d->asked_ns);
+		out->ttl_ns = absent_ttl(t, d->whole_ns);
 		return -ENOENT;
 	}
 	negative = n ? 0 : tree_negative(t, d->node->ino, name, len);
@@ -285,7 +285,7 @@ static bool may_be_dir(const struct dir *d, const struct node *n)
 {
 	const struct node *last = NULL;
 
-	if (d->state == DIR_LISTING && d->told_slot < d->n_slots)
+	if (d->state == DIR_LISTING && !d->again && d->told_slot < d->n_slots)
 		last = d->slots[d->told_slot];
 	return last && !node_is_dir(n) && last->name_len >= n->name_len &&
 		!memcmp(node_name(last), node_name(n), n->name_len) &&
@@ -360,7 +360,7 @@ static int readdir_locked(struct tree *t, uint64_t ino, uint64_t cookie, bool pl
 		return 0;
 	if (fill_entries(t, d, at, plus, fill, arg) || at > cookie)
 		return 0;
-	if (d->state == DIR_LISTING)
+	if (d->state == DIR_LISTING && !tree_dir_is_fresh(t, d, w))
 		return wait_for_listing(t, d, w);
 	d->read_whole = true;
 	return 0;

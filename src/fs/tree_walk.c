@@ -277,6 +277,12 @@ static int walk_code(struct tree *t, struct walk *w, const struct vmofs_query_re
 	return result->code == -ENOENT ? -EIO : result->code;
 }
 
+static void expire(struct dir *d)
+{
+	d->asked_ns = 0;
+	d->whole_ns = 0;
+}
+
 /* What it has told to be complete may not be. */
 static void disbelieve(struct tree *t, const struct walk *w) REQUIRES(t->lock)
 {
@@ -287,7 +293,7 @@ static void disbelieve(struct tree *t, const struct walk *w) REQUIRES(t->lock)
 		struct dir *d = vmofs_list_entry(pos, struct dir, lru);
 
 		if (d->walk_id == w->id)
-			d->asked_ns = 0;
+			expire(d);
 	}
 }
 
@@ -385,7 +391,7 @@ static void expire_all(struct tree *t) REQUIRES(t->lock)
 	struct vmofs_list *pos;
 
 	vmofs_list_for_each(pos, &t->lru)
-		vmofs_list_entry(pos, struct dir, lru)->asked_ns = 0;
+		expire(vmofs_list_entry(pos, struct dir, lru));
 	tree_drop_negatives(t);
 }
 

@@ -336,6 +336,116 @@ static void test_a_page_may_end_between_a_file_and_its_directory(void **state UN
 	tree_fixture_end(&f);
 }
 
+/* Others begin one listing after the other: whoever reads on waits for one of them at most. */
+static void test_readers_come_to_the_end(void **state UNUSED)
+{
+	struct fixture_wait w, first, second;
+
+	tree_fixture_init(&f);
+	f.p.ttl_ns = 0;
+	fake_source_put(f.source, "a", 1, "");
+	fake_source_put(f.source, "b", 1, "");
+	tree_fixture_start(&f);
+	f.tree->ops->opendir(f.tree, 1);
+	assert_string_equal(fixture_ls(&f, ""), "a b ");
+	f.source->hold = true;
+	fixture_now_ns += NSEC_PER_SEC;
+	fixture_wait_init(&first);
+	ls_from(&first, 0, -EINPROGRESS);
+	/* What is known is given meanwhile, up to the end. */
+	fixture_wait_init(&w);
+	fake_source_answer_some(f.source, 1);
+	assert_string_equal(ls_from(&w, 2, 0), "a b ");
+	ls_from(&w, 4, -EINPROGRESS);
+	fake_source_put(f.source, "c", 1, "");
+	fake_source_answer(f.source, 0);
+	fixture_now_ns += NSEC_PER_SEC;
+	fixture_wait_init(&second);
+	ls_from(&second, 0, -EINPROGRESS);
+	assert_int_equal(w.n_done, 1);
+	assert_string_equal(ls_from(&w, 4, 0), "c ");
+	fixture_wait_init(&w);
+	ls_from(&w, 5, -EINPROGRESS);
+	fake_source_answer(f.source, 0);
+	fixture_now_ns += NSEC_PER_SEC;
+	fixture_wait_init(&second);
+	ls_from(&second, 0, -EINPROGRESS);
+	assert_string_equal(ls_from(&w, 5, 0), "");
+	f.source->hold = false;
+	f.tree->ops->releasedir(f.tree, 1);
+	tree_fixture_end(&f);
+}
+
+/* A server whose HEAD and listing never agree, in a directory that is listed all the time. */
+static void test_a_head_counts_in_the_end(void **state UNUSED)
+{
+	const struct vmofs_entry lie = {
+		.key = "a", .key_len = 1, .size = 9, .validator = "\"v9\"", .target = ""
+	};
+	const struct vmofs_query_result done = { .requests = 1, .msg = "", .req_id = "" };
+	struct fixture_wait w;
+	struct fs_tree_attr a;
+	unsigned n = 0;
+	int r;
+
+	tree_fixture_init(&f);
+	f.p.object_metadata = true;
+	fake_source_put(f.source, "a", 1, "\"v1\"");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "a ");
+	f.source->hold = true;
+	fixture_wait_init(&w);
+	while ((r = f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a)) == -EINPROGRESS) {
+		struct vmofs_query *q;
+
+		assert_true(++n < 10);
+		q = take_held();
+		assert_int_equal(q->kind, VMOFS_QUERY_HEAD);
+		f.source->hold = false;
+		fixture_now_ns += 60 * NSEC_PER_SEC;
+		assert_string_equal(fixture_ls(&f, ""), "a ");
+		q->entries(q, &lie, 1);
+		q->done(q, &done);
+		f.source->hold = true;
+	}
+	f.source->hold = false;
+	assert_int_equal(r, 0);
+	assert_int_equal(a.st.st_size, 9);
+	assert_int_equal(f.source->asked[VMOFS_QUERY_HEAD], 3);
+	tree_fixture_end(&f);
+}
+
+/* A name is found, or not, in the listing that was waited for, also when there is a new one by then. */
+static void test_a_new_listing_holds_no_lookup_up(void **state UNUSED)
+{
+	struct fixture_wait w, none, other;
+	struct fs_tree_attr a;
+
+	tree_fixture_init(&f);
+	f.p.ttl_ns = 0;
+	f.p.negative_ttl_ns = 0;
+	fake_source_put(f.source, "a", 1, "");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "a ");
+	f.source->hold = true;
+	fixture_now_ns += NSEC_PER_SEC;
+	fixture_wait_init(&other);
+	ls_from(&other, 0, -EINPROGRESS);
+	fixture_wait_init(&w);
+	fixture_wait_init(&none);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a), -EINPROGRESS);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "none", &none.w, &a), -EINPROGRESS);
+	fake_source_answer(f.source, 0);
+	fixture_now_ns += NSEC_PER_SEC;
+	assert_string_equal(ls_from(&other, 0, 0), "a ");
+	fixture_wait_init(&other);
+	ls_from(&other, 0, -EINPROGRESS);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a), 0);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "none", &none.w, &a), -ENOENT);
+	f.source->hold = false;
+	tree_fixture_end(&f);
+}
+
 /* One listing is enough, also where a directory has become a file. */
 static void test_a_directory_becomes_a_file(void **state UNUSED)
 {
@@ -421,6 +531,9 @@ int main(void)
 		cmocka_unit_test(test_a_page_may_end_between_a_file_and_its_directory),
 		cmocka_unit_test(test_an_unfinished_listing_leaves_no_file_behind),
 		cmocka_unit_test(test_names_that_flip_hold_nobody_up),
+		cmocka_unit_test(test_readers_come_to_the_end),
+		cmocka_unit_test(test_a_head_counts_in_the_end),
+		cmocka_unit_test(test_a_new_listing_holds_no_lookup_up),
 		cmocka_unit_test(test_a_walk_relists_a_long_directory),
 		cmocka_unit_test(test_names_are_found_with_no_memory_at_all),
 		cmocka_unit_test(test_names_are_found_when_memory_is_short),
