@@ -19,7 +19,7 @@ RTTS = (0, 1, 20, 80, 200)
 LINKS = {  # name: (how it is, server, MiB)
     "100mbit": ("100 Mbit/s, 20 ms RTT", at(20, mbit=100), 64),
     "1gbit": ("1 Gbit/s, 20 ms RTT", at(20, mbit=1000), 512),
-    "loss": ("1 % loss, 20 ms RTT", at(20, loss=1), 64),
+    "loss": ("1 % loss, 20 ms RTT", at(20, loss=1), 16),
 }
 
 
@@ -37,7 +37,7 @@ def far_rows():
                                                   ["vmofs", "nbdfuse"], "iops", group="sweep")
     for name, (title, server_of, mib) in LINKS.items():
         yield f"{name}-seq", Row(f"{title}, {mib} MiB sequential", far_sequential(server_of, mib),
-                                 [*streams.FAR, "nbdfuse"], "mib_s", group="sweep")
+                                 streams.FAR, "mib_s", group="sweep")
         yield f"{name}-rand16", Row(f"{title}, random 4 KiB, 16 readers", far_random(server_of, 16), ["vmofs", "nbdfuse"],
                                     "iops", group="sweep")
 
