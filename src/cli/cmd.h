@@ -27,6 +27,7 @@ extern const struct cmd cmd_dump;
 extern const struct cmd cmd_prefetch;
 extern const struct cmd cmd_pin;
 extern const struct cmd cmd_evict;
+extern const struct cmd cmd_cache;
 extern const struct cmd cmd_version;
 extern const struct cmd cmd_help;
 

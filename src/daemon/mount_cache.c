@@ -38,41 +38,54 @@ static int check_place(const struct mount *m, struct vmofs_err *err)
 			     m->cache_dir, m->p.mountpoint);
 }
 
-static int open_threads(struct mount *m, struct vmofs_err *err)
+static int read_threads(const struct vmofs_config *c, unsigned *out, struct vmofs_err *err)
 {
-	struct disk_io_params p = { .cache = m->disk_cache };
-	struct vm_pool_stats st;
-	uint64_t threads;
-	int r = config_u64(m->p.config, "cache-threads", &threads, err);
+	uint64_t n;
+	int r = config_u64(c, "cache-threads", &n, err);
 
 	if (r < 0)
 		return r;
-	if (threads < 1 || threads > CACHE_THREADS_MAX)
+	if (n < 1 || n > CACHE_THREADS_MAX)
 		return vmofs_err_set(err, -EINVAL, "option 'cache-threads': from 1 to %d",
 				     CACHE_THREADS_MAX);
+	*out = (unsigned)n;
+	return 0;
+}
+
+static int open_disk(struct mount *m, const struct cache_params *p, unsigned threads,
+		     struct vmofs_err *err)
+{
+	struct disk_io_params io = { .threads = threads };
+	struct vm_pool_stats st;
+	int r = cache_open(&m->disk_cache, p, err);
+
+	if (r < 0)
+		return r;
 	vm_pool_stats(m->pool, &st);
-	p.threads = (unsigned)threads;
-	p.backlog = st.limit / 4;
-	r = disk_io_new(&m->disk, &p);
-	return r < 0 ? vmofs_err_set(err, r, "no memory for the disk cache") : 0;
+	io.cache = m->disk_cache;
+	io.backlog = st.limit / 4;
+	r = disk_io_new(&m->disk, &io);
+	return r < 0 ? vmofs_err_set(err, r, "cannot start the disk cache: %s", strerror(-r)) : 0;
 }
 
 int mount_open_cache(struct mount *m, struct vmofs_err *err)
 {
 	struct cache_params p = { .housekeeping = true };
+	unsigned threads;
 	int r = options_cache(m->p.config, &m->cache_dir, &p, err);
 
+	if (!r)
+		r = read_threads(m->p.config, &threads, err);
 	if (r < 0 || !m->cache_dir)
 		return r;
 	r = check_place(m, err);
 	if (!r)
-		r = cache_open(&m->disk_cache, &p, err);
-	if (r == -EIO || r == -ENOSPC || r == -EDQUOT) {
-		log_warn("%s; the mount works without a disk cache", err->msg);
-		*err = (struct vmofs_err)VMOFS_ERR_INIT;
-		return 0;
-	}
-	return r < 0 ? r : open_threads(m, err);
+		r = open_disk(m, &p, threads, err);
+	if (r != -EIO && r != -ENOSPC && r != -EDQUOT)
+		return r;
+	log_warn("%s; the mount works without a disk cache", err->msg);
+	*err = (struct vmofs_err)VMOFS_ERR_INIT;
+	return 0;
 }
 
 void mount_free_cache(struct mount *m)

@@ -18,6 +18,7 @@ mkdir -p "$SRV" "$MNT" "$HOME"
 case ${TEST_FLAVOUR:-gcc} in asan) SLOW=3 ;; tsan) SLOW=6 ;; *) SLOW=1 ;; esac
 
 PIDS=
+AT_END=
 ALLOWED_LOG=
 
 fail() { echo "FAIL: $*" >&2; exit 1; }
@@ -46,11 +47,15 @@ clean_up()
 	for p in $PIDS; do
 		end_pid "$p"
 	done
+	eval "$AT_END"
 	[ "$status" -ne 0 ] || scan_log || status=1
 	exit "$status"
 }
 trap clean_up EXIT
 trap 'exit 143' TERM INT
+
+# at_end COMMAND: when mounts and processes are gone; what was said last is done first
+at_end() { AT_END="$1; $AT_END"; }
 
 # expect_log PATTERN: lines of the daemon's log that match are no reason to fail
 expect_log() { ALLOWED_LOG="$ALLOWED_LOG${ALLOWED_LOG:+|}$1"; }
