@@ -139,6 +139,14 @@ void disk_tier_put(struct disk_tier *t)
 
 /* ---- lending its file ---- */
 
+void disk_tier_want_verify_locked(struct disk_io *io, struct disk_tier *t)
+{
+	if (t->state != TIER_READY || t->verifying || t->incomplete)
+		return;
+	t->verifying = true;
+	disk_io_queue_locked(io, t, TIER_WORK_VERIFY);
+}
+
 int disk_tier_pass(struct disk_tier *t)
 {
 	struct disk_io *io = t->io;
@@ -148,10 +156,7 @@ int disk_tier_pass(struct disk_tier *t)
 	if (cache_entry_is_complete(t->entry))
 		return cache_entry_pin(t->entry);
 	mutex_lock(&io->lock);
-	if (t->state == TIER_READY && !t->verifying && !t->incomplete) {
-		t->verifying = true;
-		disk_io_queue_locked(io, t, TIER_WORK_VERIFY);
-	}
+	disk_tier_want_verify_locked(io, t);
 	mutex_unlock(&io->lock);
 	return -EAGAIN;
 }

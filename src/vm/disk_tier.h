@@ -58,7 +58,8 @@ void disk_tier_put(struct disk_tier *t);
 
 /*
  * For passthrough, at an open; never blocks. A descriptor (borrowed, valid until disk_tier_unpass()) of a file that is the object,
- * whole and verified, and stays so; or -EAGAIN: not (yet). Asking makes a tier that is whole but not verified verify itself.
+ * whole and verified, and stays so; or -EAGAIN: not (yet). Asking makes a tier that is whole but not verified verify itself;
+ * so does the last page that is written.
  */
 int disk_tier_pass(struct disk_tier *t);
 void disk_tier_unpass(struct disk_tier *t);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What the files of the disk tier share. One lock a mount, disk_io.lock, covers the queues of all its tiers; it is
- * taken under a VMO's lock and never held across a call of the cache or of a VMO.
+ * taken under a VMO's lock and never held across a call of the cache that may block, or of a VMO.
  */
 #ifndef VM_DISK_TIER_PRIVATE_H
 #define VM_DISK_TIER_PRIVATE_H
@@ -113,6 +113,8 @@ void disk_io_watch_locked(struct disk_io *io, struct disk_tier *t, uint64_t when
 /* disk_tier.c */
 void disk_tier_open(struct disk_tier *t, struct vmo *v);
 void disk_tier_destroy(struct disk_tier *t);
+/* What is whole is verified when there is nothing else to do. */
+void disk_tier_want_verify_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock);
 void disk_tier_verify(struct disk_tier *t);
 
 /* disk_tier_read.c */

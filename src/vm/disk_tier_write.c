@@ -370,6 +370,14 @@ static void unflushed_locked(struct disk_io *io, struct disk_tier *t, uint64_t n
 		disk_io_watch_locked(io, t, t->unflushed_ns + UNFLUSHED_NS);
 }
 
+/* Whether every page may be there, as far as is known without looking: that takes no time. */
+static bool seems_whole(struct disk_tier *t)
+{
+	uint64_t end = t->n_pages;
+
+	return cache_entry_may_have(t->entry, 0, &end) && end == t->n_pages;
+}
+
 static void evict_written(const struct tier_job *job)
 {
 	unsigned from = 0;
@@ -402,6 +410,8 @@ void disk_tier_write(struct disk_tier *t, const struct tier_job *job)
 	mutex_lock(&io->lock);
 	unneeded = written_locked(io, t, job);
 	unflushed_locked(io, t, n);
+	if (!t->n_waiting && seems_whole(t))
+		disk_tier_want_verify_locked(io, t);
 	cond_broadcast(&io->settled);
 	mutex_unlock(&io->lock);
 	if (unneeded)

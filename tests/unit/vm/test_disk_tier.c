@@ -663,7 +663,9 @@ static void test_a_whole_object_is_lent(void **state)
 	drain(&s);
 	assert_int_equal(disk_tier_pass(s.tier), -EAGAIN);
 	read_from_provider(&s, PAGES - 1, 1);
+	/* It verifies itself when the last page is written. */
 	drain(&s);
+	test_wait_until(is_passed, &s, "what was written is not lent");
 	fd = disk_tier_pass(s.tier);
 	assert_true(fd >= 0);
 	assert_int_equal(pread(fd, buf, PAGE, 33 * PAGE), PAGE);
