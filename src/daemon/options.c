@@ -16,7 +16,7 @@ const struct vmofs_option mount_options[] = {
 	{ "memory", "SIZE", NULL,
 	  "memory for contents (default: a quarter of what the machine or the cgroup allows)" },
 	{ "timeout", "TIME", "120s", "deadline of a read; 0 waits for ever" },
-	{ "readahead-max", "SIZE", "64M", "most that is fetched ahead of a sequential reader" },
+	{ "readahead-max", "SIZE", "256M", "most that is fetched ahead of a sequential reader" },
 	{ "keep-behind", "SIZE", "32M",
 	  "kept behind a long sequential reader; 0 keeps all that memory has room for" },
 	{ "readahead", "SIZE", "8M", "read-ahead of the kernel (root only)" },

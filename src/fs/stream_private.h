@@ -66,7 +66,7 @@ struct stream_run {
 	bool promoted; /* a stream has come of it */
 };
 
-enum { STREAM_RUNS_MIN = 16, STREAM_RUNS_MAX = 128, STREAM_TRUST_MAX = 64, STREAM_TRUST_UNIT = 8 };
+enum { STREAM_RUNS_MIN = 16, STREAM_RUNS_MAX = 128, STREAM_TRUST_MAX = 128, STREAM_TRUST_UNIT = 8 };
 
 struct stream_state {
 	struct stream *streams;  /* owned */

@@ -3,10 +3,10 @@
  * The window of a sequential stream begins at an eighth of what its reader has read, and at least doubles whenever
  * the reader stalls on something that was asked for after the last growth. It so tends towards bandwidth times delay, never
  * grows for a reader that is slower than the network, and a reader who stops after a few blocks has cost little. Where
- * the origin's pace is known, it ends at a small multiple of that product: beyond it a stall has other reasons.
+ * the origin's pace is known, it ends at a multiple of that product: beyond it a stall has other reasons.
  *
  * A far origin would make that slow: each doubling costs its delay, and a new connection carries little at first. So the
- * window is at once what the delay asks for at two gigabytes a second (new connections are slow), as far as eight times
+ * window is at once what the delay asks for at two gigabytes a second (new connections are slow), as far as sixteen times
  * what has been read allows, less where readers have left much unread before.
  *
  * The kernel's own read-ahead, and its read-around of a page fault, send several requests at once. They arrive out of
@@ -19,17 +19,18 @@
 
 enum {
 	BYTES_PER_NS = 2,
-	PACE_FACTOR =
-		4, /* times bandwidth times delay: what is measured may be what the window allowed */
-	PARTS_MIN = 4, /* a window has at least this many parts */
+	PACE_FACTOR = 32, /* what is measured while connections start is little */
+	PARTS_MIN = 4,    /* a window has at least this many parts */
 	REST_FACTOR = 4,
-	DOWN_PIECES =
-		8, /* downwards the nearest piece is the last byte: small pieces keep the order */
+	DOWN_PIECES = 8, /* of an ask downwards, where the last byte is the nearest */
 };
 #define STEP_MAX   MIB(8)
 #define SLACK_MAX  MIB(4) /* out of order within a stream */
 #define RECENT_MAX MIB(16)
 #define PIECE_MIN  KIB(256)
+#define BLIND_MAX  MIB(64)              /* where the pace is not known */
+#define BUSY_NS    (20 * NSEC_PER_MSEC) /* and of a near origin, this much time's worth */
+#define UNPAID_MAX MIB(32)              /* beyond it as much as was read may be fetched ahead */
 
 void stream_seq_begin_locked(struct stream_set *s, struct stream *st, const struct stream_run *run,
 			     enum stream_how how)
@@ -88,17 +89,22 @@ bool stream_seq_is_sparse(const struct stream *st)
 /* What the reader's past allows. */
 static uint64_t earned(const struct stream_set *s, const struct stream_seq *q) REQUIRES(s->lock)
 {
-	return MAX(q->bytes * s->state->trust / STREAM_TRUST_UNIT, STREAM_WINDOW_MIN);
+	uint64_t trusted = MAX(q->bytes * s->state->trust / STREAM_TRUST_UNIT, STREAM_WINDOW_MIN);
+
+	return MIN(trusted, MAX(UNPAID_MAX, q->bytes));
 }
 
-/* What the origin can make use of; nothing is known: all. */
+/* What the origin can make use of. */
 static uint64_t useful(const struct stream_set *s) REQUIRES(s->lock)
 {
 	const struct vmofs_pace *p = &s->pace;
-	double product = (double)p->delay_ns * (double)p->bytes_per_sec / (double)NSEC_PER_SEC;
-	double share = PACE_FACTOR * product / stream_n_active_locked(s);
+	double busy_ns = (double)MAX(PACE_FACTOR * p->delay_ns, BUSY_NS);
+	double share = busy_ns * (double)p->bytes_per_sec / (double)NSEC_PER_SEC /
+		stream_n_active_locked(s);
 
-	if (!p->bytes_per_sec || !p->part_bytes || share >= (double)s->window_max)
+	if (!p->bytes_per_sec || !p->part_bytes)
+		return MIN(s->window_max, BLIND_MAX);
+	if (share >= (double)s->window_max)
 		return s->window_max;
 	return MAX((uint64_t)share, PARTS_MIN * p->part_bytes);
 }

@@ -474,7 +474,7 @@ static void assert_trips(uint64_t n)
 }
 
 static const struct origin far20 = { 20 * MSEC, 1.0, 16, false };
-static const struct origin far80 = { 80 * MSEC, 1.0, 32, false };
+static const struct origin far80 = { 80 * MSEC, 1.0, 32, true };
 static const struct origin near = { MSEC / 10, 2.0, 16, false };
 static const struct origin thin = { 20 * MSEC, 0.0125, 16, true };
 
@@ -505,7 +505,8 @@ static void test_slow_reader_costs_little(void **state UNUSED)
 	add((struct reader){ BUFFERED, .block = KIB(128), .step = KIB(128), .n = 1000,
 			     .think_ns = 10 * MSEC });
 	run();
-	assert_wire(108);
+	/* What a far origin is met with at first, and no more. */
+	assert_true(w.fetched <= asked() + MIB(24));
 	assert_true(w.reader[0].stalls <= 8);
 	world_down();
 }
