@@ -20,6 +20,7 @@ static int parse_part(const struct args *a, unsigned n, uint64_t *out, struct vm
 int cmd_span_run(const struct args *a, const char *name, const char *done, struct vmofs_err *err)
 {
 	cleanup(json_decrefp) json_t *reply = NULL;
+	const json_t *files; /* of a directory */
 	struct client_target t;
 	uint64_t off, len;
 	int r = client_find(&t, a->pos[0], err);
@@ -36,7 +37,11 @@ int cmd_span_run(const struct args *a, const char *name, const char *done, struc
 				&reply, err);
 	if (r < 0)
 		return r;
-	printf("%s %lld bytes\n", done,
+	files = json_object_get(reply, "files");
+	printf("%s %lld bytes", done,
 	       (long long)json_integer_value(json_object_get(reply, "bytes")));
+	if (files)
+		printf(" in %lld files", (long long)json_integer_value(files));
+	puts("");
 	return 0;
 }

@@ -14,14 +14,10 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/mount.h"
-#include "vm/disk_tier.h"
+#include "daemon/object_fetch.h"
 
 enum { DUMP_ITEMS_MAX = 100 };
-#define FETCH_STEP  MIB(8)
-#define FETCH_AHEAD (4 * FETCH_STEP)
-#define EVICT_STEP  MIB(256)
-/* The longest that one step waits for the disk cache. */
-#define KEEP_NS (10 * NSEC_PER_SEC)
+#define EVICT_STEP MIB(256)
 
 static int run_stat(struct mount *m, const json_t *request UNUSED, json_t *reply,
 		    atomic_bool *cancelled UNUSED, struct vmofs_err *err UNUSED)
@@ -38,13 +34,20 @@ static const char *request_path(const json_t *request)
 	return path ? path + strspn(path, "/") : "";
 }
 
-/* By when a command that asks the origin must have its answer. */
-static uint64_t deadline_of(struct mount *m)
+static uint64_t timeout_of(struct mount *m)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	uint64_t ns = 0;
 
 	(void)config_time(m->p.config, "timeout", &ns, &err);
+	return ns;
+}
+
+/* By when a command that asks the origin must have its answer. */
+static uint64_t deadline_of(struct mount *m)
+{
+	uint64_t ns = timeout_of(m);
+
 	return ns ? loop_now_ns() + ns : 0;
 }
 
@@ -208,11 +211,8 @@ static int span_open(struct span *s, struct mount *m, const json_t *request, str
 /* Reading in more than there is memory for would only throw out what came first. */
 static int span_check_memory(const struct span *s, struct mount *m, struct vmofs_err *err)
 {
-	struct vm_pool_stats st;
-	uint64_t room;
+	uint64_t room = object_fetch_room(m);
 
-	vm_pool_stats(m->pool, &st);
-	room = st.limit / 4 * 3;
 	if (s->end - s->off <= room)
 		return 0;
 	return vmofs_err_set(err, -ENOSPC,
@@ -222,44 +222,27 @@ static int span_check_memory(const struct span *s, struct mount *m, struct vmofs
 			     (unsigned long long)(room >> 20));
 }
 
-static int span_failed(const struct span *s, uint64_t off, int r, struct vmofs_err *err)
-{
-	struct vmofs_provider_stats st = { 0 };
-
-	s->object->provider->ops->stats(s->object->provider, &st);
-	return vmofs_err_set(err, r, "cannot fetch '%s' at %llu: %s", fs_object_url(s->object),
-			     (unsigned long long)off, st.last.code ? st.last.msg : strerror(-r));
-}
-
-/* Brings the span in; @each is called for every step that has come. */
-static int span_fetch(const struct span *s, int (*each)(struct vmo *v, uint64_t off, uint64_t len),
-		      atomic_bool *cancelled, struct vmofs_err *err)
-{
-	const struct vmo_wait wait = { .cls = VMOFS_CLASS_PREFETCH };
-	struct vmo *v = s->object->vmo;
-
-	for (uint64_t off = s->off; off < s->end; off += FETCH_STEP) {
-		uint64_t len = MIN(FETCH_STEP, s->end - off);
-		int r;
-
-		if (*cancelled)
-			return vmofs_err_set(err, -EINTR, "given up");
-		if (off + len < s->end)
-			(void)vmo_prefetch(v, off + len, MIN(FETCH_AHEAD, s->end - off - len), 0);
-		r = vmo_commit(v, off, len, &wait);
-		if (!r && s->object->tier)
-			disk_tier_keep(s->object->tier, off, len, loop_now_ns() + KEEP_NS);
-		if (!r && each)
-			r = each(v, off, len);
-		if (r < 0)
-			return span_failed(s, off, r, err);
-	}
-	return 0;
-}
-
 static int reply_bytes(const struct span *s, json_t *reply)
 {
 	json_object_set_new(reply, "bytes", json_integer((json_int_t)(s->end - s->off)));
+	return 0;
+}
+
+static int prefetch_dir(struct mount *m, const json_t *request, json_t *reply,
+			atomic_bool *cancelled, struct vmofs_err *err)
+{
+	const char *path = request_path(request);
+	struct object_fetch_sum sum;
+	int r;
+
+	if (request_u64(request, "off") || request_u64(request, "len"))
+		return vmofs_err_set(err, -EISDIR,
+				     "'%s' is a directory; OFFSET and LENGTH are of a file", path);
+	r = object_fetch_dir(m, path, timeout_of(m), cancelled, &sum, err);
+	if (r < 0)
+		return r;
+	json_object_set_new(reply, "bytes", json_integer((json_int_t)sum.bytes));
+	json_object_set_new(reply, "files", json_integer((json_int_t)sum.files));
 	return 0;
 }
 
@@ -269,12 +252,14 @@ static int run_prefetch(struct mount *m, const json_t *request, json_t *reply,
 	struct span s;
 	int r = span_open(&s, m, request, err);
 
+	if (r == -EISDIR)
+		return prefetch_dir(m, request, reply, cancelled, err);
 	if (r < 0)
 		return r;
 	/* What memory lets go of is then on the disk. */
 	r = s.object->tier ? 0 : span_check_memory(&s, m, err);
 	if (!r)
-		r = span_fetch(&s, NULL, cancelled, err);
+		r = object_fetch(s.object, s.off, s.end, NULL, cancelled, err);
 	span_close(&s, m);
 	return r ? r : reply_bytes(&s, reply);
 }
@@ -299,7 +284,7 @@ static int span_pin(const struct span *s, struct mount *m, const char *path, ato
 	int r = span_check_memory(s, m, err);
 
 	if (!r)
-		r = span_fetch(s, hint_keep, cancelled, err);
+		r = object_fetch(s->object, s->off, s->end, hint_keep, cancelled, err);
 	if (r < 0 || !s->opened)
 		return r;
 	r = pin_set_add(&m->pins, m->tree, path, deadline_of(m));

@@ -88,8 +88,8 @@ static int sleeper_sleep(struct sleeper *s, struct fs_tree *t, uint64_t deadline
 	return status < 0 ? status : -EINPROGRESS;
 }
 
-static int lookup_wait(struct fs_tree *t, uint64_t parent, const char *name, uint64_t deadline_ns,
-		       struct fs_tree_attr *out)
+int fs_tree_lookup_wait(struct fs_tree *t, uint64_t parent, const char *name, uint64_t deadline_ns,
+			struct fs_tree_attr *out)
 {
 	struct sleeper s;
 	int r;
@@ -97,6 +97,22 @@ static int lookup_wait(struct fs_tree *t, uint64_t parent, const char *name, uin
 	sleeper_init(&s);
 	do {
 		r = t->ops->lookup(t, parent, name, &s.wait, out);
+		if (r == -EINPROGRESS)
+			r = sleeper_sleep(&s, t, deadline_ns);
+	} while (r == -EINPROGRESS);
+	sleeper_release(&s);
+	return r;
+}
+
+int fs_tree_readdir_wait(struct fs_tree *t, uint64_t ino, uint64_t cookie, uint64_t deadline_ns,
+			 fs_tree_fill *fill, void *arg)
+{
+	struct sleeper s;
+	int r;
+
+	sleeper_init(&s);
+	do {
+		r = t->ops->readdir(t, ino, cookie, false, &s.wait, fill, arg);
 		if (r == -EINPROGRESS)
 			r = sleeper_sleep(&s, t, deadline_ns);
 	} while (r == -EINPROGRESS);
@@ -133,7 +149,7 @@ int fs_tree_resolve_wait(struct fs_tree *t, const char *path, uint64_t deadline_
 	while (next_name(&path, name, &r)) {
 		uint64_t parent = ino;
 
-		r = lookup_wait(t, parent, name, deadline_ns, out);
+		r = fs_tree_lookup_wait(t, parent, name, deadline_ns, out);
 		if (parent != FS_TREE_ROOT)
 			t->ops->forget(t, parent, 1);
 		if (r < 0)

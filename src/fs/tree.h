@@ -15,6 +15,7 @@
 #ifndef FS_TREE_H
 #define FS_TREE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -212,8 +213,30 @@ int fs_tree_source_new(struct fs_tree **out, const struct fs_tree_source_params 
  */
 int fs_tree_resolve_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
 			 struct fs_tree_attr *out);
+/* The same for one name in a directory. */
+int fs_tree_lookup_wait(struct fs_tree *t, uint64_t parent, const char *name, uint64_t deadline_ns,
+			struct fs_tree_attr *out);
+/* As ops->readdir(), without attributes. */
+int fs_tree_readdir_wait(struct fs_tree *t, uint64_t ino, uint64_t cookie, uint64_t deadline_ns,
+			 fs_tree_fill *fill, void *arg);
 /* The object of the regular file there, until ops->close(). */
 int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
 		      struct fs_object **out);
+
+/* Regular files, one after the other. */
+struct fs_tree_files {
+	uint64_t timeout_ns; /* of one look at the tree; 0: none */
+	const atomic_bool *cancelled;
+	/* @path is below the root, without a first slash; @ino is held for the call. -errno ends it all. */
+	int (*file)(void *arg, const char *path, uint64_t ino);
+	/* What is at @path cannot be looked up or listed: @code. 0: go on with the next. */
+	int (*failed)(void *arg, const char *path, int code);
+	void *arg;
+};
+/*
+ * Every regular file below the directory @path: those of a directory in its order, then its
+ * sub-directories in the same. 0, what a call said, -EINTR when cancelled, or why there is no such directory.
+ */
+int fs_tree_files_wait(struct fs_tree *t, const char *path, const struct fs_tree_files *f);
 
 #endif

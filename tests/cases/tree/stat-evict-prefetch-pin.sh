@@ -53,6 +53,6 @@ assert_eq 1 "$(vmofs_stat tree.objects_open)" "open files"
 assert_eq 0 "$(vmofs_stat resident)" "what was unpinned"
 assert_eq 0 "$(vmofs_stat tree.objects_open)" "open files"
 
-assert_fails "'sub' is a directory" "$VMOFS" prefetch "$MNT/sub"
+assert_fails "'sub' is a directory" "$VMOFS" pin "$MNT/sub"
 assert_fails "No such file|no file" "$VMOFS" evict "$MNT/sub/nothing"
 vmofs_umount
