@@ -64,6 +64,7 @@ struct asked {
 	uint64_t unresolved; /* pages */
 	uint64_t born;       /* step */
 	bool outside;        /* some of it lies between the windows */
+	bool near;           /* asked of the nearer place */
 	uint64_t joined;     /* step: when it was asked for last (WRITEBACK) */
 };
 
@@ -76,6 +77,13 @@ struct script {
 	unsigned n_cleared;
 	bool detached;
 	bool closed;
+	/* The nearer place, which says to have what it likes; its requests are in asked[] too. */
+	struct vmo_near near;
+	struct vmofs_provider by;
+	bool has_near;
+	bool near_detached;
+	bool near_closed;
+	uint64_t arrived; /* pages that it was told of in this step */
 };
 
 struct ref_vmo {
@@ -284,6 +292,8 @@ struct range pick_bytes(const struct ref_vmo *v, uint64_t max);
 
 /* model_provider.c */
 void script_init(struct script *s, struct ref_vmo *v, bool trap, bool writeback);
+/* Puts its nearer place before it. */
+void script_set_near(struct script *s, struct vmo *vmo);
 
 /* model_ops.c */
 struct model_op {

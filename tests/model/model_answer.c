@@ -87,20 +87,42 @@ static void check_taken(const struct ref_vmo *v, struct range g, uint64_t absent
 		model_fail("supply gives %jd, should be %ju", (intmax_t)r, (uintmax_t)want);
 }
 
+/* The provider's own answers are made known to the nearer place, its own are not. */
+static void check_arrived(const struct ref_vmo *v, bool by_near, uint64_t came)
+{
+	const struct script *s = &v->script;
+
+	if (by_near ? s->arrived != 0 : s->has_near && (came & ~s->arrived))
+		model_fail("told of pages %#jx, of which %#jx came", (uintmax_t)s->arrived,
+			   (uintmax_t)came);
+}
+
+static int64_t supply_bytes(struct ref_vmo *v, struct range g, bool by_near)
+{
+	ref_origin(scratch, g.len, ++world.gen);
+	if (by_near)
+		return vmo_supply_near(v->vmo, g.off, scratch, g.len);
+	return vmofs_supply(v->vmo, g.off, scratch, g.len);
+}
+
 static void supply(struct ref_vmo *v, uint64_t off, uint64_t len, bool zero)
 {
 	struct range g = { off, len };
+	bool by_near = !zero && v->script.has_near && chance(40);
 	uint64_t mask = ref_mask(v, off, len);
 	uint64_t absent = mask & ref_with(v, BIT(PAGE_ABSENT));
 	int64_t r;
 
-	trace_op(zero ? "supply zero" : "supply", v, off, len, (int64_t)world.gen + 1);
+	trace_op(zero              ? "supply zero"
+			 : by_near ? "supply near"
+				   : "supply",
+		 v, off, len, (int64_t)world.gen + 1);
+	v->script.arrived = 0;
 	if (zero) {
 		memset(scratch, 0, len);
 		r = vmofs_supply_zero(v->vmo, off, len);
 	} else {
-		ref_origin(scratch, len, ++world.gen);
-		r = vmofs_supply(v->vmo, off, scratch, len);
+		r = supply_bytes(v, g, by_near);
 	}
 	trace_ret(r);
 	if (world.tight && !v->detached && !zero)
@@ -112,7 +134,90 @@ static void supply(struct ref_vmo *v, uint64_t off, uint64_t len, bool zero)
 	}
 	if (r != -ENOMEM || !world.tight)
 		check_taken(v, g, absent, r);
-	supplied(v, zero ? absent : taken(v, absent), zero ? PAGE_ZERO_CLEAN : PAGE_CLEAN, g);
+	absent = zero ? absent : taken(v, absent);
+	if (r >= 0)
+		check_arrived(v, by_near, absent);
+	supplied(v, absent, zero ? PAGE_ZERO_CLEAN : PAGE_CLEAN, g);
+}
+
+/* ---- the nearer place ---- */
+
+/* It has not got pages [off, off + len) after all; whoever waits for them must not notice. */
+static void elsewhere(struct ref_vmo *v, uint64_t off, uint64_t len)
+{
+	struct script *s = &v->script;
+	uint64_t mask = ref_mask(v, off, len);
+	uint64_t moved = 0;
+
+	trace_op("elsewhere", v, off, len, 0);
+	for (unsigned i = 0; i < s->n; i++) {
+		if (!s->asked[i].near)
+			continue;
+		moved |= s->asked[i].unresolved & mask;
+		s->asked[i].unresolved &= ~mask;
+	}
+	vmo_elsewhere(v->vmo, off, len);
+	for (unsigned i = 0; i < s->n; i++)
+		if (!s->asked[i].near && s->asked[i].born == world.step &&
+		    (s->asked[i].unresolved & ~moved))
+			model_fail("asked for more than was asked of the nearer place");
+}
+
+static void op_elsewhere(void)
+{
+	struct ref_vmo *v = pick_root();
+	struct range g;
+
+	if (!v || !v->script.has_near)
+		return;
+	g = pick_pages(v, chance(70) ? 4 : 20);
+	if (g.len)
+		elsewhere(v, g.off, g.len);
+}
+
+/* What is pinned without waiting is clean and right. */
+static void check_present(struct ref_vmo *v, const struct vmo_read *r)
+{
+	uint64_t mask = ref_mask(v, r->off, r->len);
+	uint64_t clean = ref_with(v, BIT(PAGE_CLEAN) | BIT(PAGE_ZERO_CLEAN));
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < r->n_iov; i++)
+		n += r->iov[i].iov_len;
+	if (n != r->len || (mask & ~clean))
+		model_fail("%ju bytes of pages %#jx are pinned, clean are %#jx", (uintmax_t)n,
+			   (uintmax_t)mask, (uintmax_t)clean);
+	check_contents(v, mask);
+}
+
+static void check_none_present(struct ref_vmo *v, struct range g)
+{
+	for (uint64_t off = g.off; off < g.off + g.len; off += PAGE) {
+		enum page_state kind = vmo_page_state(v->vmo, off);
+
+		if (kind == PAGE_CLEAN || kind == PAGE_ZERO_CLEAN)
+			model_fail("the clean page at %#jx is not found", (uintmax_t)off);
+	}
+}
+
+static void op_present(void)
+{
+	struct ref_vmo *v = pick_root();
+	struct vmo_read r = { 0 };
+	struct range g;
+
+	if (!v)
+		return;
+	g = pick_pages(v, 8);
+	r.off = g.off;
+	r.len = g.len;
+	trace_op("present", v, g.off, g.len, 0);
+	if (trace_ret(vmo_read_present(v->vmo, &r)) < 0) {
+		check_none_present(v, g);
+		return;
+	}
+	check_present(v, &r);
+	vmo_read_end(&r);
 }
 
 /* A whole block of the store, or nearly: such ones are treated in another way. */
@@ -563,6 +668,8 @@ static void op_pump(void)
 		answer_full(v, &a);
 	else if (p < 85)
 		answer_partly(v, &a);
+	else if (a.near && chance(70))
+		elsewhere(v, a.off, a.len);
 	else
 		fail(v, a.off, a.len, BIT(a.type));
 }
@@ -586,6 +693,8 @@ const struct model_op model_answer_ops[] = {
 	{ "cycle block", 5, op_cycle_block },
 	{ "misuse", 1, op_misuse },
 	{ "fail", 3, op_fail },
+	{ "elsewhere", 4, op_elsewhere },
+	{ "present", 3, op_present },
 	{ "grant", 4, op_grant },
 	{ "begin", 6, op_begin },
 	{ "end", 8, op_end },

@@ -194,6 +194,8 @@ static void new_root(struct ref_vmo *v)
 	trace_op("new", v, v->size, v->flags, 0);
 	if (vmo_new(&v->vmo, world.pool, &v->script.base, v->size, v->flags, &err) < 0)
 		model_fail("vmo_new: %s", err.msg);
+	if (chance(50))
+		script_set_near(&v->script, v->vmo);
 }
 
 /* Dirty pages that leave only a few to everybody else. */
@@ -309,7 +311,8 @@ static void close_root(struct ref_vmo *v)
 	if (!v->vmo)
 		return;
 	vmo_close(v->vmo);
-	if (v->script.n || !v->script.detached || !v->script.closed)
+	if (v->script.n || !v->script.detached || !v->script.closed ||
+	    v->script.near_closed != v->script.has_near)
 		model_fail("after close: %u requests", v->script.n);
 	vmo_put(v->vmo);
 	free(v->data);

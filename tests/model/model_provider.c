@@ -24,10 +24,12 @@ static uint64_t pages_of(const struct script *s, const struct vmofs_request *req
 	return s->v ? ref_mask(s->v, req->off, req->len) : 0;
 }
 
-static void check_request(const struct script *s, const struct vmofs_request *req)
+static void check_request(const struct script *s, const struct vmofs_request *req, bool near)
 {
-	if (s->detached)
+	if (near ? s->near_detached : s->detached)
 		model_fail("a request after on_detach()");
+	if (near && req->type != VMOFS_REQUEST_READ)
+		model_fail("a request of type %d at the nearer place", (int)req->type);
 	if (req->type >= VMOFS_REQUEST_NTYPES || !(s->base.ops->supports & BIT(req->type)))
 		model_fail("a request of type %d", (int)req->type);
 	if (req->len == 0 || (req->off | req->len) % PAGE)
@@ -35,11 +37,9 @@ static void check_request(const struct script *s, const struct vmofs_request *re
 			   (uintmax_t)req->len);
 }
 
-static void script_send(struct vmofs_provider *p, struct vmofs_request *req)
+static void send(struct script *s, struct vmofs_request *req, bool near)
 {
-	struct script *s = script_of(p);
-
-	check_request(s, req);
+	check_request(s, req, near);
 	if (!vmofs_list_empty(&req->link) || req->priv)
 		model_fail("a new request with a used link or priv");
 	if (s->n == MODEL_ASKED)
@@ -51,29 +51,41 @@ static void script_send(struct vmofs_provider *p, struct vmofs_request *req)
 		.len = req->len,
 		.unresolved = pages_of(s, req),
 		.outside = (uint64_t)__builtin_popcountll(pages_of(s, req)) * PAGE < req->len,
+		.near = near,
 		.born = world.step,
 		.joined = world.step,
 	};
 	s->n_sent++;
 }
 
-static void script_clear(struct vmofs_provider *p, struct vmofs_request *req)
+static void script_send(struct vmofs_provider *p, struct vmofs_request *req)
 {
-	struct script *s = script_of(p);
+	send(script_of(p), req, false);
+}
+
+static void clear(struct script *s, struct vmofs_request *req, bool near)
+{
 	struct asked *a = find(s, req);
 
+	if (a->near != near)
+		model_fail("cleared at the wrong place");
 	if (a->type != req->type || a->off != req->off || a->len != req->len)
 		model_fail("a request changed while it was owned");
 	*a = s->asked[--s->n];
 	s->n_cleared++;
 }
 
-static void script_swap(struct vmofs_provider *p, struct vmofs_request *old,
-			struct vmofs_request *now)
+static void script_clear(struct vmofs_provider *p, struct vmofs_request *req)
 {
-	struct script *s = script_of(p);
+	clear(script_of(p), req, false);
+}
+
+static void swap(struct script *s, struct vmofs_request *old, struct vmofs_request *now, bool near)
+{
 	struct asked *a = find(s, old);
 
+	if (a->near != near)
+		model_fail("swapped at the wrong place");
 	if (now->type != a->type || now->off < a->off || now->off + now->len > a->off + a->len)
 		model_fail("swap to a request that is not a part of the old one");
 	a->req = now;
@@ -83,14 +95,20 @@ static void script_swap(struct vmofs_provider *p, struct vmofs_request *old,
 	a->len = now->len;
 	a->outside = (uint64_t)__builtin_popcountll(pages_of(s, now)) * PAGE < now->len;
 	a->unresolved &= pages_of(s, now);
-	check_request(s, now);
+	check_request(s, now, near);
+}
+
+static void script_swap(struct vmofs_provider *p, struct vmofs_request *old,
+			struct vmofs_request *now)
+{
+	swap(script_of(p), old, now, false);
 }
 
 static void script_on_detach(struct vmofs_provider *p)
 {
 	struct script *s = script_of(p);
 
-	if (s->detached || s->closed || s->n)
+	if (s->detached || s->closed || s->n || s->near_detached != s->has_near)
 		model_fail("on_detach(): twice, or after close, or with %u requests", s->n);
 	s->detached = true;
 }
@@ -139,4 +157,96 @@ static const struct vmofs_provider_ops script_ops[2][2] = {
 void script_init(struct script *s, struct ref_vmo *v, bool trap, bool writeback)
 {
 	*s = (struct script){ .base.ops = &script_ops[trap][writeback], .v = v };
+}
+
+/* ---- the nearer place ---- */
+
+static struct script *script_by(struct vmofs_provider *p)
+{
+	return container_of(p, struct script, by);
+}
+
+static void by_send(struct vmofs_provider *p, struct vmofs_request *req)
+{
+	send(script_by(p), req, true);
+}
+
+static void by_clear(struct vmofs_provider *p, struct vmofs_request *req)
+{
+	clear(script_by(p), req, true);
+}
+
+static void by_swap(struct vmofs_provider *p, struct vmofs_request *old, struct vmofs_request *now)
+{
+	swap(script_by(p), old, now, true);
+}
+
+static void by_on_detach(struct vmofs_provider *p)
+{
+	struct script *s = script_by(p);
+
+	if (s->near_detached || s->n)
+		model_fail("on_detach() there: twice, or with %u requests", s->n);
+	s->near_detached = true;
+}
+
+static void by_on_close(struct vmofs_provider *p)
+{
+	struct script *s = script_by(p);
+
+	if (!s->near_detached || s->near_closed)
+		model_fail("on_close() there: twice or before on_detach()");
+	s->near_closed = true;
+}
+
+static const struct vmofs_provider_ops by_ops = {
+	.name = "near",
+	.supports = BIT(VMOFS_REQUEST_READ),
+	.send = by_send,
+	.clear = by_clear,
+	.swap = by_swap,
+	.on_detach = by_on_detach,
+	.on_close = by_on_close,
+};
+
+static bool near_has(struct vmo_near *n UNUSED, uint64_t first, uint64_t *end)
+{
+	if (chance(30))
+		*end = first + 1 + pick(*end - first);
+	return chance(50);
+}
+
+static void near_arrived(struct vmo_near *n, uint64_t first, uint64_t end)
+{
+	struct script *s = container_of(n, struct script, near);
+
+	if (s->near_detached)
+		model_fail("told of what arrived after on_detach()");
+	s->arrived |= ref_mask(s->v, first * PAGE, (end - first) * PAGE);
+}
+
+static bool near_spares(struct vmo_near *n UNUSED, uint64_t *first UNUSED, uint64_t *end UNUSED)
+{
+	return false;
+}
+
+static void near_unneeded(struct vmo_near *n, uint64_t first UNUSED, uint64_t end UNUSED)
+{
+	if (container_of(n, struct script, near)->near_detached)
+		model_fail("told of what is not needed after on_detach()");
+}
+
+static const struct vmo_near_ops near_ops = {
+	.has = near_has,
+	.arrived = near_arrived,
+	.spares = near_spares,
+	.unneeded = near_unneeded,
+};
+
+void script_set_near(struct script *s, struct vmo *vmo)
+{
+	s->by.ops = &by_ops;
+	s->near = (struct vmo_near){ .ops = &near_ops, .provider = &s->by };
+	s->has_near = true;
+	vmo_set_near(vmo, &s->near);
 }
