@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Installs what vmofs needs on Debian 12 and 13, and nothing that is there already.
-# It changes the machine in three ways only: packages; a private libfuse3 (static, for passthrough) in
-# $VMOFS_DEPS_DIR, default /opt/vmofs-deps, where the system's is older than 3.17; and for the tests a
+# It changes the machine in three ways only: packages; a private libfuse3 (static; 3.17 for passthrough, 3.18 for
+# io_uring) in $VMOFS_DEPS_DIR, default /opt/vmofs-deps, where the system's is older than 3.18; and for the tests a
 # folder with S3 servers to chroot into, $VMOFS_TEST_CACHE/radosgw-root, default /var/cache/vmofs-tests.
 set -eu
 
-FUSE_MIN=3.17
+FUSE_BEST=3.18 # Debian sid's, for io_uring
+FUSE_MIN=3.17  # Debian 13's, where that cannot be had
 DEPS=${VMOFS_DEPS_DIR:-/opt/vmofs-deps}
 S3_ROOT=${VMOFS_TEST_CACHE:-/var/cache/vmofs-tests}/radosgw-root
 PATH=$PATH:/usr/sbin:/sbin
@@ -36,7 +37,7 @@ TEST='libcmocka-dev clang=clang clang-format=clang-format nginx-light=nginx
 BENCH='fio=fio gnuplot-nox=gnuplot nftables=nft nbdkit=nbdkit libnbd-bin=nbdfuse rclone=rclone
 	s3fs=s3fs httpdirfs=httpdirfs'
 DOCKER='buildah=buildah debootstrap=debootstrap'
-FUSE_BUILD='dpkg-dev=dpkg-source meson=meson'
+FUSE_BUILD='dpkg-dev=dpkg-source meson=meson gcc=gcc ninja-build=ninja liburing-dev libnuma-dev'
 S3_PACKAGES='radosgw python3-moto python3-flask python3-flask-cors'
 
 want=$BUILD
@@ -112,13 +113,21 @@ install_packages()
 		{ cat "$tmp/log" >&2; die "apt-get install failed for: $*"; }
 }
 
-# version_ok HAVE: at least $FUSE_MIN?
-version_ok() { [ -n "$1" ] && dpkg --compare-versions "$1" ge "$FUSE_MIN"; }
+# version_ok HAVE WANTED
+version_ok() { [ -n "$1" ] && dpkg --compare-versions "$1" ge "$2"; }
 
+fuse_private() { sed -n 's/^Version: *//p' "$DEPS/lib/pkgconfig/fuse3.pc" 2>/dev/null; }
+fuse_system() { pkg-config --modversion fuse3 2>/dev/null; }
+
+# The best that there is, or the best that could be had when it was tried: the stamp is of this recipe.
+FUSE_STAMP="1 $FUSE_BEST"
 fuse_is_there()
 {
-	version_ok "$(pkg-config --modversion fuse3 2>/dev/null)" ||
-		version_ok "$(sed -n 's/^Version: *//p' "$DEPS/lib/pkgconfig/fuse3.pc" 2>/dev/null)"
+	version_ok "$(fuse_system)" $FUSE_BEST && return 0
+	version_ok "$(fuse_private)" $FUSE_MIN || version_ok "$(fuse_system)" $FUSE_MIN || return 1
+	[ "$(cat "$DEPS/fuse3.stamp" 2>/dev/null)" = "$FUSE_STAMP" ] && return 0
+	# Good enough for who cannot install what the better one needs.
+	[ "$(id -u)" -ne 0 ] && ! command -v sudo >/dev/null 2>&1
 }
 
 # The mirror that this machine's own sources name for Debian.
@@ -146,14 +155,12 @@ other_apt()
 		-o APT::Sandbox::User=$(id -un)"
 }
 
-# Debian 13's source package, fetched and checked by apt, built without patches.
-build_fuse()
+# fuse_compile SUITE VERSION: its source package, fetched and checked by apt, built without patches in $tmp/src. What it
+# links itself goes into the archive too, so that whoever links that needs to know no more.
+fuse_compile()
 {
-	# shellcheck disable=SC2046,SC2086  # lists of words
-	set -- $(missing $FUSE_BUILD gcc=gcc ninja-build=ninja)
-	[ $# -eq 0 ] || install_packages "$@"
-	other_apt deb-src trixie
-	say "building a private libfuse3 (Debian 13's) into $DEPS"
+	rm -rf "$tmp/src" "$tmp/lists" "$tmp/cache"
+	other_apt deb-src "$1"
 	mkdir -p "$tmp/src"
 	(
 		set -e
@@ -161,15 +168,49 @@ build_fuse()
 		$apt update
 		$apt source --only-source fuse3
 		cd fuse3-*/
+		have=${PWD##*/fuse3-}
+		version_ok "$have" "$2" || { echo "$1 has fuse3 $have, not $2"; exit 1; }
 		meson setup build --prefix="$DEPS" --libdir=lib --buildtype=release --default-library=static \
 			-Db_staticpic=true -Dexamples=false -Dtests=false -Dutils=false -Duseroot=false
 		ninja -C build
-	) >"$tmp/log" 2>&1 || { tail -n 40 "$tmp/log" >&2; die "cannot build libfuse3"; }
+		cd build
+		if grep -q '^Requires: *liburing' meson-private/fuse3.pc; then
+			printf 'create lib/all.a\naddlib lib/libfuse3.a\naddlib %s\naddlib %s\nsave\nend\n' \
+				"$(gcc -print-file-name=liburing.a)" "$(gcc -print-file-name=libnuma.a)" | ar -M
+			mv lib/all.a lib/libfuse3.a
+			sed -i '/^Requires:/d' meson-private/fuse3.pc
+		fi
+	) >"$tmp/log" 2>&1
+}
 
-	root=
-	mkdir -p "$DEPS" 2>/dev/null && [ -w "$DEPS" ] || become_root "cannot write to $DEPS"
+# fuse_build SUITE VERSION
+fuse_build()
+{
+	say "building a private libfuse3 (Debian's, of $1) into $DEPS"
+	if ! (fuse_compile "$@"); then
+		say "that does not work: $(tail -n 1 "$tmp/log")"
+		return 1
+	fi
 	$root ninja -C "$tmp"/src/fuse3-*/build install >"$tmp/log" 2>&1 ||
 		{ tail -n 40 "$tmp/log" >&2; die "cannot install libfuse3 into $DEPS"; }
+}
+
+setup_fuse()
+{
+	! fuse_is_there || return 0
+	# shellcheck disable=SC2046,SC2086  # lists of words
+	set -- $(missing $FUSE_BUILD)
+	[ $# -eq 0 ] || install_packages "$@"
+	root=
+	mkdir -p "$DEPS" 2>/dev/null && [ -w "$DEPS" ] || become_root "cannot write to $DEPS"
+	if ! fuse_build sid $FUSE_BEST && ! version_ok "$(fuse_private)" $FUSE_MIN &&
+		! version_ok "$(fuse_system)" $FUSE_MIN; then
+		fuse_build trixie $FUSE_MIN || { tail -n 40 "$tmp/log" >&2; die "cannot build libfuse3"; }
+	fi
+	# shellcheck disable=SC2016
+	$root sh -c 'echo "$1" >"$2"' sh "$FUSE_STAMP" "$DEPS/fuse3.stamp"
+	have=$(fuse_private)
+	say "libfuse3 is ${have:-$(fuse_system)}"
 }
 
 # Radosgw is not in Debian 12, and moto is in neither: Debian sid's packages, with all that they depend on, are
@@ -245,7 +286,7 @@ fi
 # shellcheck disable=SC2046,SC2086  # lists of words
 set -- $(missing $want $(clang_rt))
 [ $# -eq 0 ] || install_packages "$@"
-fuse_is_there || build_fuse
+setup_fuse
 why=
 [ -z "$s3" ] || setup_s3 || {
 	[ "$s3" = try ] || die "no S3 server for the tests: $why"
