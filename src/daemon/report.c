@@ -89,6 +89,7 @@ static void fill_reads(struct mount *m, json_t *reply)
 	set_u64(reply, "read_errors", fs.errors);
 	set_u64(reply, "interrupted", fs.interrupted);
 	set_u64(reply, "timed_out", fs.timed_out);
+	set_u64(reply, "passthrough", fs.passthrough);
 	json_object_set_new(reply, "read_latency_us", percentiles(fs.latency));
 }
 

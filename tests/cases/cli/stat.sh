@@ -11,7 +11,7 @@ read_at "$MNT/data.bin" 0 100000 >/dev/null
 import json, sys
 v = json.load(sys.stdin)
 for k in ("source mountpoint validator pid size uptime_s fuse_requests reads hits misses bytes_asked outstanding "
-          "read_errors interrupted timed_out read_latency_us requests retries bytes_fetched bytes_discarded "
+          "read_errors interrupted timed_out passthrough read_latency_us requests retries bytes_fetched bytes_discarded "
           "connections redirects in_flight errors integrity_errors hedges hedges_won hedged_bytes latency_us last_error memory_bytes memory_limit "
           "memory_peak memory_waits evicted_pages resident overhead_bytes").split():
     v.pop(k)
