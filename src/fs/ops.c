@@ -291,6 +291,16 @@ static void ops_read(fuse_req_t req, fuse_ino_t ino UNUSED, size_t size, off_t o
 	fs_read(req, object_of(fi), (uint64_t)off, size);
 }
 
+static void ops_ioctl(fuse_req_t req, fuse_ino_t ino UNUSED, unsigned cmd, void *arg UNUSED,
+		      struct fuse_file_info *fi, unsigned flags, const void *in, size_t n_in,
+		      size_t n_out UNUSED)
+{
+	if (flags & FUSE_IOCTL_DIR)
+		fuse_reply_err(req, ENOTTY);
+	else
+		fs_ioctl(req, object_of(fi), cmd, in, n_in);
+}
+
 /* ---- directories ---- */
 
 static void ops_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
@@ -534,6 +544,7 @@ const struct fuse_lowlevel_ops fs_ops = {
 	.readlink = ops_readlink,
 	.open = ops_open,
 	.read = ops_read,
+	.ioctl = ops_ioctl,
 	.release = ops_release,
 	.opendir = ops_opendir,
 	.readdir = ops_readdir,
