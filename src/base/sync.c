@@ -67,6 +67,14 @@ void mutex_lock(struct mutex *m) NO_TSA
 	pthread_mutex_lock(&m->m);
 }
 
+bool mutex_try_lock(struct mutex *m) NO_TSA
+{
+	if (pthread_mutex_trylock(&m->m) != 0)
+		return false;
+	rank_push(m->rank);
+	return true;
+}
+
 void mutex_unlock(struct mutex *m) NO_TSA
 {
 	rank_pop(m->rank); /* first: who gets the lock next may free it */

@@ -60,6 +60,8 @@ void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_destroy(struct mutex *m);
 void mutex_lock(struct mutex *m) ACQUIRE(*m);
 void mutex_unlock(struct mutex *m) RELEASE(*m);
+/* False: somebody has it. */
+bool mutex_try_lock(struct mutex *m) TSA(try_acquire_capability(true, *m));
 
 /* Waits of condition variables use CLOCK_MONOTONIC. */
 struct cond {

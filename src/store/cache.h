@@ -15,8 +15,8 @@
  * What makes it safe. Data is written before the index that speaks of it; header and records have checksums
  * of their own, salted with a number of that file's, and every page has one. A page is believed only
  * if all agree, so whatever a crash, another program or a failing disk leaves behind is either right or
- * dropped. Each page is checked when it is first read after it was found on the disk; what this process
- * wrote or has checked itself is trusted while it holds the entry.
+ * dropped. Each page is checked at each read. "Trusted" is what has been checked after the disk confirmed (fdatasync)
+ * that it has it, and cannot go: only of a file whose pages are all trusted is the file itself given to others.
  *
  * Who may do what is settled by locks (OFD locks, they end with their process) on the index:
  *   byte 0, exclusive   the writer: the only one who changes data and index
@@ -99,12 +99,15 @@ int cache_entry_flush(struct cache_entry *e);
 bool cache_entry_is_complete(struct cache_entry *e);
 /* Every page is there, though not all may be trusted. Reads records. */
 bool cache_entry_is_whole(struct cache_entry *e);
-/* Checks what is there and not trusted yet, at most @max pages. Returns how many; 0: nothing is left. */
+/*
+ * Waits for the disk to have what was written, then checks what is there and not trusted yet, at most @max
+ * pages. Returns how many; 0: nothing is left, or nothing can be trusted now.
+ */
 uint64_t cache_entry_verify(struct cache_entry *e, uint64_t max);
 /*
  * The data file of a complete entry, for others to read: from now on no page of it is dropped by anybody,
- * until as many cache_entry_unpin(). The descriptor (read-only) is the entry's. -EAGAIN: not complete,
- * or another process is about to drop pages.
+ * until as many cache_entry_unpin(). Returns a descriptor (read-only), which is the entry's. -EAGAIN: not complete,
+ * or another process is about to drop pages, or the files are busy just now. Neither waits for the disk.
  */
 int cache_entry_pin(struct cache_entry *e);
 void cache_entry_unpin(struct cache_entry *e);

@@ -290,6 +290,7 @@ static int files_shut(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
 	mutex_unlock(&e->lock);
 	if (busy)
 		return -EBUSY;
+	fd_drop(e->c, &e->pin_fd);
 	cache_entry_shut(e);
 	files_drop(e->c, &f);
 	return 0;
@@ -302,6 +303,8 @@ static int enter_locked(struct cache_entry *e, enum entry_want want, uint64_t no
 {
 	switch (e->state) {
 	case ENTRY_WRITER:
+		if (e->broken && want == ENTRY_MAKE)
+			return -EBUSY;
 		e->active++;
 		return 0;
 	case ENTRY_READER:
@@ -396,6 +399,60 @@ void entry_leave(struct cache_entry *e)
 
 /* -- flush ------------------------------------------------------------------------------------ */
 
+/*
+ * The disk did not take what was written, and says so once. From now on any page may be an old one that
+ * looks right as long as the kernel has it in memory. So the index goes at once, and the files when they are shut.
+ */
+static void sync_failed(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
+{
+	mutex_lock(&e->lock);
+	e->broken = true;
+	mutex_unlock(&e->lock);
+	if (e->state == ENTRY_WRITER)
+		e->c->io->ftruncate(e->index_fd, 0);
+}
+
+static int sync_io(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
+{
+	uint64_t writes, bytes;
+	int r = 0;
+
+	mutex_lock(&e->lock);
+	writes = e->n_writes;
+	bytes = e->unsynced;
+	mutex_unlock(&e->lock);
+	if (e->c->io->fdatasync(e->data_fd) < 0)
+		r = -errno;
+	if (r < 0) {
+		sync_failed(e);
+		return r;
+	}
+	mutex_lock(&e->lock);
+	e->synced = true;
+	e->n_synced = MAX(e->n_synced, writes);
+	e->unsynced -= MIN(e->unsynced, bytes);
+	mutex_unlock(&e->lock);
+	return 0;
+}
+
+int entry_sync(struct cache_entry *e)
+{
+	bool due;
+	int r = 0;
+
+	mutex_lock(&e->io);
+	mutex_lock(&e->lock);
+	due = !e->synced || e->n_synced < e->n_writes;
+	r = e->broken ? -EIO : 0;
+	mutex_unlock(&e->lock);
+	if (r == 0 && due)
+		r = sync_io(e);
+	mutex_unlock(&e->io);
+	if (r < 0)
+		cache_write_failed(e->c, r);
+	return r;
+}
+
 struct flush {
 	unsigned n;
 	uint64_t idx[FLUSH_RECORDS];
@@ -421,21 +478,42 @@ static bool flush_collect(struct cache_entry *e, struct flush *f) EXCLUDES(e->lo
 		e->known_end = MAX(e->known_end, s->idx + 1);
 	}
 	f->sync = f->n && e->unsynced >= CACHE_SYNC_BYTES;
-	if (f->sync)
-		e->unsynced = 0;
 	mutex_unlock(&e->lock);
 	return f->n > 0;
 }
 
-static int record_write(struct cache_entry *e, struct flush *f, unsigned i)
+static int record_write(struct cache_entry *e, uint64_t idx, uint8_t *bytes)
 {
-	struct iovec v = { .iov_base = f->bytes[i], .iov_len = cache_record_len(e->size) };
-	ssize_t n =
-		e->c->io->pwritev(e->index_fd, &v, 1, (off_t)cache_record_at(&e->at, f->idx[i]));
+	struct iovec v = { .iov_base = bytes, .iov_len = cache_record_len(e->size) };
+	ssize_t n = e->c->io->pwritev(e->index_fd, &v, 1, (off_t)cache_record_at(&e->at, idx));
 
 	if (n < 0)
 		return -errno;
 	return n == (ssize_t)v.iov_len ? 0 : -ENOSPC;
+}
+
+int entry_reserve(struct cache_entry *e, struct cache_segment *s)
+{
+	struct cache_record none = { .hits = 0 };
+	uint8_t bytes[CACHE_RECORD_MAX];
+	bool first;
+	int r;
+
+	mutex_lock(&e->lock);
+	first = !s->reserved;
+	s->reserved = true;
+	mutex_unlock(&e->lock);
+	/* It may lie in the block of the header. */
+	if (!first || cache_record_at(&e->at, s->idx) + cache_record_len(e->size) <= CACHE_PAGE)
+		return 0;
+	cache_record_encode(&e->at, s->idx, &none, bytes);
+	r = record_write(e, s->idx, bytes);
+	if (r < 0) {
+		mutex_lock(&e->lock);
+		s->reserved = false;
+		mutex_unlock(&e->lock);
+	}
+	return r;
 }
 
 /*
@@ -447,10 +525,10 @@ static int flush_some(struct cache_entry *e, struct flush *f) REQUIRES(e->io)
 {
 	int r = 0;
 
-	if (f->sync && e->c->io->fdatasync(e->data_fd) < 0)
-		return -errno;
+	if (f->sync)
+		r = sync_io(e);
 	for (unsigned i = 0; r == 0 && i < f->n; i++)
-		r = record_write(e, f, i);
+		r = record_write(e, f->idx[i], f->bytes[i]);
 	return r;
 }
 
@@ -459,7 +537,7 @@ int entry_flush_io(struct cache_entry *e)
 	struct flush *f;
 	int r = 0;
 
-	if (e->state != ENTRY_WRITER)
+	if (e->state != ENTRY_WRITER || e->broken)
 		return 0;
 	f = malloc(sizeof *f);
 	if (!f)
@@ -492,20 +570,6 @@ int cache_entry_flush(struct cache_entry *e)
 	mutex_unlock(&e->io);
 	if (r < 0)
 		cache_write_failed(e->c, r);
-	return r;
-}
-
-int entry_shut(struct cache_entry *e)
-{
-	int flushed, r = 0;
-
-	mutex_lock(&e->io);
-	flushed = entry_flush_io(e);
-	if (e->state == ENTRY_READER || e->state == ENTRY_WRITER)
-		r = files_shut(e);
-	mutex_unlock(&e->io);
-	if (flushed < 0)
-		cache_write_failed(e->c, flushed);
 	return r;
 }
 
@@ -552,6 +616,7 @@ static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
 		entry_unlock_pages(e);
 		return -EBUSY;
 	}
+	fd_drop(e->c, &e->pin_fd);
 	cache_entry_shut(e);
 	*freed += disk_bytes(e->c, f.data) + disk_bytes(e->c, f.index);
 	/* Data first: an index without data is dropped when it is met, data without an index is found by gc only. */
@@ -560,6 +625,23 @@ static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
 	files_drop(e->c, &f);
 	files_none(e, ENTRY_NONE);
 	return 0;
+}
+
+int entry_shut(struct cache_entry *e)
+{
+	uint64_t freed = 0;
+	int flushed, r = 0;
+
+	mutex_lock(&e->io);
+	flushed = entry_flush_io(e);
+	if (e->broken)
+		r = remove_io(e, &freed);
+	if (e->state == ENTRY_READER || e->state == ENTRY_WRITER)
+		r = files_shut(e);
+	mutex_unlock(&e->io);
+	if (flushed < 0)
+		cache_write_failed(e->c, flushed);
+	return r;
 }
 
 int entry_remove(struct cache_entry *e, uint64_t *freed)
@@ -591,26 +673,17 @@ static int pin_open(struct cache_entry *e) REQUIRES(e->io)
 	return 0;
 }
 
-/* Byte 1, shared; a reader that trusts its pages has it already. */
-static int pin_first(struct cache_entry *e) REQUIRES(e->io)
-{
-	int r;
-
-	if (!e->held && e->c->io->lock(e->index_fd, F_RDLCK, LOCK_PAGES) < 0)
-		return -EAGAIN;
-	r = pin_open(e);
-	if (r < 0 && !e->held)
-		e->c->io->lock(e->index_fd, F_UNLCK, LOCK_PAGES);
-	return r;
-}
-
 static int pin_io(struct cache_entry *e) REQUIRES(e->io)
 {
-	int r;
+	int r = 0;
 
 	if (!cache_entry_is_complete(e))
 		return -EAGAIN;
-	r = e->pins ? 0 : pin_first(e);
+	/* A reader that trusts its pages has the lock already. */
+	if (!e->pins && !e->held && e->c->io->lock(e->index_fd, F_RDLCK, LOCK_PAGES) < 0)
+		return -EAGAIN;
+	if (e->pin_fd < 0)
+		r = pin_open(e);
 	if (r < 0)
 		return r;
 	mutex_lock(&e->lock);
@@ -623,27 +696,24 @@ int cache_entry_pin(struct cache_entry *e)
 {
 	int r;
 
-	mutex_lock(&e->io);
+	/* Whoever has it may be waiting for the disk. */
+	if (!mutex_try_lock(&e->io))
+		return -EAGAIN;
 	r = pin_io(e);
 	mutex_unlock(&e->io);
 	return r;
 }
 
+/*
+ * The lock on byte 1 and the descriptor stay until the files are shut or pages are to be dropped: nobody
+ * else could use what this process holds anyway.
+ */
 void cache_entry_unpin(struct cache_entry *e)
 {
-	unsigned left;
-
-	mutex_lock(&e->io);
 	mutex_lock(&e->lock);
 	assert(e->pins);
-	left = --e->pins;
+	e->pins--;
 	mutex_unlock(&e->lock);
-	if (!left) {
-		fd_drop(e->c, &e->pin_fd);
-		if (!e->held)
-			e->c->io->lock(e->index_fd, F_UNLCK, LOCK_PAGES);
-	}
-	mutex_unlock(&e->io);
 }
 
 int entry_hold_pages(struct cache_entry *e)

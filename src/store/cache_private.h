@@ -47,9 +47,11 @@ struct cache_segment {
 	uint32_t n_pages;
 	uint32_t n_present;
 	uint32_t n_trusted;
-	bool punching; /* its pages are going: nothing may be written */
+	uint64_t written; /* the entry's n_writes when a page was written last; 0: never */
+	bool reserved;    /* its record has a place on the disk */
+	bool punching;    /* its pages are going: nothing may be written */
 	uint64_t present[CACHE_SEG_WORDS];
-	uint64_t trusted[CACHE_SEG_WORDS]; /* a subset */
+	uint64_t trusted[CACHE_SEG_WORDS]; /* a subset, see segment_trust() */
 	uint32_t crc[];                    /* n_pages */
 };
 
@@ -75,7 +77,7 @@ struct cache_chunk {
  *   SHUT          nothing is known: every page may be there
  *   NONE, OFF     no page is there
  *   READER        descriptors open; pages are trusted only while `held`
- *   WRITER        descriptors open, byte 0 locked; what is trusted stays so
+ *   WRITER        descriptors open, byte 0 locked
  *   NONE, OFF, SHUT: no descriptor, no segment in memory, active == 0, pins == 0
  */
 enum entry_state { ENTRY_SHUT, ENTRY_NONE, ENTRY_READER, ENTRY_WRITER, ENTRY_OFF, ENTRY_NSTATES };
@@ -114,9 +116,13 @@ struct cache_entry {
 	struct cache_chunk **chunk; /* NULL: none made */
 	struct vmofs_list dirty;    /* segments whose record is to be written */
 	uint64_t unsynced;          /* bytes written since the last fdatasync() */
-	uint64_t n_whole;           /* bits in whole[] */
-	uint64_t verify_at;         /* segment that cache_entry_verify() looks at next */
-	uint64_t hand;              /* segment that is dropped next */
+	uint64_t n_writes;          /* since the files were opened */
+	uint64_t n_synced;          /* of these, which the disk has */
+	bool synced;                /* there has been an fdatasync() that succeeded */
+	bool broken;        /* one failed: whatever was written may be lost; to be removed */
+	uint64_t n_whole;   /* bits in whole[] */
+	uint64_t verify_at; /* segment that cache_entry_verify() looks at next */
+	uint64_t hand;      /* segment that is dropped next */
 };
 
 enum cache_counter {
@@ -236,6 +242,13 @@ int entry_remove(struct cache_entry *e, uint64_t *freed) EXCLUDES(e->io);
 int entry_lock_pages(struct cache_entry *e) REQUIRES(e->io);
 void entry_unlock_pages(struct cache_entry *e) REQUIRES(e->io);
 int entry_flush_io(struct cache_entry *e) REQUIRES(e->io);
+/* What has been written up to now is on the disk. Within entry_enter(). */
+int entry_sync(struct cache_entry *e) EXCLUDES(e->io);
+/*
+ * Gives the record of a segment its place on the disk, so that a disk that is full of contents has
+ * room for the index that makes them worth something. Within entry_enter(), as the writer.
+ */
+int entry_reserve(struct cache_entry *e, struct cache_segment *s) EXCLUDES(e->lock);
 /*
  * From now on no other process drops pages, until the files are shut: what is read can be trusted. -EBUSY.
  * Within entry_enter().
@@ -254,6 +267,11 @@ void segment_release(struct cache_entry *e, struct cache_segment *s) EXCLUDES(e-
 /* Page @i of it has arrived, with this checksum. */
 void segment_add(struct cache_entry *e, struct cache_segment *s, uint32_t i, uint32_t crc)
 	REQUIRES(e->lock);
+/*
+ * Page @i has just been read and is right. It is trusted from now on, so that others may be given the file itself,
+ * if it cannot change any more: nobody else may drop it, and the disk has confirmed that it has it. Until
+ * then the kernel may still lose what it only has in memory (and tells only who asks by fdatasync()).
+ */
 void segment_trust(struct cache_entry *e, struct cache_segment *s, uint32_t i) REQUIRES(e->lock);
 void segment_drop_page(struct cache_entry *e, struct cache_segment *s, uint32_t i)
 	REQUIRES(e->lock);

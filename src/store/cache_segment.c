@@ -80,9 +80,11 @@ static void segment_forget(struct cache_entry *e, struct cache_segment *s) REQUI
 	free(s);
 }
 
-static bool can_forget(const struct cache_segment *s)
+/* Not while it knows more than the index, or of writes that the disk has not confirmed. */
+static bool can_forget(const struct cache_entry *e, const struct cache_segment *s) REQUIRES(e->lock)
 {
-	return s && !s->users && !s->punching && vmofs_list_empty(&s->link);
+	return s && !s->users && !s->punching && vmofs_list_empty(&s->link) &&
+		s->written <= e->n_synced;
 }
 
 /* Makes room for one more record: those of this entry go in turn, a few steps each time. */
@@ -92,7 +94,7 @@ static void forget_some(struct cache_entry *e) REQUIRES(e->lock)
 		struct cache_chunk *k = chunk_of(e, e->hand);
 		struct cache_segment *s = k ? k->seg[e->hand % CACHE_CHUNK_SEGMENTS] : NULL;
 
-		if (can_forget(s))
+		if (can_forget(e, s))
 			segment_forget(e, s);
 		e->hand = (k ? e->hand + 1 : (e->hand | (CACHE_CHUNK_SEGMENTS - 1)) + 1) %
 			e->n_segments;
@@ -129,7 +131,8 @@ void segments_drop(struct cache_entry *e)
 	free(e->chunk);
 	e->chunk = NULL;
 	e->n_whole = 0;
-	e->unsynced = 0;
+	e->unsynced = e->n_writes = e->n_synced = 0;
+	e->synced = e->broken = false;
 	e->verify_at = 0;
 	e->hand = 0;
 }
@@ -141,7 +144,7 @@ static void chunk_refresh(struct cache_entry *e, uint64_t at) REQUIRES(e->lock)
 
 	memset(k->empty, 0, sizeof k->empty);
 	for (unsigned i = 0; i < chunk_segments(e, at); i++)
-		if (can_forget(k->seg[i]) && !cache_bit(k->whole, i))
+		if (can_forget(e, k->seg[i]) && !cache_bit(k->whole, i))
 			segment_forget(e, k->seg[i]);
 }
 
@@ -200,6 +203,7 @@ static void segment_fill(struct cache_entry *e, struct cache_segment *s,
 
 	s->hits = r->hits;
 	s->used_sec = s->kept_used_sec = r->used_sec;
+	s->reserved = true;
 	memcpy(s->present, r->present, sizeof s->present);
 	memcpy(s->crc, r->crc, s->n_pages * sizeof *s->crc);
 	s->n_present = cache_bits_count(s->present);
@@ -301,7 +305,9 @@ void segment_dirty(struct cache_entry *e, struct cache_segment *s)
 
 void segment_trust(struct cache_entry *e, struct cache_segment *s, uint32_t i)
 {
-	if (!may_trust(e) || !cache_bit(s->present, i) || cache_bit(s->trusted, i))
+	if (!may_trust(e) || !e->synced || s->written > e->n_synced)
+		return;
+	if (!cache_bit(s->present, i) || cache_bit(s->trusted, i))
 		return;
 	cache_bit_set(s->trusted, i);
 	s->n_trusted++;
@@ -311,13 +317,12 @@ void segment_trust(struct cache_entry *e, struct cache_segment *s, uint32_t i)
 
 void segment_add(struct cache_entry *e, struct cache_segment *s, uint32_t i, uint32_t crc)
 {
-	if (!cache_bit(s->present, i)) {
-		s->crc[i] = crc;
-		cache_bit_set(s->present, i);
-		s->n_present++;
-		segment_dirty(e, s);
-	}
-	segment_trust(e, s, i);
+	if (cache_bit(s->present, i))
+		return;
+	s->crc[i] = crc;
+	cache_bit_set(s->present, i);
+	s->n_present++;
+	segment_dirty(e, s);
 }
 
 void segment_drop_page(struct cache_entry *e, struct cache_segment *s, uint32_t i)

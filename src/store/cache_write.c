@@ -130,6 +130,7 @@ static void piece_mark(struct cache_entry *e, struct piece *p, size_t bytes) EXC
 	mutex_lock(&e->lock);
 	for (uint32_t i = 0; i < p->n; i++)
 		segment_add(e, p->s, p->at + i, p->crc[i]);
+	p->s->written = ++e->n_writes;
 	p->s->used_sec = e->c->io->now_sec();
 	e->unsynced += bytes;
 	mutex_unlock(&e->lock);
@@ -137,15 +138,22 @@ static void piece_mark(struct cache_entry *e, struct piece *p, size_t bytes) EXC
 	cache_account(e->c, (int64_t)bytes);
 }
 
+static int write_reserved(struct cache_entry *e, struct piece *p, size_t bytes, uint64_t off)
+{
+	int r = entry_reserve(e, p->s);
+
+	return r < 0 ? r : write_fully(e, p->place, bytes, off);
+}
+
 /* Writes the p->n pages at p->at, none of which is there, and moves behind them. */
 static int piece_write(struct cache_entry *e, struct piece *p)
 {
 	size_t bytes = piece_bytes(e, p, p->n);
 	uint64_t off = (p->s->idx * CACHE_SEG_PAGES + p->at) * CACHE_PAGE;
-	int r = write_fully(e, p->place, bytes, off);
+	int r = write_reserved(e, p, bytes, off);
 
 	if (r < 0 && cache_write_failed(e->c, r)) {
-		r = write_fully(e, p->place, bytes, off);
+		r = write_reserved(e, p, bytes, off);
 		if (r < 0)
 			cache_write_gave_up(e->c, r);
 	}

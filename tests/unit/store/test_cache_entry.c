@@ -36,7 +36,11 @@ static void test_written_pages_are_read(void **state)
 	/* The last page is cut, and what is there is skipped. */
 	assert_int_equal(cache_dir_write(e, 0, 11), 0);
 	assert_int_equal(cache_dir_read(e, 0, 11), 11);
+	/* Whether the disk has it is not known before it is asked. */
+	assert_false(cache_entry_is_complete(e));
+	assert_int_equal(cache_entry_verify(e, 100), 11);
 	assert_true(cache_entry_is_complete(e));
+	assert_int_equal(cache_entry_verify(e, 100), 0);
 	cache_entry_close(e);
 }
 
@@ -199,6 +203,8 @@ static void test_records_in_memory_are_bounded(void **state)
 		assert_int_equal(cache_dir_write(e, p, 512), 0);
 		assert_int_equal(cache_entry_flush(e), 0);
 	}
+	assert_true(atomic_load(&d->cache[0]->record_bytes) <= 6 * sizeof(struct cache_record));
+	assert_int_equal(cache_entry_verify(e, n), n);
 	assert_true(atomic_load(&d->cache[0]->record_bytes) <= 6 * sizeof(struct cache_record));
 	/* What is known of them is not forgotten. */
 	assert_true(cache_entry_is_complete(e));
