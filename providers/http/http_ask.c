@@ -80,6 +80,7 @@ static void ask_begin(struct http_origin *o, struct http_ask *a)
 	a->state = NULL;
 	vmofs_list_init(&a->waiter.link);
 	a->waiter.rank = a->cls == VMOFS_CLASS_DEMAND ? HTTP_RANK_ASK : HTTP_RANK_PREFETCH;
+	a->waiter.is_long = false;
 	if (!a->deadline_ns)
 		a->deadline_ns = loop_now_ns() + o->limits.timeout_ns;
 }
@@ -508,7 +509,7 @@ void http_ask_sweep_locked(struct http_origin *o, uint64_t now_ns)
 	struct vmofs_list *pos, *tmp;
 
 	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++)
-		sweep_list_locked(o, &o->waiting[rank], now_ns);
+		sweep_list_locked(o, &o->waiting[rank][false], now_ns);
 	sweep_list_locked(o, &o->delayed, now_ns);
 	vmofs_list_for_each_safe(pos, tmp, &o->delayed) {
 		struct http_waiter *w = vmofs_list_entry(pos, struct http_waiter, link);

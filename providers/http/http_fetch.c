@@ -18,8 +18,8 @@
 #include "base/macros.h"
 #include "http/http_private.h"
 
-#define PART_MIN     MIB(1)   /* a large request is not split below this */
-#define FLOW_MIN     KIB(256) /* shorter answers say nothing about the rate */
+#define PART_MIN     MIB(1) /* a large request is not split below this */
+#define FAR_NS       (5 * NSEC_PER_MSEC)
 #define NO_MEMORY_NS (20 * NSEC_PER_MSEC)
 
 /* -- choosing --------------------------------------------------------------------------------- */
@@ -31,15 +31,12 @@ static bool may_start_locked(const struct http *h, enum vmofs_request_class cls)
 		((h->ranges && h->adopted) || h->nactive == 0);
 }
 
-/* Slots that are free for @rank, the one that is just being filled included. */
-static uint64_t slots_free(struct http_origin *o, enum http_rank rank) EXCLUDES(o->lock)
+/* Far away, a new connection brings little at first: what a reader waits for is spread sooner. */
+static uint64_t least_part(const struct http *h, enum vmofs_request_class cls)
 {
-	uint64_t limit, taken = atomic_load(&o->nactive);
+	uint64_t delay = atomic_load_explicit(&h->origin->pace.delay_ns, memory_order_relaxed);
 
-	mutex_lock(&o->lock);
-	limit = http_rank_limit_locked(o, rank) + 1;
-	mutex_unlock(&o->lock);
-	return limit > taken ? limit - taken : 1;
+	return cls == VMOFS_CLASS_DEMAND && delay > FAR_NS ? HTTP_LONG : PART_MIN;
 }
 
 /*
@@ -48,16 +45,17 @@ static uint64_t slots_free(struct http_origin *o, enum http_rank rank) EXCLUDES(
  */
 static uint64_t part_locked(struct http *h, enum vmofs_request_class cls) REQUIRES(h->lock)
 {
-	uint64_t part = h->origin->limits.part_size;
+	struct http_origin *o = h->origin;
+	uint64_t part = http_part_size(o);
 	const struct http_piece *first;
-	uint64_t slots = slots_free(h->origin, h->waiter[cls].rank);
+	unsigned slots = http_parts_free(o, h->waiter[cls].rank);
 	uint64_t share;
 
 	if (slots <= 1)
 		return part;
 	first = vmofs_list_first(&h->queue[cls], struct http_piece, link);
 	share = (first->end - first->off) / slots & ~(VMOFS_PAGE_SIZE - 1);
-	return MIN(MAX(share, PART_MIN), part);
+	return MIN(MAX(share, least_part(h, cls)), part);
 }
 
 static void fetch_carry_locked(struct http *h UNUSED, struct http_fetch *f, struct http_piece *p)
@@ -116,7 +114,7 @@ static void fetch_init_locked(struct http *h, struct http_fetch *f, enum vmofs_r
 	atomic_store(&f->cut, false);
 	f->supply_error = 0;
 	f->staged = 0;
-	f->flow = false;
+	f->is_long = f->flow = false;
 	f->alone = atomic_load_explicit(&h->origin->nactive, memory_order_relaxed) == 1;
 	f->epoch = h->epoch;
 	f->ep = endpoint_locked(h, now_ns);
@@ -132,6 +130,9 @@ static void fetch_enter_locked(struct http *h, struct http_fetch *f, struct vmo 
 	atomic_store(&f->pos, f->get.off);
 	vmofs_list_add_tail(&h->fetches, &f->link);
 	h->nactive++;
+	f->is_long = f->get.len >= HTTP_LONG;
+	if (f->is_long)
+		http_long_begin(h->origin);
 }
 
 static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmofs_request_class cls,
@@ -330,7 +331,7 @@ static enum http_outcome fetch_head(struct http_get *g, const struct http_reply 
 	enum http_outcome o = HTTP_OUTCOME_OK;
 	bool adopted;
 
-	if (g->len >= FLOW_MIN && !f->flow) {
+	if (f->is_long && !f->flow) {
 		f->flow = true;
 		http_flow_begin(h->origin);
 	}
@@ -569,6 +570,7 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 		.start_ns = f->get.start_ns,
 		.good = end->outcome == HTTP_OUTCOME_OK,
 		.slow_down = end->outcome == HTTP_OUTCOME_RETRY && end->why.slow_down,
+		.is_long = f->is_long,
 		.alone = f->alone,
 		.flow = f->flow,
 		.answer_ns = result->connections ? 0 : result->answer_ns,

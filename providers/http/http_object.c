@@ -12,8 +12,6 @@
 #include "base/macros.h"
 #include "http/http_private.h"
 
-#define PARTS 4 /* that share an origin's rate */
-
 /* -- life ------------------------------------------------------------------------------------- */
 
 void http_secret_free(char *s)
@@ -305,7 +303,7 @@ void http_pace(struct vmofs_provider *p, struct vmofs_pace *out)
 
 	out->delay_ns = atomic_load_explicit(&pace->delay_ns, memory_order_relaxed);
 	out->bytes_per_sec = atomic_load_explicit(&pace->rate, memory_order_relaxed);
-	out->part_bytes = http_pace_part(pace, PARTS, h->origin->limits.part_size);
+	out->part_bytes = http_part_size(h->origin);
 }
 
 const char *http_shown(const struct http *h, char *buf, size_t cap)

@@ -365,6 +365,7 @@ static int make_lanes(struct http_origin *o, struct loop_pool *loops, struct vmo
 	for (; o->nlanes < n; o->nlanes++)
 		lane_init(&o->lanes[o->nlanes], o, loop_pool_nth(loops, o->nlanes));
 	o->limit = (unsigned)o->limits.connections;
+	http_climb_init(&o->climb, o->limit);
 	o->lane_limit = (o->limit + n - 1) / n;
 	return 0;
 }
@@ -379,8 +380,10 @@ static struct http_origin *origin_alloc(void)
 	o->due_ns = UINT64_MAX;
 	mutex_init(&o->lock, LOCK_RANK_ORIGIN);
 	http_source_init(&o->source, origin_pump);
-	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++)
-		vmofs_list_init(&o->waiting[rank]);
+	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++) {
+		vmofs_list_init(&o->waiting[rank][false]);
+		vmofs_list_init(&o->waiting[rank][true]);
+	}
 	vmofs_list_init(&o->delayed);
 	vmofs_list_init(&o->ended);
 	vmofs_list_init(&o->busy);
@@ -444,6 +447,11 @@ static unsigned count(const struct vmofs_list *list)
 	return n;
 }
 
+static unsigned waiting_locked(const struct http_origin *o, enum http_rank rank) REQUIRES(o->lock)
+{
+	return count(&o->waiting[rank][false]) + count(&o->waiting[rank][true]);
+}
+
 void http_origin_dump(struct http_origin *o, FILE *out, unsigned depth)
 {
 	uint64_t now = loop_now_ns();
@@ -451,10 +459,10 @@ void http_origin_dump(struct http_origin *o, FILE *out, unsigned depth)
 	mutex_lock(&o->lock);
 	fprintf(out,
 		"%*sorigin '%s' active %u of %u (at most %" PRIu64
-		") waiting: demand %u asks %u prefetch %u delayed %u%s%s\n",
+		") long %u of %u waiting: demand %u asks %u prefetch %u delayed %u%s%s\n",
 		(int)depth * 2, "", o->url, atomic_load(&o->nactive), o->limit,
-		o->limits.connections, count(&o->waiting[HTTP_RANK_DEMAND]),
-		count(&o->waiting[HTTP_RANK_ASK]), count(&o->waiting[HTTP_RANK_PREFETCH]),
+		o->limits.connections, o->nlong, o->climb.n, waiting_locked(o, HTTP_RANK_DEMAND),
+		waiting_locked(o, HTTP_RANK_ASK), waiting_locked(o, HTTP_RANK_PREFETCH),
 		count(&o->delayed), o->pause_until_ns > now ? " paused" : "",
 		o->stopped ? " stopped" : "");
 	if (o->last.code)

@@ -31,6 +31,7 @@ struct http_waiter {
 	struct vmofs_list link; /* empty: it does not wait */
 	uint64_t since_ns;
 	enum http_rank rank;
+	bool is_long; /* what it waits for is a large part; changes while it does not wait */
 	/* A slot of @lane is its: http_slot_free() or http_slot_return() follow. Loop thread. */
 	void (*start)(struct http_waiter *w, struct http_lane *lane);
 };

@@ -11,7 +11,8 @@
 #define WINDOW_NS    (10 * NSEC_PER_MSEC) /* of busy time: shorter ones are noise */
 #define WINDOW_BYTES KIB(512)
 #define PART_MIN     MIB(1)
-#define PART_NS      (4 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
+#define PART_DELAYS  16 /* the pause between two requests is a small part of the time */
+#define PART_NS      (8 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
 
 /* The new figure is 1/@weight on the way from @old to @seen. */
 static uint64_t towards(uint64_t old, uint64_t seen, uint64_t weight)
@@ -62,13 +63,12 @@ void http_pace_flow_end(struct http_pace *p, uint64_t total, uint64_t now_ns)
 	p->flows--;
 }
 
-/* The pause between two requests on one connection is then a small part of the time. */
 uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t max)
 {
 	uint64_t rate = atomic_load_explicit(&p->rate, memory_order_relaxed);
 	uint64_t delay = atomic_load_explicit(&p->delay_ns, memory_order_relaxed);
 	double bytes = (double)rate / MAX(parts, 1u) / (double)NSEC_PER_SEC *
-		(double)MAX(8 * delay, PART_NS);
+		(double)MAX(PART_DELAYS * delay, PART_NS);
 
 	if (!rate || bytes >= (double)max)
 		return max;

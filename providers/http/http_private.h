@@ -11,6 +11,8 @@
  * A fetch that falls far behind gets a twin: a second fetch for its rest, on the same loop (http_watch.c). The pieces
  * are the first one's until it fails; whoever brings everything first makes the other unwanted.
  *
+ * Long fetches share a number of slots that is found by trying (http_climb.c), so a waiter says whether it is for one.
+ *
  * An origin has slots, as many as requests may be under way, and lists of those who wait for one:
  * objects with pieces, and asks. Each loop has a lane of it: the fetches and asks that it runs, touched
  * by its thread alone. An object has nothing on a loop but its fetches.
@@ -27,8 +29,10 @@
 
 #include "base/hist.h"
 #include "base/loop.h"
+#include "base/macros.h"
 #include "base/sync.h"
 #include "base/worker.h"
+#include "http/http_climb.h"
 #include "http/http_hedge.h"
 #include "http/http_origin.h"
 #include "http/http_pace.h"
@@ -37,7 +41,8 @@
 
 #define HTTP_ERROR_BODY 16384 /* so much of a refusal is kept for who can read it */
 
-#define HTTP_RATES 8 /* of requests that have ended, for who is compared with them */
+#define HTTP_LONG  KIB(256) /* a request that has to do with rates and parts */
+#define HTTP_RATES 8        /* of requests that have ended, for who is compared with them */
 
 struct http;
 struct http_fetch;
@@ -78,6 +83,7 @@ struct http_fetch {
 	_Atomic uint64_t pos;     /* everything before it has been supplied */
 	int supply_error;         /* loop thread */
 	bool alone;               /* loop thread; nothing else was under way at its start */
+	bool is_long;             /* loop thread; it counts among those whose number is tried out */
 	bool flow;                /* loop thread; its answer is a long one that has begun */
 	bool second;              /* loop thread; the hedge of its twin, without pieces */
 	bool silent;              /* loop thread; its connection may be dead */
@@ -156,19 +162,22 @@ struct http_origin {
 	struct http_counters counters;
 	struct hist latency;
 	struct http_source source;
-	atomic_uint nactive;   /* slots taken; written with the lock held */
+	atomic_uint nactive; /* slots taken; written with the lock held */
+	atomic_uint parts; /* of which a transfer is to consist at a time; 0: none has been made */
 	struct http_pace pace; /* lock: lock, but what it shows */
 
 	struct mutex lock;
 	/* lock: lock, all below */
-	struct vmofs_list waiting[HTTP_NRANKS]; /* struct http_waiter */
-	struct vmofs_list delayed;              /* struct http_ask */
-	struct vmofs_list ended;                /* struct http_ask; done() is to be called */
-	struct vmofs_list busy;                 /* struct http with pieces */
-	unsigned limit;                         /* of slots; at most limits.connections */
-	uint64_t hedged;     /* bytes of second requests; all of those under way */
-	unsigned good;       /* answers since the limit was changed */
-	uint64_t lowered_ns; /* when the limit was halved */
+	struct vmofs_list waiting[HTTP_NRANKS][2]; /* struct http_waiter; by its is_long */
+	struct http_climb climb;
+	unsigned nlong;            /* slots with long requests */
+	struct vmofs_list delayed; /* struct http_ask */
+	struct vmofs_list ended;   /* struct http_ask; done() is to be called */
+	struct vmofs_list busy;    /* struct http with pieces */
+	unsigned limit;            /* of slots; at most limits.connections */
+	uint64_t hedged;           /* bytes of second requests; all of those under way */
+	unsigned good;             /* answers since the limit was changed */
+	uint64_t lowered_ns;       /* when the limit was halved */
 	uint64_t pause_until_ns;
 	uint64_t due_ns; /* no retry and no deadline is earlier; UINT64_MAX: there is none */
 	uint64_t quiet_until_ns; /* no failure is logged before */
@@ -284,8 +293,9 @@ struct http_verdict {
 	uint64_t start_ns; /* when it was sent */
 	bool good;
 	bool slow_down;
-	bool alone; /* nothing else was under way when it was sent */
-	bool flow;  /* http_flow_begin() has been called for it */
+	bool is_long; /* http_long_begin() has been called for it */
+	bool alone;   /* nothing else was under way when it was sent */
+	bool flow;    /* http_flow_begin() has been called for it */
 	uint64_t
 		answer_ns; /* until its answer began, on a connection that was there; 0: not known */
 	uint64_t retry_after; /* HTTP_LENGTH_UNKNOWN: not said, or not for all */
@@ -294,7 +304,12 @@ struct http_verdict {
 void http_slot_free(struct http_lane *lane, const struct http_verdict *v) EXCLUDES(lane->o->lock);
 /* The slot has not been used. */
 void http_slot_return(struct http_lane *lane) EXCLUDES(lane->o->lock);
-uint64_t http_rank_limit_locked(const struct http_origin *o, enum http_rank rank) REQUIRES(o->lock);
+/* Slots that a long request of @rank might have, the one that it has got included. */
+unsigned http_parts_free(struct http_origin *o, enum http_rank rank) EXCLUDES(o->lock);
+/* How long a part is worth a request. */
+uint64_t http_part_size(const struct http_origin *o);
+/* The request of a slot is a long one; its slot's end ends that too. */
+void http_long_begin(struct http_origin *o) EXCLUDES(o->lock);
 /* A slot of @lane for a second request of @bytes, which are charged; false: there is none, or no budget. */
 bool http_hedge_slot(struct http_lane *lane, uint64_t bytes, uint64_t now_ns)
 	EXCLUDES(lane->o->lock);

@@ -225,6 +225,17 @@ void http_tell_due_locked(struct http *h)
 	mutex_unlock(&o->lock);
 }
 
+static bool wait_locked(struct http *h, struct http_origin *o, enum vmofs_request_class cls,
+			uint64_t now_ns) REQUIRES(h->lock) REQUIRES(o->lock)
+{
+	const struct http_piece *p = vmofs_list_first(&h->queue[cls], struct http_piece, link);
+	struct http_waiter *w = &h->waiter[cls];
+
+	if (vmofs_list_empty(&w->link))
+		w->is_long = p && p->end - p->off >= HTTP_LONG;
+	return http_wait_locked(o, w, now_ns);
+}
+
 void http_wake_locked(struct http *h)
 {
 	struct http_origin *o = h->origin;
@@ -236,7 +247,7 @@ void http_wake_locked(struct http *h)
 	tell_due_locked(o, h);
 	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++)
 		if ((!vmofs_list_empty(&h->queue[cls]) || !vmofs_list_empty(&h->incoming[cls])) &&
-		    http_wait_locked(o, &h->waiter[cls], now))
+		    wait_locked(h, o, cls, now))
 			http_get_ref(h);
 	mutex_unlock(&o->lock);
 	http_net_ready(o->net, &o->source);

@@ -10,12 +10,35 @@
 
 #define PAUSE_MAX (30 * NSEC_PER_SEC)
 
-/* A quarter of the slots is kept free of prefetch. */
-uint64_t http_rank_limit_locked(const struct http_origin *o, enum http_rank rank)
+/* A quarter of the slots is kept free of prefetch; of what is long, a few are kept free of all. */
+static bool may_have_locked(const struct http_origin *o, enum http_rank rank, bool is_long)
+	REQUIRES(o->lock)
 {
-	uint64_t n = o->limit;
+	unsigned n = o->limit, many = o->climb.n;
 
-	return rank != HTTP_RANK_PREFETCH ? n : n - (n + 3) / 4 + (n == 1);
+	if (rank == HTTP_RANK_PREFETCH)
+		n -= is_long ? n / 8 : (n + 3) / 4 - (n == 1);
+	else
+		many += MAX(many / 4, 1u);
+	return atomic_load(&o->nactive) < n && (!is_long || o->nlong < many);
+}
+
+unsigned http_parts_free(struct http_origin *o, enum http_rank rank)
+{
+	unsigned taken, n, longs;
+
+	mutex_lock(&o->lock);
+	taken = atomic_load(&o->nactive) - 1;
+	n = o->limit - (rank == HTTP_RANK_PREFETCH ? o->limit / 8 : 0);
+	longs = o->climb.n > o->nlong ? o->climb.n - o->nlong : 1;
+	mutex_unlock(&o->lock);
+	return MIN(n > taken ? n - taken : 1, longs);
+}
+
+uint64_t http_part_size(const struct http_origin *o)
+{
+	return http_pace_part(&o->pace, atomic_load_explicit(&o->parts, memory_order_relaxed),
+			      o->limits.part_size);
 }
 
 bool http_wait_locked(struct http_origin *o, struct http_waiter *w, uint64_t now_ns)
@@ -23,15 +46,31 @@ bool http_wait_locked(struct http_origin *o, struct http_waiter *w, uint64_t now
 	if (!vmofs_list_empty(&w->link))
 		return false;
 	w->since_ns = now_ns;
-	vmofs_list_add_tail(&o->waiting[w->rank], &w->link);
+	vmofs_list_add_tail(&o->waiting[w->rank][w->is_long], &w->link);
 	return true;
+}
+
+/* Who has waited longest of a rank and may have a slot, or NULL. */
+static struct http_waiter *first_locked(const struct http_origin *o, enum http_rank rank)
+	REQUIRES(o->lock)
+{
+	struct http_waiter *best = NULL;
+
+	for (unsigned is_long = 0; is_long < 2; is_long++) {
+		struct http_waiter *w =
+			vmofs_list_first(&o->waiting[rank][is_long], struct http_waiter, link);
+
+		if (w && may_have_locked(o, rank, is_long) &&
+		    (!best || w->since_ns < best->since_ns))
+			best = w;
+	}
+	return best;
 }
 
 bool http_any_waits_locked(const struct http_origin *o)
 {
 	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++)
-		if (!vmofs_list_empty(&o->waiting[rank]) &&
-		    atomic_load(&o->nactive) < http_rank_limit_locked(o, rank))
+		if (first_locked(o, rank))
 			return true;
 	return false;
 }
@@ -48,13 +87,11 @@ static struct http_waiter *next_locked(struct http_origin *o) REQUIRES(o->lock)
 
 	_Static_assert(ARRAY_LEN(handicap_ns) == HTTP_NRANKS, "one handicap per rank");
 	for (unsigned rank = 0; rank < HTTP_NRANKS; rank++) {
-		struct http_waiter *w;
+		struct http_waiter *w = first_locked(o, rank);
 
-		w = vmofs_list_first(&o->waiting[rank], struct http_waiter, link);
-		if (!w || atomic_load(&o->nactive) >= http_rank_limit_locked(o, rank))
-			continue;
-		if (!best ||
-		    w->since_ns + handicap_ns[rank] < best->since_ns + handicap_ns[best->rank])
+		if (w &&
+		    (!best ||
+		     w->since_ns + handicap_ns[rank] < best->since_ns + handicap_ns[best->rank]))
 			best = w;
 	}
 	return best;
@@ -121,6 +158,23 @@ static uint64_t fetched(const struct http_origin *o)
 	return atomic_load_explicit(&o->counters.v[HTTP_COUNT_FETCHED], memory_order_relaxed);
 }
 
+static void long_change_locked(struct http_origin *o, unsigned n, uint64_t now_ns) REQUIRES(o->lock)
+{
+	o->nlong = n;
+	http_climb_change(&o->climb, n, fetched(o),
+			  atomic_load_explicit(&o->pace.delay_ns, memory_order_relaxed), now_ns);
+	atomic_store_explicit(&o->parts, MIN(o->climb.n, o->limit), memory_order_relaxed);
+}
+
+void http_long_begin(struct http_origin *o)
+{
+	uint64_t now = loop_now_ns();
+
+	mutex_lock(&o->lock);
+	long_change_locked(o, o->nlong + 1, now);
+	mutex_unlock(&o->lock);
+}
+
 static void measure_locked(struct http_origin *o, const struct http_verdict *v, uint64_t now_ns)
 	REQUIRES(o->lock)
 {
@@ -128,6 +182,8 @@ static void measure_locked(struct http_origin *o, const struct http_verdict *v, 
 		http_pace_answer(&o->pace, v->answer_ns, v->alone);
 	if (v->flow)
 		http_pace_flow_end(&o->pace, fetched(o), now_ns);
+	if (v->is_long)
+		long_change_locked(o, o->nlong - 1, now_ns);
 }
 
 void http_flow_begin(struct http_origin *o)

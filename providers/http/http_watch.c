@@ -18,7 +18,6 @@
 #define STALL_MIN    (5 * NSEC_PER_SEC)
 #define STALL_DELAYS 32
 #define WATCH_NS     (50 * NSEC_PER_MSEC)
-#define RATE_MIN     KIB(256) /* a shorter answer says nothing about the rate */
 
 /* -- the end of what is not wanted, or silent ------------------------------------------------- */
 
@@ -187,7 +186,7 @@ static uint64_t sibling_rate(const struct http_lane *lane, const struct http_fet
 	vmofs_list_for_each(pos, &lane->active) {
 		struct http_fetch *f = vmofs_list_entry(pos, struct http_fetch, lane_link);
 
-		if (n < ARRAY_LEN(v) && f != but && f->gauge.rate && f->get.len >= RATE_MIN)
+		if (n < ARRAY_LEN(v) && f != but && f->gauge.rate && f->is_long)
 			v[n++] = f->gauge.rate;
 	}
 	return http_hedge_median(v, n);
@@ -222,7 +221,7 @@ void http_watch_ended(struct http_fetch *f, enum http_outcome outcome)
 	if (outcome != HTTP_OUTCOME_OK)
 		return;
 	atomic_store_explicit(&lane->heard_ns, f->get.active_ns, memory_order_relaxed);
-	if (f->get.len >= RATE_MIN && ns > 0)
+	if (f->is_long && ns > 0)
 		lane->rates[lane->nrates++ % HTTP_RATES] =
 			(uint64_t)((double)f->get.len * (double)NSEC_PER_SEC / (double)ns);
 }
