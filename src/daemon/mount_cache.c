@@ -71,7 +71,7 @@ static int open_disk(struct mount *m, const struct cache_params *p, unsigned thr
 int mount_open_cache(struct mount *m, struct vmofs_err *err)
 {
 	struct cache_params p = { .housekeeping = true };
-	unsigned threads;
+	unsigned threads = 0;
 	int r = options_cache(m->p.config, &m->cache_dir, &p, err);
 
 	if (!r)
