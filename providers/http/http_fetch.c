@@ -70,19 +70,17 @@ static void fetch_carry_locked(struct http *h UNUSED, struct http_fetch *f, stru
 static void fetch_fill_locked(struct http *h, struct http_fetch *f, uint64_t part) REQUIRES(h->lock)
 {
 	struct http_piece *p = http_take_locked(h, f->cls, part);
+	struct http_join join = { .room = part, .gap = http_pace_gap(&h->origin->pace) };
+	const struct vmo *vmo = p->req->vmo;
 	uint64_t off = p->off;
-	uint64_t end = p->end;
 
-	fetch_carry_locked(h, f, p);
-	while (end - off < part) {
-		p = http_take_next_locked(h, p, f->cls, part - (end - off));
-		if (!p)
-			break;
-		end = p->end;
+	http_join_add(&join, p);
+	while (p) {
 		fetch_carry_locked(h, f, p);
+		p = join.room > 0 ? http_take_next_locked(h, &join, vmo, f->cls) : NULL;
 	}
 	f->get.off = off;
-	f->get.len = MIN(end, h->size) - off;
+	f->get.len = MIN(join.end, h->size) - off;
 	f->get.whole = off == 0 && f->get.len == h->size;
 	if (!h->ranges) {
 		f->get.off = 0;

@@ -11,6 +11,7 @@
 #define WINDOW_NS    (10 * NSEC_PER_MSEC) /* of busy time: shorter ones are noise */
 #define WINDOW_BYTES KIB(512)
 #define PART_MIN     MIB(1)
+#define GAP_SHARE    4
 #define PART_DELAYS  16 /* the pause between two requests is a small part of the time */
 #define PART_NS      (8 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
 
@@ -73,4 +74,13 @@ uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t max)
 	if (!rate || bytes >= (double)max)
 		return max;
 	return MAX((uint64_t)bytes, MIN(PART_MIN, max)) & ~UINT64_C(0xfff);
+}
+
+/* A request can wait beside others, bytes cannot: so a part of the delay counts. */
+uint64_t http_pace_gap(const struct http_pace *p)
+{
+	uint64_t rate = atomic_load_explicit(&p->rate, memory_order_relaxed);
+	uint64_t delay = atomic_load_explicit(&p->delay_ns, memory_order_relaxed);
+
+	return (uint64_t)((double)rate * (double)(delay / GAP_SHARE) / (double)NSEC_PER_SEC);
 }

@@ -35,5 +35,7 @@ void http_pace_flow_begin(struct http_pace *p, uint64_t total, uint64_t now_ns);
 void http_pace_flow_end(struct http_pace *p, uint64_t total, uint64_t now_ns);
 /* How long a request has to be to be worth a connection of its own, of @parts that share the rate. */
 uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t max);
+/* The longest gap that is cheaper to read than to leave out, which costs another request; 0: not known. */
+uint64_t http_pace_gap(const struct http_pace *p);
 
 #endif

@@ -6,7 +6,8 @@
  *   ask (a listing, HEAD, ...) ----------> call (one on one loop)
  *
  * A request becomes one piece; a piece is split when a fetch takes only its front, and goes back
- * to the queue when its fetch fails. A fetch carries adjacent pieces of one class in order.
+ * to the queue when its fetch fails. A fetch carries pieces of one class in order: adjacent
+ * ones, and such with a small gap between them.
  *
  * A fetch that falls far behind gets a twin: a second fetch for its rest, on the same loop (http_watch.c). The pieces
  * are the first one's until it fails; whoever brings everything first makes the other unwanted.
@@ -344,9 +345,18 @@ void http_swap(struct vmofs_provider *p, struct vmofs_request *old, struct vmofs
 void http_absorb_locked(struct http *h, uint64_t now_ns) REQUIRES(h->lock);
 struct http_piece *http_take_locked(struct http *h, enum vmofs_request_class cls, uint64_t max)
 	REQUIRES(h->lock);
-struct http_piece *http_take_next_locked(struct http *h, const struct http_piece *prev,
-					 enum vmofs_request_class cls, uint64_t max)
-	REQUIRES(h->lock);
+/* What one GET has already, and what else it may take. */
+struct http_join {
+	uint64_t end;
+	uint64_t room;   /* bytes, with gaps */
+	uint64_t gap;    /* the longest that is read over */
+	uint64_t wanted; /* bytes */
+	uint64_t gaps;   /* bytes read over */
+};
+void http_join_add(struct http_join *j, const struct http_piece *p);
+/* The next piece of @vmo for it, which is added. */
+struct http_piece *http_take_next_locked(struct http *h, struct http_join *j, const struct vmo *vmo,
+					 enum vmofs_request_class cls) REQUIRES(h->lock);
 void http_piece_free_locked(struct http *h, struct http_piece *p) REQUIRES(h->lock);
 void http_piece_requeue_locked(struct http *h, struct http_piece *p) REQUIRES(h->lock);
 void http_piece_delay_locked(struct http *h, struct http_piece *p, uint64_t until_ns)

@@ -15,7 +15,8 @@
 #include "base/macros.h"
 #include "http/http_private.h"
 
-#define LOOK_AHEAD 64 /* pieces looked at for a neighbour */
+#define LOOK_AHEAD   64 /* pieces looked at for a neighbour */
+#define GAPS_PERCENT 30 /* of what is asked for may be read over, whatever it costs */
 
 static struct http *http_of(struct vmofs_provider *p)
 {
@@ -154,21 +155,55 @@ struct http_piece *http_take_locked(struct http *h, enum vmofs_request_class cls
 	return p ? take_front(p, max) : NULL;
 }
 
-struct http_piece *http_take_next_locked(struct http *h, const struct http_piece *prev,
-					 enum vmofs_request_class cls, uint64_t max)
+/* Whether @p may come next: adjacent, or behind a gap that is cheaper to read than a request is to send. */
+static bool joins(const struct http_join *j, const struct http_piece *p)
 {
+	uint64_t gap = p->off - j->end;
+	uint64_t wanted;
+
+	if (p->off <= j->end)
+		return p->off == j->end;
+	if (gap > j->gap || gap >= j->room)
+		return false;
+	wanted = j->wanted + MIN(p->end - p->off, j->room - gap);
+	return (j->gaps + gap) * 100 <= wanted * GAPS_PERCENT;
+}
+
+struct http_piece *http_take_next_locked(struct http *h, struct http_join *j, const struct vmo *vmo,
+					 enum vmofs_request_class cls)
+{
+	struct http_piece *best = NULL;
 	struct vmofs_list *pos;
 	unsigned looked = 0;
+	uint64_t gap;
 
 	vmofs_list_for_each(pos, &h->queue[cls]) {
 		struct http_piece *p = vmofs_list_entry(pos, struct http_piece, link);
 
 		if (looked++ == LOOK_AHEAD)
 			break;
-		if (p->off == prev->end && p->req->vmo == prev->req->vmo)
-			return take_front(p, max);
+		if (p->req->vmo == vmo && joins(j, p) && (!best || p->off < best->off))
+			best = p;
+		if (best && best->off == j->end)
+			break;
 	}
-	return NULL;
+	if (!best)
+		return NULL;
+	gap = best->off - j->end;
+	best = take_front(best, j->room - gap);
+	http_join_add(j, best);
+	return best;
+}
+
+void http_join_add(struct http_join *j, const struct http_piece *p)
+{
+	uint64_t gap = j->wanted ? p->off - j->end : 0;
+	uint64_t len = p->end - p->off;
+
+	j->end = p->end;
+	j->room -= MIN(j->room, gap + len);
+	j->wanted += len;
+	j->gaps += gap;
 }
 
 /* Back to the head of its queue: it has waited before. */

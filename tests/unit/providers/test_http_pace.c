@@ -94,6 +94,17 @@ static void test_parts_grow_with_delay_and_rate(void **state UNUSED)
 	assert_int_equal(http_pace_part(&p, 4, KIB(64)), KIB(64));
 }
 
+static void test_gaps_worth_reading(void **state UNUSED)
+{
+	struct http_pace p = { 0 };
+
+	assert_int_equal(http_pace_gap(&p), 0);
+	atomic_store(&p.rate, 100000000);
+	assert_int_equal(http_pace_gap(&p), 0);
+	atomic_store(&p.delay_ns, 20 * MS);
+	assert_int_equal(http_pace_gap(&p), 500000);
+}
+
 /* The provider tells what it has seen. */
 static void test_a_provider_has_a_pace(void **state UNUSED)
 {
@@ -124,6 +135,7 @@ int main(void)
 		cmocka_unit_test(test_rate_rises_at_once_and_falls_slowly),
 		cmocka_unit_test(test_short_windows_are_noise),
 		cmocka_unit_test(test_parts_grow_with_delay_and_rate),
+		cmocka_unit_test(test_gaps_worth_reading),
 		cmocka_unit_test(test_a_provider_has_a_pace),
 	};
 

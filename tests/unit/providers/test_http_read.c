@@ -115,6 +115,53 @@ static void test_connections_are_used_again(void **state UNUSED)
 	httpd_free(h);
 }
 
+/* The ranges asked for while the server stood still, in the order in which they were asked. */
+static void read_while_busy(struct httpd *h, struct sink *s, const uint64_t (*pages)[2], unsigned n)
+{
+	struct sink_read *r[8];
+	uint64_t before = httpd_requests(h);
+
+	assert_true(n < ARRAY_LEN(r));
+	httpd_set(h, "freeze=1");
+	r[n] = sink_send(s, 0, PAGE, VMOFS_CLASS_DEMAND, 0);
+	httpd_wait_requests(h, before + 1);
+	for (unsigned i = 0; i < n; i++)
+		r[i] = sink_send(s, pages[i][0] * PAGE, pages[i][1] * PAGE, VMOFS_CLASS_DEMAND, 0);
+	httpd_set(h, "freeze=0");
+	for (unsigned i = 0; i <= n; i++)
+		assert_int_equal(sink_wait(r[i]), 0);
+	sink_evict(s, 0, PAGE);
+}
+
+/* Where a request costs more than the bytes between two pieces, they are read too; up to a share. */
+static void test_small_gaps_are_read_over(void **state UNUSED)
+{
+	static const uint64_t near[][2] = { { 5000, 20 }, { 5025, 20 }, { 5046, 4 } };
+	static const uint64_t wide[][2] = { { 6000, 20 }, { 6033, 20 } };
+	struct httpd *h = httpd_new(MIB(64), NULL);
+	struct sink *s =
+		sink_must_open(httpd_url(h, "/object"), "connections=1,hedge=0,part-size=32M", 1);
+	struct httpd_entry e;
+	uint64_t n;
+
+	httpd_set(h, "delay=50");
+	assert_int_equal(sink_read(s, MIB(1), PAGE), 0);
+	assert_int_equal(sink_read(s, MIB(2), PAGE), 0);
+	httpd_set(h, "delay=0");
+	assert_int_equal(sink_read(s, MIB(32), MIB(32)), 0);
+	n = httpd_requests(h);
+	read_while_busy(h, s, near, ARRAY_LEN(near));
+	assert_int_equal(httpd_requests(h), n + 2);
+	assert_true(httpd_entry(h, n + 1, &e));
+	assert_int_equal(e.first, 5000 * PAGE);
+	assert_int_equal(e.last, 5050 * PAGE - 1);
+	assert_true(content_ok(s, 5000 * PAGE, 50 * PAGE));
+	read_while_busy(h, s, wide, ARRAY_LEN(wide)); /* 13 pages to 40 */
+	assert_int_equal(httpd_requests(h), n + 5);
+	sink_close(s);
+	httpd_free(h);
+}
+
 /* While the only connection is busy, what is queued grows together. */
 static void test_neighbours_become_one_request(void **state UNUSED)
 {
@@ -387,6 +434,7 @@ int main(void)
 		cmocka_unit_test(test_offsets_beyond_32_bits),
 		cmocka_unit_test(test_a_miss_is_one_exact_range),
 		cmocka_unit_test(test_connections_are_used_again),
+		cmocka_unit_test(test_small_gaps_are_read_over),
 		cmocka_unit_test(test_neighbours_become_one_request),
 		cmocka_unit_test(test_large_reads_use_many_connections),
 		cmocka_unit_test(test_demand_overtakes_prefetch),
