@@ -30,7 +30,7 @@ def parse_arguments():
     parser.add_argument("--only", default=None, help="these rows: " + ", ".join(rows.ROWS))
     parser.add_argument("--tools", default=None, help="tools: " + ", ".join(tools.ALL))
     parser.add_argument("--runs", type=int, default=None, help="of each row and tool (3; 1 with --quick)")
-    parser.add_argument("--seconds", type=int, default=None, help="of each timed read (4; 2 with --quick)")
+    parser.add_argument("--seconds", type=int, default=None, help="of each timed read (3; 2 with --quick)")
     parser.add_argument("--out", default=f"{TOP}/build/bench", help="for results.jsonl, report.md and plots")
     parser.add_argument("--publish", metavar="KIND", default=None,
                         help="write into tests/bench/results/DATE-KIND instead, KIND being what sort of machine this is")
@@ -44,7 +44,7 @@ def parse_arguments():
     args = parser.parse_args()
     check_names(parser, args)
     args.runs = args.runs or (1 if args.quick else 3)
-    args.seconds = args.seconds or (2 if args.quick else 4)
+    args.seconds = args.seconds or (2 if args.quick else 3)
     if args.publish:
         args.out = f"{TOP}/tests/bench/results/{time.strftime('%Y-%m-%d', time.gmtime())}-{args.publish}"
     return args

@@ -30,6 +30,7 @@ COLUMNS = [  # figure, heading, format
     ("without_s", "without s", "{:.2f}"),
     ("later_s", "later by s", "{:.2f}"),
     ("start_ms", "start ms", "{:.1f}"),
+    ("usable_ms", "first read ms", "{:.1f}"),
     ("idle_rss_mib", "idle MiB", "{:.1f}"),
     ("objects", "objects", "{:.0f}"),
     ("fill_s", "fill s", "{:.0f}"),

@@ -138,7 +138,7 @@ def slow_part(context, tool):
 
 
 FOUR_TOOLS = ["curl", "vmofs", *tools.PEERS]
-FOUR_CORE = ("curl", "vmofs", *FAST)
+FOUR_CORE = ("vmofs", *FAST)
 ORDER_TOOLS = ["vmofs", *tools.PEERS]
 ONE = rows.WARM
 FAR = ["curl-parallel", "vmofs"]
@@ -157,10 +157,10 @@ rows.ROWS.update({
     "strided": Row("64 KiB of every MiB", by_pattern(["warm.bin"], "-p", "strided", "-b", "64k", "-s", "1m", mode="random"),
                    ORDER_TOOLS, "mib_s", group="must", objects=ONE, core=("vmofs", *FAST)),
     "backwards": Row("backwards, 256 KiB at a time", by_pattern(["warm.bin"], "-p", "backward", "-b", "256k", "-l", "512m"),
-                     ORDER_TOOLS, "mib_s", group="must", objects=ONE, core=("vmofs", *FAST)),
+                     ORDER_TOOLS, "mib_s", group="must", objects=ONE, core=("vmofs", "nbdfuse", "s3fs")),
     "two-streams": Row("two streams through one handle, 256 KiB", by_pattern(["warm.bin"], "-p", "two", "-b", "256k",
                                                                              "-l", "512m"),
                        ORDER_TOOLS, "mib_s", group="must", objects=ONE, core=("vmofs", *FAST)),
     "slow-part": Row("one part stands still for 5 s", slow_part, ["vmofs", "nbdfuse"], "later_s", group="must",
-                     objects=ONE),
+                     objects=ONE, core=("vmofs",)),
 })
