@@ -141,7 +141,7 @@ static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmof
 	fetch_init_locked(h, f, cls, now_ns);
 	fetch_fill_locked(h, f, part_locked(h, cls));
 	first = vmofs_list_first(&f->pieces, struct http_piece, link);
-	f->get.fresh = first->last_code == -ETIMEDOUT;
+	f->get.fresh = first->anew;
 	f->fed = f->get.off;
 	fetch_enter_locked(h, f, first->req->vmo);
 }
@@ -399,6 +399,7 @@ static void piece_failed_locked(struct http *h, struct http_fetch *f, struct htt
 	switch (rule->action) {
 	case HTTP_LATER:
 		p->last_code = rule->code;
+		p->anew = end->why.status == 0;
 		if (end->changed && p->attempts == 1)
 			http_piece_requeue_locked(h, p);
 		else

@@ -63,6 +63,7 @@ struct http_piece {
 	unsigned integrity; /* answers that were not believed */
 	bool renewed;       /* the location was looked up again for it after a refusal */
 	bool signed_anew;   /* the same because there was nothing to send a request with */
+	bool anew;          /* its last connection may be dead: the next one is new */
 	bool outdated;      /* tried again because its endpoint had been replaced meanwhile */
 	int last_code;      /* of the last failure, 0: none so far */
 };
