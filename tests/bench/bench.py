@@ -61,8 +61,13 @@ def check_names(parser, args):
     groups = split(args.group or "must", GROUPS, "group")
     args.groups = groups if not args.only else []
     args.only = split(args.only, list(rows.ROWS), "row") if args.only else \
-        [name for group in groups for name, row in rows.ROWS.items() if row.group == group]
+        [name for group in groups for name in by_cost(group)]
     args.tools = split(args.tools, tools.ALL, "tool") if args.tools else None
+
+
+def by_cost(group):
+    """The rows of a group; what is run once takes longest and comes last."""
+    return sorted((name for name, row in rows.ROWS.items() if row.group == group), key=lambda name: rows.ROWS[name].most == 1)
 
 
 def find_vmofs(args):
@@ -133,7 +138,7 @@ def main():
     args = parse_arguments()
     if args.list:
         for group in GROUPS:
-            print(f"{group}: " + " ".join(name for name, row in rows.ROWS.items() if row.group == group))
+            print(f"{group}: " + " ".join(by_cost(group)))
         return
     find_vmofs(args)
     for sig in (signal.SIGINT, signal.SIGTERM):  # also from a background job, which would ignore SIGINT

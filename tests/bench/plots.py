@@ -11,7 +11,7 @@ COLOURS = ["#1b6ca8", "#888888", "#d98032", "#5a9a57", "#a05195"]
 
 
 def gnuplot(path, size, script):
-    head = [f"set terminal svg size {size} font 'sans,11' background 'white'", f"set output '{path}'", "set grid ytics"]
+    head = [f"set terminal pngcairo size {size} font 'sans,9' background 'white'", f"set output '{path}'", "set grid ytics"]
     return subprocess.run(["gnuplot"], input="\n".join(head + script), text=True, check=False,
                           capture_output=True).returncode == 0
 
@@ -32,34 +32,33 @@ def bars(figures, names, path):
 
 
 def lines(figures, path, panels):
-    """One panel for each (title, label of x, logarithmic, [(x, row)])."""
-    script = ["set key bottom left", "set yrange [0:*]", f"set multiplot layout 1,{len(panels)}"]
-    for title, label, logarithmic, points in panels:
+    """One panel for each (title, label of x, [(x, row)]), with one line a tool; the steps of x are even."""
+    script = ["set key outside top center horizontal", "set logscale y", f"set multiplot layout 1,{len(panels)}"]
+    for title, label, points in panels:
         figure = rows.ROWS[points[0][1]].figure
         tools = [tool for tool in rows.ROWS[points[0][1]].tools
                  if any(figure in figures.get((name, tool), {}) for _, name in points)]
         script += [f"set title '{title}'", f"set xlabel '{label}'", f"set ylabel '{UNITS[figure]}'",
-                   "set logscale x 2" if logarithmic else "unset logscale x"]
-        for i, tool in enumerate(tools):
-            script += [f"$d{i} << END"] + [f"{x} {figures[name, tool][figure]:.2f}" for x, name in points
+                   f"set xrange [-0.3:{len(points) - 0.7}]",
+                   "set xtics (" + ", ".join(f"'{x}' {i}" for i, (x, _) in enumerate(points)) + ")"]
+        for n, tool in enumerate(tools):
+            script += [f"$d{n} << END"] + [f"{i} {figures[name, tool][figure]:.2f}" for i, (_, name) in enumerate(points)
                                            if figure in figures.get((name, tool), {})] + ["END"]
         script.append("plot " + ", ".join(
-            f"$d{i} with linespoints lw 2 lc rgb '{COLOURS[0] if tool == 'vmofs' else COLOURS[1 + i]}' title '{tool}' noenhanced"
-            for i, tool in enumerate(tools)))
-    return gnuplot(path, f"{420 * len(panels)},320", [*script, "unset multiplot"])
+            f"$d{n} with linespoints lw 2 lc rgb '{COLOURS[0] if tool == 'vmofs' else COLOURS[1 + n]}' title '{tool}' noenhanced"
+            for n, tool in enumerate(tools)))
+    return gnuplot(path, f"{360 * len(panels)},280", [*script, "unset multiplot"])
 
 
 SWEEPS = [  # file, title, panels
-    ("distance.svg", "What distance costs", [
-        ("sequential, 256 MiB", "RTT, ms", False, [(rtt, f"rtt-{rtt}-seq") for rtt in sweeps.RTTS]),
-        ("random 4 KiB, 1 reader", "RTT, ms", False, [(rtt, f"rtt-{rtt}-rand1") for rtt in sweeps.RTTS]),
-        ("random 4 KiB, 16 readers", "RTT, ms", False, [(rtt, f"rtt-{rtt}-rand16") for rtt in sweeps.RTTS])]),
-    ("readers.svg", "Number of readers", [
-        ("each its share of 1 GiB", "readers", True, [(n, f"readers-{n}") for n in sweeps.READERS]),
-        ("random 4 KiB", "readers", True, [(n, f"readers-{n}-rand") for n in sweeps.READERS])]),
-    ("sizes.svg", "Size of the object", [
-        ("from its beginning, at most 1 GiB", "KiB", True,
-         [(size // 1024, f"size-{name}") for name, size in sweeps.SIZES.items()])]),
+    ("distance.png", "What distance costs", [
+        ("sequential, 256 MiB", "RTT, ms", [(rtt, f"rtt-{rtt}-seq") for rtt in sweeps.RTTS]),
+        ("random 4 KiB, 1 reader", "RTT, ms", [(rtt, f"rtt-{rtt}-rand1") for rtt in sweeps.RTTS]),
+        ("random 4 KiB, 16 readers", "RTT, ms", [(rtt, f"rtt-{rtt}-rand16") for rtt in sweeps.RTTS])]),
+    ("readers.png", "Number of readers, and size of the object", [
+        ("each its share of 1 GiB", "readers", [(n, f"readers-{n}") for n in sweeps.READERS]),
+        ("random 4 KiB", "readers", [(n, f"readers-{n}-rand") for n in sweeps.READERS]),
+        ("from the beginning, at most 1 GiB", "size", [(name, f"size-{name}") for name in sweeps.SIZES])]),
 ]
 
 
@@ -69,13 +68,13 @@ def draw(figures, out):
         return []
     made = []
     for group, title in (("must", "Close to the limit"), ("more", "One object"), ("trees", "Trees"),
-                         ("stub", "What costs how much"), ("fio", "mountpoint-s3")):
+                         ("stub", "What costs how much"), ("fio", "The jobs of mountpoint-s3")):
         names = [name for name, row in rows.ROWS.items() if row.group == group and row.figure in UNITS
                  and any(row.figure in figures.get((name, tool), {}) for tool in row.tools)]
-        if names and bars(figures, names, f"{out}/{group}.svg"):
-            made.append((f"{group}.svg", title))
+        if names and bars(figures, names, f"{out}/{group}.png"):
+            made.append((f"{group}.png", title))
     for name, title, panels in SWEEPS:
-        present = [(what, label, log, had) for what, label, log, points in panels
+        present = [(what, label, had) for what, label, points in panels
                    if (had := [(x, row) for x, row in points if any(key[0] == row for key in figures)])]
         if present and lines(figures, f"{out}/{name}", present):
             made.append((name, title))
