@@ -203,6 +203,46 @@ static int data_open(struct cache_entry *e, enum entry_want want, struct files *
 	return f->data < 0 ? f->data : data_resize(e, f);
 }
 
+/* The index as it should be. */
+static int index_check(struct cache_entry *e, enum entry_want want, struct files *f)
+{
+	int r = index_read(e, f);
+
+	if (r != -EBADMSG)
+		return r;
+	if (!f->writer || want != ENTRY_MAKE)
+		return files_useless(e, f);
+	if (f->index_size)
+		cache_count(e->c, CACHE_CORRUPT, 1);
+	return index_begin(e, f);
+}
+
+/*
+ * -ESTALE: it has been removed since. A data file that was opened after that would be another one, which the
+ * locks of this index do not cover.
+ */
+static int index_is_named(struct cache_entry *e, const struct files *f)
+{
+	struct stat st;
+
+	if (e->c->io->fstat(f->index, &st) < 0)
+		return -errno;
+	return st.st_nlink ? 0 : -ESTALE;
+}
+
+static int files_try(struct cache_entry *e, enum entry_want want, struct files *f)
+{
+	int r = index_open(e, want, f);
+
+	if (r == 0)
+		r = index_lock(e, f);
+	if (r == 0)
+		r = index_check(e, want, f);
+	if (r == 0)
+		r = data_open(e, want, f);
+	return r < 0 ? r : index_is_named(e, f);
+}
+
 /* -ENOENT: there are none (any more). -EAGAIN: another process is at work on them. */
 static int files_find(struct cache_entry *e, enum entry_want want, struct files *f)
 {
@@ -210,20 +250,10 @@ static int files_find(struct cache_entry *e, enum entry_want want, struct files 
 
 	for (unsigned i = 0; r == -ESTALE && i < OPEN_TRIES; i++) {
 		files_drop(e->c, f);
-		r = index_open(e, want, f);
-		if (r == 0)
-			r = index_lock(e, f);
+		*f = (struct files){ .index = -1, .data = -1 };
+		r = files_try(e, want, f);
 	}
-	if (r == 0)
-		r = index_read(e, f);
-	if (r == -EBADMSG && f->writer && want == ENTRY_MAKE) {
-		if (f->index_size)
-			cache_count(e->c, CACHE_CORRUPT, 1);
-		r = index_begin(e, f);
-	} else if (r == -EBADMSG) {
-		r = files_useless(e, f);
-	}
-	return r < 0 ? r : data_open(e, want, f);
+	return r;
 }
 
 static void files_take(struct cache_entry *e, const struct files *f) EXCLUDES(e->lock)

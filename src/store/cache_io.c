@@ -9,7 +9,7 @@
 
 static int sys_openat(int dir, const char *path, int flags, mode_t mode)
 {
-	return openat(dir, path, flags | O_CLOEXEC | O_NOFOLLOW, mode);
+	return openat(dir, path, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, mode);
 }
 
 static int sys_unlinkat(int dir, const char *path)
