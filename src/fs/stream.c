@@ -13,8 +13,8 @@
 enum {
 	STREAMS_MIN = 2,
 	IDLE_READS = 1024, /* of others make a stream give up its place */
-	LEFT_ROUNDS = 4,   /* of all streams without a read of its own: its reader has gone */
-	LEFT_SLACK = 16,
+	LEFT_ROUNDS = 2,   /* of all readers without a read of its own: its reader has gone */
+	LEFT_SLACK = 8,
 };
 
 void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max,
@@ -123,18 +123,27 @@ static void leave(struct stream_state *t, struct stream *st)
 	uint64_t bytes = st->strided ? st->stride.n_read * st->stride.piece : st->seq.bytes;
 
 	st->left = true;
-	if (st->unread > bytes / 4 && t->trust > 1)
+	if (st->unread > bytes / 4)
 		t->trust /= 2;
 	st->unread = 0;
 }
 
-static void note_left(struct stream_state *t)
+/* Its reader waits for an answer, so it is still there. */
+static bool is_waiting(const struct stream *st)
 {
+	return !st->strided && st->seq.served < st->seq.end;
+}
+
+static void note_left_locked(struct stream_set *s) REQUIRES(s->lock)
+{
+	struct stream_state *t = s->state;
+	unsigned n = stream_n_active_locked(s) + stream_n_runs_locked(s);
+	uint64_t rest = LEFT_ROUNDS * (uint64_t)n + LEFT_SLACK;
+
 	for (unsigned i = 0; i < t->n_streams; i++) {
 		struct stream *st = &t->streams[i];
 
-		if (st->id && !st->left &&
-		    t->tick - st->tick > LEFT_ROUNDS * (t->n_streams + LEFT_SLACK))
+		if (st->id && !st->left && !is_waiting(st) && t->tick - st->tick > rest)
 			leave(t, st);
 	}
 }
@@ -144,7 +153,7 @@ struct stream *stream_new_locked(struct stream_set *s)
 	struct stream_state *t = s->state;
 	struct stream *st;
 
-	note_left(t);
+	note_left_locked(s);
 	st = oldest(t);
 	if (!is_idle(t, st) && grow_places(t))
 		st = oldest(t);

@@ -27,6 +27,7 @@ struct stream_seq {
 	uint64_t bytes;       /* read so far */
 	uint64_t last;        /* where the last read began */
 	bool stalled;         /* it had to wait */
+	bool proven;          /* has read a window of what was asked for ahead */
 	uint64_t used;        /* of what was asked for ahead, since the trust last grew */
 	uint64_t recent;      /* bytes read lately, and bytes left out lately */
 	uint64_t gaps;
@@ -96,6 +97,8 @@ uint64_t stream_window_max_locked(const struct stream_set *s) REQUIRES(s->lock);
 /* A read that no stream owns. The stream that it makes of its run, or NULL. */
 struct stream *stream_run_read_locked(struct stream_set *s, uint64_t off, uint64_t len,
 				      enum stream_how how) REQUIRES(s->lock);
+/* Runs that may become streams. */
+unsigned stream_n_runs_locked(const struct stream_set *s) REQUIRES(s->lock);
 /* Whether [off, end) lies within a run that is no stream. */
 bool stream_run_has_locked(const struct stream_set *s, uint64_t off, uint64_t end)
 	REQUIRES(s->lock);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs: reads that follow each other and are no stream yet. The last ones of a file are kept in a ring, short at first;
- * it grows when many readers, or random ones, fill it. A run is a stream by its third read, or by its second one when
- * these are large.
+ * it grows when many readers, or random ones, fill it. A run is a stream by its third read, by its second one when
+ * these are large, and by its first where a very large one begins at the beginning of the file.
  *
  * The kernel's own read-ahead sends several requests at once, which arrive out of order: large reads may begin a
  * little beside the end of a run. What then has more holes than bytes is no run.
@@ -18,6 +18,7 @@ enum {
 	RUN_MIN_DOWN = 2,    /* steps downwards: one may be two requests that passed each other */
 };
 #define RUN_MIN_BYTES  KIB(256)
+#define RUN_WHOLE_READ MIB(1)   /* at the beginning of the file it is a stream at once */
 #define RUN_LARGE_READ KIB(128) /* the least that the kernel's read-ahead sends in pieces */
 
 static struct stream_run *run_at(const struct stream_state *t, uint64_t n)
@@ -43,11 +44,14 @@ static void runs_grow(struct stream_state *t)
 	t->n_runs *= 2;
 }
 
-static void run_start(struct stream_state *t, uint64_t off, uint64_t len)
+static struct stream_run *run_start(struct stream_state *t, uint64_t off, uint64_t len)
 {
+	struct stream_run *r;
+
 	runs_grow(t);
-	*run_at(t, t->next_run++) =
-		(struct stream_run){ .start = off, .end = off + len, .bytes = len };
+	r = run_at(t, t->next_run++);
+	*r = (struct stream_run){ .start = off, .end = off + len, .bytes = len };
+	return r;
 }
 
 static bool continues_up(const struct stream_run *r, uint64_t off, uint64_t len)
@@ -114,17 +118,19 @@ static struct stream *promote_locked(struct stream_set *s, struct stream_run *r,
 	return st;
 }
 
-static struct stream *start_locked(struct stream_set *s, uint64_t off, uint64_t len)
-	REQUIRES(s->lock)
+static struct stream *start_locked(struct stream_set *s, uint64_t off, uint64_t len,
+				   enum stream_how how) REQUIRES(s->lock)
 {
 	struct stream_stride row;
 	bool is_row = stream_stride_begin_locked(s, off, &row);
+	struct stream_run *r = run_start(s->state, off, len);
 	struct stream *st;
 
-	run_start(s->state, off, len);
+	if (off == 0 && len >= RUN_WHOLE_READ)
+		return promote_locked(s, r, false, how);
 	if (!is_row)
 		return NULL;
-	run_at(s->state, s->state->next_run - 1)->promoted = true;
+	r->promoted = true;
 	st = stream_new_locked(s);
 	st->strided = true;
 	st->stride = row;
@@ -138,9 +144,19 @@ struct stream *stream_run_read_locked(struct stream_set *s, uint64_t off, uint64
 	struct stream_run *r = find(s->state, off, len, &down);
 
 	if (!r)
-		return start_locked(s, off, len);
+		return start_locked(s, off, len, how);
 	extend(r, off, len, down);
 	return is_stream(r, down) ? promote_locked(s, r, down, how) : NULL;
+}
+
+unsigned stream_n_runs_locked(const struct stream_set *s)
+{
+	const struct stream_state *t = s->state;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->n_runs; i++)
+		n += t->runs[i].end && !t->runs[i].promoted;
+	return n;
 }
 
 bool stream_run_has_locked(const struct stream_set *s, uint64_t off, uint64_t end)

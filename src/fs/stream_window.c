@@ -86,12 +86,28 @@ bool stream_seq_is_sparse(const struct stream *st)
 
 /* ---- how wide ---- */
 
+/* Streams that have not read a window yet; they share what is risked. */
+static unsigned n_unproven(const struct stream_set *s) REQUIRES(s->lock)
+{
+	const struct stream_state *t = s->state;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < t->n_streams; i++) {
+		const struct stream *st = &t->streams[i];
+
+		n += st->id && !st->strided && !st->left && !st->seq.proven;
+	}
+	return MAX(n, 1u);
+}
+
 /* What the reader's past allows. */
 static uint64_t earned(const struct stream_set *s, const struct stream_seq *q) REQUIRES(s->lock)
 {
-	uint64_t trusted = MAX(q->bytes * s->state->trust / STREAM_TRUST_UNIT, STREAM_WINDOW_MIN);
+	uint64_t trusted = q->bytes * s->state->trust / STREAM_TRUST_UNIT;
 
-	return MIN(trusted, MAX(UNPAID_MAX, q->bytes));
+	if (!q->proven)
+		trusted /= n_unproven(s);
+	return MAX(MIN(trusted, MAX(UNPAID_MAX, q->bytes)), STREAM_WINDOW_MIN);
 }
 
 /* What the origin can make use of. */
@@ -168,7 +184,8 @@ static void note_used(struct stream_set *s, struct stream_seq *q, uint64_t len) 
 	if (q->used < q->window)
 		return;
 	q->used = 0;
-	s->state->trust = MIN(2 * s->state->trust, (unsigned)STREAM_TRUST_MAX);
+	q->proven = true;
+	s->state->trust = MIN(MAX(2 * s->state->trust, 1u), (unsigned)STREAM_TRUST_MAX);
 }
 
 void stream_seq_read_locked(struct stream_set *s, struct stream *st, uint64_t off, uint64_t len,

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
-#include "fs/stream.h"
+#include "fs/stream_private.h"
 
 static struct stream_set set;
 
@@ -245,6 +245,105 @@ static void test_far_origin_opens_wide(void **state UNUSED)
 	assert_true(asked_after_two(10 * NSEC_PER_SEC) <= MIB(34));
 }
 
+static uint64_t window_of_first(void)
+{
+	return set.state->streams[0].seq.window;
+}
+
+static void test_refused_memory_halves_the_window(void **state UNUSED)
+{
+	struct stream_ask ask = { .stream = 1 };
+	uint64_t before;
+
+	start(GIB(4), MIB(64));
+	read_through(0, MIB(100), MIB(1), true);
+	before = window_of_first();
+	stream_asked(&set, &ask, 0, MIB(1));
+	assert_int_equal(window_of_first(), before / 2);
+	/* And it rests, whatever stalls. */
+	read_through(MIB(100), MIB(110), MIB(1), true);
+	assert_int_equal(window_of_first(), before / 2);
+	stop();
+}
+
+static void test_evicted_unread_halves_the_window(void **state UNUSED)
+{
+	uint64_t before;
+	struct stream_piece again;
+
+	start(GIB(4), MIB(64));
+	read_through(0, MIB(100), MIB(1), false);
+	before = window_of_first();
+	again = ask_as(MIB(100), MIB(1), STREAM_MISS);
+	assert_int_equal(window_of_first(), before / 2);
+	/* What follows may be gone too: it is asked for anew. */
+	assert_int_equal(again.off, MIB(101));
+	stop();
+}
+
+static void test_who_leaves_much_is_trusted_less(void **state UNUSED)
+{
+	uint64_t first = 0;
+	uint64_t last = 0;
+
+	start_far(GIB(64), MIB(64), 20 * NSEC_PER_MSEC);
+	for (uint64_t i = 0; i < 400; i++) {
+		uint64_t off = (uint64_t)(rand() % 4001) * MIB(16);
+		uint64_t asked = 0;
+
+		for (unsigned k = 0; k < 2; k++) {
+			asked += ask_late(off + MIB(k), MIB(1)).len;
+			stream_served(&set, off + MIB(k), MIB(1), 20 * NSEC_PER_MSEC);
+		}
+		if (i == 0)
+			first = asked;
+		last = asked;
+	}
+	assert_true(first >= MIB(16));
+	assert_true(last <= KIB(128));
+	stop();
+}
+
+static void test_steps_ask_for_pieces_alone(void **state UNUSED)
+{
+	uint64_t asked = 0;
+	struct stream_ask ask;
+
+	start(GIB(1), MIB(64));
+	for (uint64_t i = 0; i < 100; i++) {
+		if (!stream_read(&set, i * MIB(1), KIB(64), i < 5 ? STREAM_MISS : STREAM_LATE,
+				 &ask))
+			continue;
+		for (unsigned k = 0; k < ask.n; k++) {
+			assert_int_equal(ask.piece[k].off % MIB(1), 0);
+			assert_int_equal(ask.piece[k].len, KIB(64));
+			assert_true(ask.piece[k].off > i * MIB(1));
+			asked++;
+		}
+	}
+	/* All but the first three, and at most a quarter beyond the last. */
+	assert_in_range(asked, 97, 122);
+	stop();
+}
+
+static void test_as_many_streams_as_read(void **state UNUSED)
+{
+	unsigned served = 0;
+
+	start(GIB(64), GIB(1));
+	for (uint64_t i = 0; i < 20; i++)
+		for (uint64_t k = 0; k < STREAMS_MAX; k++)
+			served += ask_late(GIB(k) + i * KIB(128), KIB(128)).len > 0;
+	assert_int_equal(set.state->n_streams, STREAMS_MAX);
+	assert_true(served >= STREAMS_MAX * 8);
+	stop();
+	/* Who reads one stream pays for two places. */
+	start(GIB(64), GIB(1));
+	read_through(0, MIB(100), KIB(128), true);
+	assert_int_equal(set.state->n_streams, 2);
+	stop();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -260,6 +359,11 @@ int main(void)
 		cmocka_unit_test(test_switched_off),
 		cmocka_unit_test(test_streams_side_by_side),
 		cmocka_unit_test(test_far_origin_opens_wide),
+		cmocka_unit_test(test_refused_memory_halves_the_window),
+		cmocka_unit_test(test_evicted_unread_halves_the_window),
+		cmocka_unit_test(test_who_leaves_much_is_trusted_less),
+		cmocka_unit_test(test_steps_ask_for_pieces_alone),
+		cmocka_unit_test(test_as_many_streams_as_read),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
