@@ -85,7 +85,7 @@ struct http_source {
 void http_source_init(struct http_source *s,
 		      void (*pump)(struct http_source *s, struct http_client *c));
 void http_net_ready(struct http_net *n, struct http_source *s);
-/* The same, but for another loop than the caller's: an idle one, else the first to end its turn. */
+/* The same, but for another loop than the caller's: an idle one, else the first to end its turn, the next one at the latest. */
 void http_net_share(struct http_net *n, struct http_source *s, struct loop *but);
 /* Takes it off the list; a pump() under way on another loop goes on. */
 void http_net_forget(struct http_net *n, struct http_source *s);

@@ -348,10 +348,14 @@ void http_net_ready(struct http_net *n, struct http_source *s)
 
 void http_net_share(struct http_net *n, struct http_source *s, struct loop *but)
 {
-	struct loop *l = loop_pool_idle(n->pool, but);
+	struct loop *l;
 
 	source_enqueue(n, s);
-	if (l)
+	l = loop_pool_idle(n->pool, but);
+	/* One that is about to sleep may have looked already: whoever is told takes another turn. */
+	if (!l)
+		l = loop_pool_nth(n->pool, (loop_index(but) + 1) % loop_pool_size(n->pool));
+	if (l != but)
 		loop_wake(l);
 }
 
