@@ -270,7 +270,7 @@ static void read_run(struct parked_read *r, fuse_req_t req, struct fs_object *o,
 	struct fs_session *s = r->session;
 	/* All that is needed of @o once the read may have been answered. */
 	struct fs_ahead *ahead = fs_ahead_get(o);
-	uint64_t first_of = off == 0 && o->size <= SIBLING_SIZE_MAX ? o->ino : 0;
+	uint64_t first_of = off == 0 ? o->ino : 0;
 	uint64_t size = o->size;
 	enum stream_how how = STREAM_HIT;
 	uint64_t deadline_ns;

@@ -95,7 +95,7 @@ void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len);
 /* FUSE_IOCTL of a file. */
 void fs_ioctl(fuse_req_t req, struct fs_object *o, unsigned cmd, const void *in, size_t n_in);
 
-/* The small file @ino of @size bytes has been read from its beginning: fetches what comes next. */
+/* The file @ino of @size bytes has been read from its beginning: fetches the small ones that come next. */
 void fs_read_siblings(struct fs_session *s, uint64_t ino, uint64_t size, uint64_t deadline_ns);
 
 #endif

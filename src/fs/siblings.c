@@ -4,6 +4,9 @@
  * been asked for: it grows only as it pays, and who stops after a few files has cost little. Each
  * read then asks for as many files as it has used up, so that a whole window is always under way.
  *
+ * Who goes through a tree comes to the next directory's beginning. As long as files are read in order, a directory that
+ * is begun is a stream at its first file: where directories are small, that is most of what can be had.
+ *
  * Several readers that share the work (xargs -P) come a little out of order: what is near belongs to the
  * stream. Readers in different parts of a directory are streams of their own.
  */
@@ -19,6 +22,8 @@ enum {
 	WINDOW_MAX = 64,
 	/* Beside a stream's end, in either direction: other sizes, other types, other readers. */
 	SLACK = 8,
+	CHAIN_MAX = 16,
+	CHAIN_COST = 2, /* of a directory that is begun on trust */
 };
 
 void siblings_init(struct siblings *s, uint64_t bytes_max)
@@ -61,6 +66,19 @@ static struct sibling_stream *find_locked(struct siblings *s, uint64_t dir, uint
 	return found;
 }
 
+/* The beginning of a directory in a walk that has been in order so far. */
+static bool goes_on_locked(struct siblings *s, uint64_t place) REQUIRES(s->lock)
+{
+	if (place > SLACK) {
+		s->chain = 0;
+		return false;
+	}
+	if (s->chain < READS_MIN)
+		return false;
+	s->chain -= CHAIN_COST;
+	return true;
+}
+
 /* In the place of a candidate, else of the stream that rested longest. */
 static struct sibling_stream *start_locked(struct siblings *s, uint64_t dir, uint64_t place)
 	REQUIRES(s->lock)
@@ -76,6 +94,8 @@ static struct sibling_stream *start_locked(struct siblings *s, uint64_t dir, uin
 			victim = st;
 	}
 	*victim = (struct sibling_stream){ .dir = dir, .end = place };
+	if (goes_on_locked(s, place))
+		victim->reads = READS_MIN - 1;
 	return victim;
 }
 
@@ -90,10 +110,11 @@ static void grow(struct sibling_stream *st)
 	}
 }
 
-/* Files that one window may hold where files are of @size. */
+/* Files that one window may hold where files are of @size; large ones are not fetched. */
 static uint64_t window_of(const struct siblings *s, const struct sibling_stream *st, uint64_t size)
 {
-	return MIN((uint64_t)st->window, s->bytes_max / MAX(size, (uint64_t)1));
+	return MIN((uint64_t)st->window,
+		   s->bytes_max / MIN(MAX(size, UINT64_C(1)), SIBLING_SIZE_MAX));
 }
 
 static struct sibling_ask next_ask(const struct siblings *s, struct sibling_stream *st,
@@ -122,6 +143,8 @@ struct sibling_ask siblings_read(struct siblings *s, uint64_t dir, uint64_t plac
 	st = find_locked(s, dir, place);
 	if (!st)
 		st = start_locked(s, dir, place);
+	else if (place >= st->end && s->chain < CHAIN_MAX)
+		s->chain++;
 	st->tick = s->tick;
 	/* What lies before was read again, or by a neighbour that is a little late. */
 	if (place >= st->end) {

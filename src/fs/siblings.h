@@ -32,6 +32,7 @@ struct siblings {
 	struct mutex lock;
 	struct sibling_stream streams[SIBLING_STREAMS]; /* lock: lock */
 	uint64_t tick;                                  /* lock: lock; counts reads */
+	unsigned chain;     /* lock: lock; files read in order lately, in whatever directory */
 	uint64_t bytes_max; /* fixed; to keep asked for by one stream; 0: nothing is */
 };
 
@@ -45,7 +46,7 @@ struct sibling_ask {
 void siblings_init(struct siblings *s, uint64_t bytes_max);
 void siblings_release(struct siblings *s);
 
-/* A file of @size bytes at @place in @dir (not 0) is read from its beginning. */
+/* A file of @size bytes, small or not, at @place in @dir (not 0) is read from its beginning. */
 struct sibling_ask siblings_read(struct siblings *s, uint64_t dir, uint64_t place, uint64_t size)
 	EXCLUDES(s->lock);
 /*

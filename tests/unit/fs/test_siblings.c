@@ -227,6 +227,70 @@ static void test_directories_are_told_apart(void **state)
 	bench_down(&b);
 }
 
+/* What is asked for in each of @dirs directories of @files, of which @read are read in order. */
+static unsigned asked_in_walk(unsigned dirs, unsigned files, unsigned read, unsigned *in_last)
+{
+	struct siblings s;
+	unsigned all = 0;
+
+	siblings_init(&s, MIB(8));
+	for (uint64_t dir = 1; dir <= dirs; dir++) {
+		*in_last = 0;
+		for (uint64_t place = 0; place < read; place++) {
+			struct sibling_ask ask = siblings_read(&s, dir, place, 4096);
+
+			*in_last += ask.n;
+			if (ask.n)
+				siblings_asked(&s, &ask,
+					       ask.place + ask.n < files ? ask.place + ask.n
+									 : UINT64_MAX);
+		}
+		all += *in_last;
+	}
+	siblings_release(&s);
+	return all;
+}
+
+static void test_small_directories_of_a_walk(void **state)
+{
+	unsigned in_last;
+
+	(void)state;
+	assert_in_range(asked_in_walk(20, 5, 5, &in_last), 60, 200);
+	assert_true(in_last >= 4);
+	/* One file in each is no walk that pays. */
+	asked_in_walk(20, 5, 1, &in_last);
+	assert_int_equal(in_last, 0);
+}
+
+/* The first of each of many directories, after a walk: given up soon. */
+static void test_a_walk_ends(void **state)
+{
+	unsigned asked = 0;
+	struct siblings s;
+
+	(void)state;
+	siblings_init(&s, MIB(8));
+	for (uint64_t place = 0; place < 50; place++)
+		(void)siblings_read(&s, 1, place, 4096);
+	for (uint64_t dir = 2; dir < 100; dir++)
+		asked += siblings_read(&s, dir, 0, 4096).n;
+	assert_in_range(asked, 1, 32);
+	siblings_release(&s);
+}
+
+static void test_large_files_between(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	bench_up(&b, MIB(8));
+	for (unsigned i = 0; i < 100; i++)
+		read_one(&b, i, i % 50 > 20 ? GIB(1) : 4096);
+	assert_int_equal(b.n_missed, 3);
+	bench_down(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -239,6 +303,9 @@ int main(void)
 		cmocka_unit_test(test_readers_apart),
 		cmocka_unit_test(test_bytes_are_bounded),
 		cmocka_unit_test(test_gaps_and_the_end),
+		cmocka_unit_test(test_small_directories_of_a_walk),
+		cmocka_unit_test(test_a_walk_ends),
+		cmocka_unit_test(test_large_files_between),
 		cmocka_unit_test(test_directories_are_told_apart),
 	};
 
