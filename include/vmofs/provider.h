@@ -166,6 +166,11 @@ struct vmofs_provider_ops {
 	void (*on_close)(struct vmofs_provider *p);
 
 	/* Below: called without locks. */
+	/*
+	 * The strong validator of the version, where open() did not know it and an answer has told it
+	 * since. false: not (yet) known, or weak. Cheap enough for every read that misses; NULL: never.
+	 */
+	bool (*version)(struct vmofs_provider *p, char *out, size_t cap);
 	/* NULL: not known. Cheap enough for every read. */
 	void (*pace)(struct vmofs_provider *p, struct vmofs_pace *out);
 	void (*stats)(struct vmofs_provider *p, struct vmofs_provider_stats *out);

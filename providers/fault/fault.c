@@ -283,6 +283,13 @@ static void fault_on_close(struct vmofs_provider *p)
 	fault_of(p)->inner->ops->on_close(fault_of(p)->inner);
 }
 
+static bool fault_version(struct vmofs_provider *p, char *out, size_t cap)
+{
+	struct fault *f = fault_of(p);
+
+	return f->inner->ops->version && f->inner->ops->version(f->inner, out, cap);
+}
+
 static void fault_pace(struct vmofs_provider *p, struct vmofs_pace *out)
 {
 	struct fault *f = fault_of(p);
@@ -427,6 +434,7 @@ const struct vmofs_provider_ops provider_fault = {
 	.swap = fault_swap,
 	.on_detach = fault_on_detach,
 	.on_close = fault_on_close,
+	.version = fault_version,
 	.pace = fault_pace,
 	.stats = fault_stats,
 	.dump = fault_dump,

@@ -261,6 +261,7 @@ const struct vmofs_provider_ops provider_http = {
 	.swap = http_swap,
 	.on_detach = http_on_detach,
 	.on_close = http_on_close,
+	.version = http_version,
 	.pace = http_pace,
 	.stats = http_stats,
 	.dump = http_dump,

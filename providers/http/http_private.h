@@ -412,6 +412,7 @@ void http_get_ref(struct http *h);
 void http_put(struct http *h);
 void http_count(struct http *h, enum http_counter what, uint64_t n);
 void http_pace(struct vmofs_provider *p, struct vmofs_pace *out);
+bool http_version(struct vmofs_provider *p, char *out, size_t cap);
 /* The object's URL for people, into @buf. */
 const char *http_shown(const struct http *h, char *buf, size_t cap);
 /* Makes the endpoint that @f wants; 0, or -errno with @err. */

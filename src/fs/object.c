@@ -107,7 +107,7 @@ void fs_object_release(struct fs_object *o)
 	free(steal_ptr(&o->text));
 	if (o->tier)
 		vmo_close(o->vmo);
-	disk_tier_put(steal_ptr(&o->tier));
+	disk_tier_put(atomic_exchange(&o->tier, NULL));
 	vmo_put(steal_ptr(&o->vmo));
 }
 
@@ -156,4 +156,6 @@ void fs_object_served(struct fs_object *o, uint64_t off, uint64_t len, uint64_t 
 		return;
 	stream_served(&o->ahead->streams, off, len, took_ns);
 	note_pace(o);
+	if (o->disk)
+		fs_object_look_at_version(o);
 }

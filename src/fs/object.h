@@ -29,8 +29,10 @@ struct fs_object {
 	struct timespec mtime;  /* tv_sec 0: not known */
 	char *text;             /* owned: URL and validator, each ended by a zero */
 	struct fs_ahead *ahead; /* counted; NULL: small */
-	struct disk_tier *tier; /* owned; NULL: not kept on disk */
-	bool weak;              /* the validator cannot prove that two bytes are of one version */
+	/* Owned; NULL: not kept on disk, or not yet: then @disk is where it may be. Set once. */
+	struct disk_tier *_Atomic tier;
+	struct disk_io *_Atomic disk; /* borrowed */
+	bool weak; /* the validator cannot prove that two bytes are of one version */
 };
 
 struct fs_object_params {
@@ -44,10 +46,12 @@ int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		   struct vmofs_provider *provider, struct vmo *vmo,
 		   const struct fs_object_params *p);
 /*
- * Keeps its contents on disk too, if @disk is one and the version can be proved later. Before anything of it is asked for; a
- * want of memory only means that it is not kept.
+ * Keeps its contents on disk too, if @disk is one and the version can be proved later: from the beginning, or from when
+ * the origin has told it. A want of memory only means that it is not kept. false: it never will be.
  */
-void fs_object_use_disk(struct fs_object *o, struct disk_io *disk);
+bool fs_object_use_disk(struct fs_object *o, struct disk_io *disk);
+/* An answer has come: perhaps it told the version. */
+void fs_object_look_at_version(struct fs_object *o);
 /* Also of one that is zeroed. Its VMO is closed with a tier. */
 void fs_object_release(struct fs_object *o);
 

@@ -218,8 +218,7 @@ static int make_over(struct object_cache *c, struct vmofs_provider *provider,
 		free(o);
 		return r;
 	}
-	fs_object_use_disk(&o->object, c->p.disk);
-	if (c->p.disk && !o->object.tier && !atomic_exchange(&c->weak_told, true))
+	if (!fs_object_use_disk(&o->object, c->p.disk) && !atomic_exchange(&c->weak_told, true))
 		log_warn("'%s' has no strong validator: it, and others like it, are not kept "
 			 "in the cache directory",
 			 info->url);

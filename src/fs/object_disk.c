@@ -1,20 +1,55 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Which objects are kept on disk. Any thread; nothing blocks. */
+/*
+ * Which objects are kept on disk: those whose version can be proved. Some origins tell it in their listing, some with the
+ * first answer; what came before is kept then too. Any thread; nothing blocks.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+
 #include "base/log.h"
 #include "fs/object.h"
 #include "vm/disk_tier.h"
 
-void fs_object_use_disk(struct fs_object *o, struct disk_io *disk)
+static void make_tier(struct fs_object *o, struct disk_io *disk, const char *validator)
 {
 	const struct cache_key key = {
 		.url = fs_object_url(o),
-		.validator = fs_object_validator(o),
+		.validator = validator,
 		.size = o->size,
 	};
+	struct disk_tier *tier;
+	int r = disk_tier_new(&tier, disk, o->vmo, &key);
 
-	/* Nothing proves that bytes which are read later are of this version. */
-	if (!disk || o->weak || !*key.validator || !o->size)
-		return;
-	if (disk_tier_new(&o->tier, disk, o->vmo, &key) < 0)
+	if (!r)
+		o->tier = tier;
+	else if (r == -ENOMEM)
 		log_warn("no memory to keep '%s' on disk", key.url);
+}
+
+bool fs_object_use_disk(struct fs_object *o, struct disk_io *disk)
+{
+	const char *validator = fs_object_validator(o);
+
+	if (!disk || !o->size)
+		return true;
+	if (!o->weak && *validator)
+		make_tier(o, disk, validator);
+	else if (!*validator && o->ahead && o->provider->ops->version)
+		o->disk = disk;
+	else
+		return false;
+	return true;
+}
+
+void fs_object_look_at_version(struct fs_object *o)
+{
+	char validator[sizeof((struct vmofs_object_info *)NULL)->validator];
+	struct disk_io *disk;
+
+	if (!o->provider->ops->version(o->provider, validator, sizeof validator))
+		return;
+	/* Whoever takes it makes the tier. */
+	disk = atomic_exchange(&o->disk, NULL);
+	if (disk)
+		make_tier(o, disk, validator);
 }

@@ -221,18 +221,32 @@ static struct disk_tier *tier_alloc(struct disk_io *io, struct vmo *v, const str
 	return NULL;
 }
 
+/* Asking has gone on before: what came then did not come here. */
+static void keep_resident(void *arg, uint64_t off, uint64_t len)
+{
+	struct disk_tier *t = arg;
+
+	disk_tier_arrived(&t->near, page_floor(off), page_ceil(off + len));
+}
+
 int disk_tier_new(struct disk_tier **out, struct disk_io *io, struct vmo *v,
 		  const struct cache_key *key)
 {
 	struct disk_tier *t = tier_alloc(io, v, key);
+	int r = t ? vmo_set_near(v, &t->near) : -ENOMEM;
 
-	if (!t)
-		return -ENOMEM;
-	vmo_set_near(v, &t->near);
+	if (r < 0) {
+		if (t)
+			disk_tier_destroy(t);
+		return r;
+	}
 	mutex_lock(&io->lock);
 	io->n_tiers++;
-	disk_io_queue_locked(io, t, TIER_WORK_OPEN);
+	/* Else it has been closed since. */
+	if (t->state == TIER_OPENING)
+		disk_io_queue_locked(io, t, TIER_WORK_OPEN);
 	mutex_unlock(&io->lock);
+	vmo_each_resident(v, keep_resident, t);
 	*out = t;
 	return 0;
 }

@@ -48,8 +48,8 @@ void disk_io_free(struct disk_io *io);
 uint64_t disk_io_drain(struct disk_io *io, uint64_t deadline_ns);
 
 /*
- * Puts a tier before the provider of @v, which has not been asked for anything yet; vmo_close() ends it. The key
- * is copied. The owner's reference is ended by disk_tier_put() after vmo_close(). Never blocks. -ENOMEM.
+ * Puts a tier before the provider of @v; what is present already is written like what arrives. vmo_close() ends it. The key
+ * is copied. The owner's reference is ended by disk_tier_put() after vmo_close(). Never blocks. -ENOMEM; -ESHUTDOWN: closed.
  */
 int disk_tier_new(struct disk_tier **out, struct disk_io *io, struct vmo *v,
 		  const struct cache_key *key);

@@ -12,7 +12,7 @@
 struct page_source {
 	/* Fixed at creation. */
 	struct vmofs_provider *provider; /* borrowed */
-	struct vmo_near *near;           /* borrowed; NULL: none. Set before the first request */
+	struct vmo_near *near;           /* borrowed; NULL: none. lock: lock, set once */
 	struct vmo *vmo;                 /* borrowed: the root */
 	struct vm_pool *pool;            /* borrowed; NULL: no accounting */
 	struct page_source_properties props;

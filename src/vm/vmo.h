@@ -200,10 +200,10 @@ struct vmo_near_ops {
 	void (*unneeded)(struct vmo_near *n, uint64_t first, uint64_t end);
 };
 /*
- * Once, of a root, before anything is asked for. @near is borrowed until vmo_close() has returned. What
- * vmo_read_present() gives it is the provider's as long as nobody writes.
+ * Once, of a root; what has been asked for before stays with the provider. @near is borrowed until vmo_close()
+ * has returned. What vmo_read_present() gives it is the provider's as long as nobody writes. -ESHUTDOWN: detached.
  */
-void vmo_set_near(struct vmo *v, struct vmo_near *near);
+int vmo_set_near(struct vmo *v, struct vmo_near *near);
 /* As vmo_supply(), but @near is not told that it arrived. */
 int64_t vmo_supply_near(struct vmo *v, uint64_t off, const void *buf, uint64_t len);
 /*

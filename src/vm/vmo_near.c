@@ -9,13 +9,19 @@
 #include "base/macros.h"
 #include "vm/vmo_private.h"
 
-void vmo_set_near(struct vmo *v, struct vmo_near *near)
+int vmo_set_near(struct vmo *v, struct vmo_near *near)
 {
+	int r = -ESHUTDOWN;
+
 	assert(!v->parent);
 	vmo_lock(v);
-	assert(!v->source->near && !v->source->n_sent);
-	v->source->near = near;
+	if (!v->source->detached) {
+		assert(!v->source->near);
+		v->source->near = near;
+		r = 0;
+	}
 	mutex_unlock(&v->source->lock);
+	return r;
 }
 
 void vmo_elsewhere(struct vmo *v, uint64_t off, uint64_t len)

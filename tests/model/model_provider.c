@@ -248,5 +248,6 @@ void script_set_near(struct script *s, struct vmo *vmo)
 	s->by.ops = &by_ops;
 	s->near = (struct vmo_near){ .ops = &near_ops, .provider = &s->by };
 	s->has_near = true;
-	vmo_set_near(vmo, &s->near);
+	if (vmo_set_near(vmo, &s->near) < 0)
+		model_fail("a new VMO takes no nearer place");
 }

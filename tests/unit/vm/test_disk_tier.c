@@ -352,6 +352,32 @@ static void test_neighbours_are_read_together(void **state)
 	assert_int_equal(fake_count(s.own, FAKE_SEND), 0);
 }
 
+/* The version of some objects is known with their first answer only. */
+static void test_what_came_before_the_tier_is_kept(void **state)
+{
+	cleanup(scene_end) struct scene s;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	const struct cache_key key = { .url = URL, .validator = "\"v1\"", .size = PAGES * PAGE };
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	scene_close(&s);
+	s.own = fake_new(0, KEY);
+	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.own), s.size, 0, &err), 0);
+	fake_attach(s.own, s.vmo);
+	read_from_provider(&s, 100, 7);
+	assert_int_equal(disk_tier_new(&s.tier, s.disk, s.vmo, &key), 0);
+	read_from_provider(&s, 107, 3);
+	drain(&s);
+	assert_int_equal(stats(&s).written, 10);
+	scene_again(&s);
+	read_from_disk(&s, 100, 10);
+	/* Nothing begins at what is closed. */
+	vmo_close(s.vmo);
+	disk_tier_put(s.tier);
+	assert_int_equal(disk_tier_new(&s.tier, s.disk, s.vmo, &key), -ESHUTDOWN);
+	s.tier = NULL;
+}
+
 static void test_two_vmos_of_one_object(void **state)
 {
 	cleanup(scene_end) struct scene s;
@@ -733,6 +759,7 @@ int main(void)
 		TEST(test_only_what_is_missing_is_fetched),
 		TEST(test_zeros_come_back),
 		TEST(test_neighbours_are_read_together),
+		TEST(test_what_came_before_the_tier_is_kept),
 		TEST(test_two_vmos_of_one_object),
 		TEST(test_requests_wait_for_the_entry),
 		TEST(test_closing_while_the_entry_is_opened),

@@ -101,7 +101,7 @@ static void scene_begin(struct scene *s, uint64_t size)
 	assert_int_equal(vmo_new(&s->vmo, s->pool, fake_base(s->own), size, 0, &err), 0);
 	fake_attach(s->own, s->vmo);
 	fake_attach(s->by, s->vmo);
-	vmo_set_near(s->vmo, &s->near);
+	assert_int_equal(vmo_set_near(s->vmo, &s->near), 0);
 }
 
 static void scene_close(struct scene *s)
@@ -214,6 +214,40 @@ static void test_a_gap_is_split(void **state UNUSED)
 	assert_int_equal(s.arrived, 5);
 	aread_end(&a);
 	assert_int_equal(fake_n_owned(s.own) + fake_n_owned(s.by), 0);
+}
+
+/* What was asked for before stays where it was asked. */
+static void test_it_may_come_later(void **state UNUSED)
+{
+	cleanup(scene_end) struct scene s;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct aread a, b;
+
+	scene_begin(&s, PAGES * PAGE);
+	vmo_close(s.vmo);
+	vmo_put(s.vmo);
+	fake_free(s.own);
+	fake_free(s.by);
+	s.own = fake_new(0, KEY);
+	s.by = fake_new(0, KEY);
+	s.near.provider = fake_base(s.by);
+	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.own), PAGES * PAGE, 0, &err), 0);
+	fake_attach(s.own, s.vmo);
+	fake_attach(s.by, s.vmo);
+	s.has_end = PAGES;
+	aread_start(&a, &s, 0, 8);
+	assert_int_equal(vmo_set_near(s.vmo, &s.near), 0);
+	aread_start(&b, &s, 4, 8);
+	assert_true(owns(s.own, 0, 8) && owns(s.by, 8, 4));
+	elsewhere(&s, 0, PAGES);
+	assert_true(owns(s.own, 0, 8) && owns(s.own, 8, 4));
+	fake_supply(s.own, 0, 12);
+	aread_end(&a);
+	aread_end(&b);
+	assert_int_equal(s.arrived, 12);
+	/* Too late. */
+	scene_close(&s);
+	assert_int_equal(vmo_set_near(s.vmo, &s.near), -ESHUTDOWN);
 }
 
 static void test_zeros_arrive_too(void **state UNUSED)
@@ -491,6 +525,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_gap_is_split),
+		cmocka_unit_test(test_it_may_come_later),
 		cmocka_unit_test(test_zeros_arrive_too),
 		cmocka_unit_test(test_a_prefetch_there_becomes_demand),
 		cmocka_unit_test(test_a_cancel_clears_there),
