@@ -5,10 +5,14 @@
  *
  * Segments that were read again later than they were written are protected: a scan of everything, once, only drives out
  * what nobody has come back to. At most 3/4 of the contents are protected, the oldest beyond that are not.
- * Ages are kept in a histogram, so that a round needs two walks and no memory for each object.
+ * Ages are kept in a histogram, so that a round needs two walks and no memory for each object. Its buckets are wide on
+ * purpose: among what is about as old, objects go in the order of their names, which is as good as none, and an
+ * object goes from its end. Strictly by age, whoever reads more than the cache holds again and again would
+ * always find that what comes next has just gone.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 
@@ -16,8 +20,8 @@
 #include "store/cache_clean.h"
 #include "store/cache_scan.h"
 
-enum { AGES = 256 };   /* buckets: exact below 8 seconds, then an eighth of an octave each */
-enum { RUN_MAX = 32 }; /* segments that go by one system call */
+enum { AGES = 256 }; /* buckets: exact below 8 seconds, then an eighth of an octave each */
+enum { RUN_MAX = 32, DROP_MAX = 256 }; /* segments that go by one system call, and in one go */
 
 struct plan {
 	struct cache *c;
@@ -26,7 +30,8 @@ struct plan {
 	uint64_t bytes, entries; /* of the directory */
 	uint64_t fresh[AGES];    /* bytes of segments by age */
 	uint64_t kept[AGES];     /* of protected ones */
-	unsigned demoted;        /* protected ones of this age and above are as others */
+	unsigned demoted;        /* older protected ones are as others, and of this age */
+	uint64_t spill;          /* as many bytes */
 	bool deep;               /* the others all go; `edge` is of protected ones */
 	unsigned edge;           /* older ones go, and of this age as many as `margin` says */
 	uint64_t margin;         /* bytes */
@@ -101,12 +106,12 @@ unsigned cache_age_bucket(uint64_t age)
 {
 	unsigned top;
 
-	if (age < 8)
-		return (unsigned)age;
+	if (age < 64)
+		return 0;
 	if (age > UINT32_MAX)
 		age = UINT32_MAX;
 	top = 63 - (unsigned)__builtin_clzll(age);
-	return 8 * (top - 2) + (unsigned)(age >> (top - 3) & 7);
+	return 2 * (top - 6) + (unsigned)(age >> (top - 1) & 1) + 1;
 }
 
 static unsigned age_of(const struct plan *p, uint64_t used_sec)
@@ -157,19 +162,30 @@ static bool plan_edge(struct plan *p, const uint64_t age[AGES], uint64_t need)
 	return need == 0;
 }
 
+/* The oldest @excess bytes of what is protected are not. */
+static void plan_demote(struct plan *p, uint64_t excess)
+{
+	while (excess && p->demoted-- > 0) {
+		p->spill = MIN(excess, p->kept[p->demoted]);
+		excess -= p->spill;
+	}
+}
+
 /* From which age on what goes. */
 static void plan_ages(struct plan *p)
 {
 	uint64_t room = (p->c->limit ? p->c->limit : p->bytes) / 4 * 3;
 	uint64_t all[AGES], rest[AGES], kept = 0, others = 0;
 
-	for (p->demoted = 0; p->demoted < AGES && kept + p->kept[p->demoted] <= room; p->demoted++)
-		kept += p->kept[p->demoted];
+	for (unsigned i = 0; i < AGES; i++)
+		kept += p->kept[i];
+	p->demoted = AGES;
+	plan_demote(p, kept > room ? kept - room : 0);
 	for (unsigned i = 0; i < AGES; i++) {
-		bool as_others = i >= p->demoted;
+		uint64_t spills = i > p->demoted ? p->kept[i] : i == p->demoted ? p->spill : 0;
 
-		all[i] = p->fresh[i] + (as_others ? p->kept[i] : 0);
-		rest[i] = as_others ? 0 : p->kept[i];
+		all[i] = p->fresh[i] + spills;
+		rest[i] = p->kept[i] - spills;
 		others += all[i];
 	}
 	p->deep = !plan_edge(p, all, p->need);
@@ -180,7 +196,7 @@ static void plan_ages(struct plan *p)
 static bool is_due(const struct plan *p, uint32_t hits, uint64_t used_sec)
 {
 	unsigned age = age_of(p, used_sec);
-	bool other = !hits || age >= p->demoted;
+	bool other = !hits || age > p->demoted || (age == p->demoted && p->spill);
 
 	if (other == p->deep)
 		return p->deep;
@@ -188,16 +204,21 @@ static bool is_due(const struct plan *p, uint32_t hits, uint64_t used_sec)
 }
 
 /* Something that is due goes. */
-static void due_goes(struct plan *p, uint64_t used_sec, uint64_t bytes)
+static void due_goes(struct plan *p, const struct cache_segment *s)
 {
-	if (age_of(p, used_sec) == p->edge)
+	uint64_t bytes = (uint64_t)s->n_present * CACHE_PAGE + p->beside;
+	unsigned age = age_of(p, s->used_sec);
+
+	if (age == p->edge)
 		p->margin -= MIN(p->margin, bytes);
+	if (s->hits && age == p->demoted)
+		p->spill -= MIN(p->spill, bytes);
 }
 
 /* -- dropping pages --------------------------------------------------------------------------- */
 
 struct run {
-	struct cache_segment *seg[RUN_MAX]; /* held, side by side, no page left */
+	struct cache_segment *seg[RUN_MAX]; /* held, side by side, the last first; no page left */
 	unsigned n;
 	uint64_t pages;
 };
@@ -216,7 +237,7 @@ static bool segment_empty(struct cache_entry *e, struct cache_segment *s, struct
 	if (gone) {
 		segment_dirty(e, s);
 		*pages += s->n_present;
-		due_goes(p, s->used_sec, (uint64_t)s->n_present * CACHE_PAGE);
+		due_goes(p, s);
 		for (uint32_t i = 0; i < s->n_pages; i++)
 			segment_drop_page(e, s, i);
 		s->hits = 0;
@@ -245,7 +266,7 @@ static void run_punch(struct cache_entry *e, struct run *run, struct plan *p) RE
 
 	if (!run->n)
 		return;
-	from = run->seg[0]->idx * CACHE_SEG_PAGES * CACHE_PAGE;
+	from = run->seg[run->n - 1]->idx * CACHE_SEG_PAGES * CACHE_PAGE;
 	len = (uint64_t)run->n * CACHE_SEG_PAGES * CACHE_PAGE;
 	/* Where it fails, the pages are gone all the same, only their place is not free. */
 	if (e->c->io->fallocate(e->data_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)from,
@@ -268,8 +289,8 @@ struct due {
 	struct plan *plan;
 	struct cache_entry *e;
 	struct run run;
-	unsigned n;
-	uint64_t idx[256];
+	size_t n, cap;
+	uint64_t *idx; /* owned; upwards */
 };
 
 static void drop_one(struct cache_entry *e, struct due *d, uint64_t idx) REQUIRES(e->io)
@@ -277,7 +298,7 @@ static void drop_one(struct cache_entry *e, struct due *d, uint64_t idx) REQUIRE
 	struct cache_segment *s;
 	struct run *run = &d->run;
 
-	if (run->n && (run->n == RUN_MAX || run->seg[run->n - 1]->idx + 1 != idx))
+	if (run->n && (run->n == RUN_MAX || run->seg[run->n - 1]->idx != idx + 1))
 		run_punch(e, run, d->plan);
 	if (!d->plan->need || segment_hold(e, idx, true, &s) < 0)
 		return;
@@ -297,36 +318,46 @@ static int drop_due(struct cache_entry *e, struct due *d) REQUIRES(e->io)
 
 	if (r < 0)
 		return r;
-	for (unsigned i = 0; i < d->n; i++)
-		drop_one(e, d, d->idx[i]);
+	for (unsigned i = 0; d->n && i < DROP_MAX; i++)
+		drop_one(e, d, d->idx[--d->n]);
 	run_punch(e, &d->run, d->plan);
 	r = entry_flush_io(e);
 	entry_unlock_pages(e);
 	return r;
 }
 
-static int due_drop(struct due *d)
+/* From the end on, with a chance for others in between. */
+static void due_drop(struct due *d)
 {
-	int r;
+	int r = 0;
 
-	if (!d->n)
-		return 0;
-	mutex_lock(&d->e->io);
-	r = drop_due(d->e, d);
-	mutex_unlock(&d->e->io);
-	d->n = 0;
+	while (r == 0 && d->n && d->plan->need) {
+		mutex_lock(&d->e->io);
+		r = drop_due(d->e, d);
+		mutex_unlock(&d->e->io);
+	}
+	free(d->idx);
+	d->idx = NULL;
 	if (r == -EBUSY)
 		d->plan->work->skipped++;
 	else if (r < 0)
 		cache_write_gave_up(d->e->c, r);
-	return r;
 }
 
-/* False: no more is needed, or possible. */
+/* False: no memory for more. */
 static bool due_add(struct due *d, uint64_t idx)
 {
+	if (d->n == d->cap) {
+		size_t cap = d->cap ? 2 * d->cap : 64;
+		uint64_t *more = realloc(d->idx, cap * sizeof *more);
+
+		if (!more)
+			return false;
+		d->idx = more;
+		d->cap = cap;
+	}
 	d->idx[d->n++] = idx;
-	return d->n < ARRAY_LEN(d->idx) || (due_drop(d) == 0 && d->plan->need);
+	return true;
 }
 
 static bool due_record(void *arg, uint64_t idx, int r, const struct cache_record *record)
@@ -356,7 +387,7 @@ static bool small_is_due(struct cache_entry *e, struct plan *p)
 	mutex_lock(&e->lock);
 	due = s->users == 1 && is_due(p, s->hits, s->used_sec);
 	if (due)
-		due_goes(p, s->used_sec, (uint64_t)s->n_present * CACHE_PAGE + p->beside);
+		due_goes(p, s);
 	mutex_unlock(&e->lock);
 	segment_release(e, s);
 	return due;
@@ -571,7 +602,7 @@ int cache_make_room(struct cache *c)
 	struct cache_clean how = { .above = UINT64_MAX };
 	int r;
 
-	how.extra = MAX(atomic_load(&c->bytes) / 16, MIB(16));
+	how.extra = MAX(atomic_load(&c->bytes) / 32, MIB(4));
 	r = cache_clean(c, &how, &work);
 	if (r == -EBUSY)
 		return r;

@@ -16,7 +16,7 @@
 #include "store/cache_private.h"
 
 enum { LOCK_WRITER = 0, LOCK_PAGES = 1 }; /* bytes of the index */
-enum { OPEN_TRIES = 8, FLUSH_RECORDS = 16 };
+enum { OPEN_TRIES = 8, FLUSH_RECORDS = 16, BLOCK_MIN = 1024 };
 
 static const uint8_t entry_next[] = {
 	[ENTRY_SHUT] = BIT(ENTRY_NONE) | BIT(ENTRY_READER) | BIT(ENTRY_WRITER) | BIT(ENTRY_OFF),
@@ -533,8 +533,8 @@ int entry_reserve(struct cache_entry *e, struct cache_segment *s)
 	first = !s->reserved;
 	s->reserved = true;
 	mutex_unlock(&e->lock);
-	/* It may lie in the block of the header. */
-	if (!first || cache_record_at(&e->at, s->idx) + cache_record_len(e->size) <= CACHE_PAGE)
+	/* It may lie in the block of the header, however small these are. */
+	if (!first || cache_record_at(&e->at, s->idx) + cache_record_len(e->size) <= BLOCK_MIN)
 		return 0;
 	cache_record_encode(&e->at, s->idx, &none, bytes);
 	r = record_write(e, s->idx, bytes);
@@ -562,6 +562,18 @@ static int flush_some(struct cache_entry *e, struct flush *f) REQUIRES(e->io)
 	return r;
 }
 
+/* They are due again. */
+static void flush_give_back(struct cache_entry *e, const struct flush *f) EXCLUDES(e->lock)
+{
+	struct cache_segment *s;
+
+	mutex_lock(&e->lock);
+	for (unsigned i = 0; i < f->n; i++)
+		if (segment_peek(e, f->idx[i], &s) >= 0 && s)
+			segment_dirty(e, s);
+	mutex_unlock(&e->lock);
+}
+
 int entry_flush_io(struct cache_entry *e)
 {
 	struct flush *f;
@@ -572,9 +584,10 @@ int entry_flush_io(struct cache_entry *e)
 	f = malloc(sizeof *f);
 	if (!f)
 		return -ENOMEM;
-	/* What could not be written is not tried again: it is on the disk, but not in the index. */
 	while (r == 0 && flush_collect(e, f))
 		r = flush_some(e, f);
+	if (r < 0)
+		flush_give_back(e, f);
 	free(f);
 	return r;
 }
@@ -589,17 +602,28 @@ static bool has_dirty(struct cache_entry *e) EXCLUDES(e->lock)
 	return dirty;
 }
 
+static int flush(struct cache_entry *e) EXCLUDES(e->io)
+{
+	int r;
+
+	mutex_lock(&e->io);
+	r = entry_flush_io(e);
+	mutex_unlock(&e->io);
+	return r;
+}
+
 int cache_entry_flush(struct cache_entry *e)
 {
 	int r;
 
 	if (!has_dirty(e))
 		return 0;
-	mutex_lock(&e->io);
-	r = entry_flush_io(e);
-	mutex_unlock(&e->io);
-	if (r < 0)
-		cache_write_failed(e->c, r);
+	r = flush(e);
+	if (r < 0 && cache_write_failed(e->c, r)) {
+		r = flush(e);
+		if (r < 0)
+			cache_write_gave_up(e->c, r);
+	}
 	return r;
 }
 
@@ -660,17 +684,17 @@ static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
 int entry_shut(struct cache_entry *e)
 {
 	uint64_t freed = 0;
-	int flushed, r = 0;
+	int r = 0;
 
+	cache_entry_flush(e);
 	mutex_lock(&e->io);
-	flushed = entry_flush_io(e);
+	/* Somebody may just have read. Whatever else fails, the files are shut. */
+	entry_flush_io(e);
 	if (e->broken)
 		r = remove_io(e, &freed);
 	if (e->state == ENTRY_READER || e->state == ENTRY_WRITER)
 		r = files_shut(e);
 	mutex_unlock(&e->io);
-	if (flushed < 0)
-		cache_write_failed(e->c, flushed);
 	return r;
 }
 

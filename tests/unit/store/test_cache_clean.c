@@ -72,7 +72,7 @@ static void test_oldest_goes_first(void **state)
 	for (unsigned i = 0; i < 16; i++) {
 		snprintf(url, sizeof url, "%u", i);
 		fill(d, url, MIB(4));
-		cache_dir_tick(100000);
+		cache_dir_tick(UINT64_C(100000) << (16 - i));
 	}
 	set_limit(d, MIB(32));
 	assert_true(gc(d) >= MIB(32));
@@ -96,17 +96,16 @@ static void test_small_objects_go_whole(void **state)
 	for (unsigned i = 0; i < 200; i++) {
 		snprintf(url, sizeof url, "%u", i);
 		fill(d, url, 5000);
-		cache_dir_tick(10000);
+		if (i == 149)
+			cache_dir_tick(1000000);
 	}
 	set_limit(d, KIB(600));
 	gc(d);
 	assert_true(cache_dir_bytes(d) <= KIB(600));
-	for (unsigned i = 0; i < 200; i++) {
+	assert_true(cache_dir_bytes(d) >= KIB(500));
+	for (unsigned i = 0; i < 150; i++) {
 		snprintf(url, sizeof url, "%u", i);
-		if (i < 140)
-			assert_int_equal(touch(d, url, 5000), 0);
-		else if (i > 180)
-			assert_int_equal(touch(d, url, 5000), 2);
+		assert_int_equal(touch(d, url, 5000), 0);
 	}
 }
 
@@ -135,14 +134,39 @@ static void test_protected_share_is_bounded(void **state)
 	fill(d, "used", MIB(32));
 	cache_dir_tick(60000);
 	assert_int_equal(touch(d, "used", MIB(32)), 8192);
-	cache_dir_tick(60000);
-	fill(d, "new", MIB(8));
+	cache_dir_tick(600000);
+	fill(d, "new", MIB(4));
 	set_limit(d, MIB(32));
 	gc(d);
 	/* The older protected ones beyond three quarters went before the new one. */
-	assert_int_equal(touch(d, "new", MIB(8)), 2048);
+	assert_int_equal(touch(d, "new", MIB(4)), 1024);
 	assert_true(cache_dir_bytes(d) <= MIB(32));
 	assert_true(touch(d, "used", MIB(32)) >= 4096);
+}
+
+static void test_who_reads_in_a_circle_finds_some(void **state)
+{
+	struct cache_dir *d = *state;
+	uint64_t size = MIB(48), again = 0;
+	struct cache_entry *e;
+
+	set_limit(d, MIB(24));
+	e = cache_dir_entry(d, 0, "a", size);
+	for (unsigned round = 0; round < 3; round++)
+		for (uint64_t p = 0; p < e->n_pages; p += SEG) {
+			uint64_t got = cache_dir_read(e, p, SEG);
+
+			if (round)
+				again += got;
+			if (!got)
+				cache_dir_write(e, p, SEG);
+			if (atomic_load(&d->cache[0]->bytes) > cache_high(d->cache[0]))
+				gc(d);
+			cache_dir_tick(100);
+		}
+	/* A quarter of the two rounds, where the best is a half. */
+	assert_true(again >= e->n_pages / 2);
+	cache_entry_close(e);
 }
 
 static void test_pinned_and_foreign_stay(void **state)
@@ -350,7 +374,7 @@ static void test_ages_grow(void **state)
 		assert_true(cache_age_bucket(age) >= last);
 		last = cache_age_bucket(age);
 	}
-	assert_true(last < 256);
+	assert_true(last < 64);
 }
 
 int main(void)
@@ -361,6 +385,7 @@ int main(void)
 		T(test_small_objects_go_whole),
 		T(test_scan_does_not_drive_out_what_is_used),
 		T(test_protected_share_is_bounded),
+		T(test_who_reads_in_a_circle_finds_some),
 		T(test_pinned_and_foreign_stay),
 		T(test_pinned_by_a_reader_stays),
 		T(test_writing_stops_above_the_limit),
