@@ -80,6 +80,13 @@ def find_vmofs(args):
         sys.exit(f"bench: no program '{args.vmofs}'")
 
 
+def without_paths(lab, text):
+    """A reason without the folders of this run and this machine."""
+    for path, name in ((lab.dir, "MEMORY"), (lab.disk, "DISK"), (os.path.dirname(tools.vmofs_program()), "BUILD"), (TOP, ".")):
+        text = text.replace(path, name)
+    return text
+
+
 def measure(context, row, tool):
     """One run, as a record. A failure is a result as well: the reason stands in it."""
     record = {"row": row, "tool": tool, "seed": context.seed}
@@ -90,7 +97,7 @@ def measure(context, row, tool):
     except tools.Unavailable as why:
         record["skipped"] = str(why)
     except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as why:
-        record["failed"] = f"{type(why).__name__}: {why}"[:300]
+        record["failed"] = without_paths(context.lab, f"{type(why).__name__}: {why}")[:300]
     busy_after, ticks_after = machine_busy()
     record["wall_s"] = time.monotonic() - start
     record["machine_busy"] = (busy_after - busy) / max(1, ticks_after - ticks)
