@@ -122,7 +122,8 @@ static struct stream *start_locked(struct stream_set *s, uint64_t off, uint64_t 
 				   enum stream_how how) REQUIRES(s->lock)
 {
 	struct stream_stride row;
-	bool is_row = stream_stride_begin_locked(s, off, &row);
+	/* Who finds everything needs no pieces, and hits are to be cheap. */
+	bool is_row = how != STREAM_HIT && stream_stride_begin_locked(s, off, &row);
 	struct stream_run *r = run_start(s->state, off, len);
 	struct stream *st;
 
