@@ -147,8 +147,7 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 	    config_size(c, "readahead", &sp->kernel_readahead, err) ||
 	    config_size(c, "max-request", &sp->max_request, err) ||
 	    config_size(c, "siblings-max", &sp->siblings_max, err) || read_depths(c, sp, err) ||
-	    read_choice(c, "io-uring", &sp->io_uring, err) ||
-	    read_choice(c, "push", &sp->push, err))
+	    read_choice(c, "io-uring", &sp->io_uring, err))
 		return err->code;
 	if (sp->max_request < VMOFS_PAGE_SIZE)
 		return vmofs_err_set(err, -EINVAL, "option 'max-request': at least 4K");

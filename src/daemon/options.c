@@ -27,8 +27,6 @@ const struct vmofs_option mount_options[] = {
 	  "requests of the kernel from which on it holds back (default: as max-background)" },
 	{ "io-uring", "yes|no|auto", "no",
 	  "requests of the kernel come by io_uring, where it can" },
-	{ "push", "auto|yes|no", "auto",
-	  "what a reader will ask for next goes into the kernel's cache before it asks" },
 	{ "async-dio", NULL, "no",
 	  "O_DIRECT reads go out in parallel; they then cannot be interrupted, only time out" },
 	{ "threads", "N", NULL, "event loops (default: one for two CPUs, 1 to 4)" },

@@ -22,7 +22,7 @@ struct fs_session;
 struct fs_tree;
 struct loop_pool;
 
-/* AUTO: as has measured best where it runs. */
+/* AUTO: where it is switched on already. */
 enum fs_choice { FS_AUTO, FS_NO, FS_YES };
 
 struct fs_session_params {
@@ -37,7 +37,6 @@ struct fs_session_params {
 	unsigned max_background;   /* read-ahead requests at once */
 	unsigned congestion;       /* of them, from which on the kernel holds back; 0: all */
 	enum fs_choice io_uring;   /* requests come by io_uring */
-	enum fs_choice push;       /* what a reader asks for next goes into the kernel's cache */
 	bool passthrough;          /* the kernel reads files that are whole on the cache's disk */
 	bool xattrs;               /* user.vmofs.*; without them nobody asks for any */
 	uint64_t siblings_max;     /* bytes of small files to fetch ahead of one reader; 0: none */

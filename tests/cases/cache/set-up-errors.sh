@@ -18,7 +18,6 @@ refused "cache-threads.*from 1 to" -o "cache-dir=$CACHE,cache-threads=0"
 refused "cache-size.*not a size" -o "cache-dir=$CACHE,cache-size=lots"
 refused "congestion.*from 1 to" -o congestion=0
 refused "congestion.*from 1 to" -o max-background=10,congestion=11
-refused "'push'.*none of auto, yes, no" -o push=perhaps
 refused "'io-uring'.*none of auto, yes, no" -o io-uring=perhaps
 
 # Of another version, or of somebody else: left alone.
