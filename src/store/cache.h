@@ -22,6 +22,9 @@
  *   byte 0, exclusive   the writer: the only one who changes data and index
  *   byte 1, shared      somebody serves the data file itself (passthrough): no page of it may go
  *   byte 1, exclusive   held by the writer, or by who cleans up, while pages are dropped
+ * A data file that has been served carries a mark (it may be executed): a mapping of it outlives the process that served
+ * it, and every lock. Such a file is never punched, only removed whole, which its mappings do not see.
+ *
  * An entry that another process writes can be read: its pages are then checked at every read, for that process may
  * drop them at any moment.
  *

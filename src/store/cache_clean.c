@@ -136,6 +136,41 @@ static bool census_record(void *arg, uint64_t idx, int r, const struct cache_rec
 	return true;
 }
 
+/* Of an entry that goes whole or not at all: as young as the youngest of its segments. */
+struct lent_sum {
+	uint64_t pages;
+	uint64_t used_sec;
+	uint32_t hits;
+};
+
+static bool lent_record(void *arg, uint64_t idx, int r, const struct cache_record *record)
+{
+	struct lent_sum *sum = arg;
+
+	(void)idx;
+	if (r < 0)
+		return true;
+	sum->pages += cache_bits_count(record->present);
+	sum->used_sec = MAX(sum->used_sec, record->used_sec);
+	sum->hits = MAX(sum->hits, record->hits);
+	return true;
+}
+
+static struct lent_sum lent_sum_of(struct cache *c, const struct cache_look *look)
+{
+	struct lent_sum sum = { .pages = 0 };
+
+	cache_look_records(c, look, lent_record, &sum);
+	return sum;
+}
+
+static void census_lent(struct plan *p, const struct cache_look *look)
+{
+	struct lent_sum sum = lent_sum_of(p->c, look);
+
+	(sum.hits ? p->kept : p->fresh)[age_of(p, sum.used_sec)] += sum.pages * CACHE_PAGE;
+}
+
 static bool census_one(void *arg, const char *name, bool has_index, bool has_data)
 {
 	struct plan *p = arg;
@@ -144,7 +179,10 @@ static bool census_one(void *arg, const char *name, bool has_index, bool has_dat
 	(void)has_data;
 	if (has_index && cache_look_begin(p->c, name, &look)) {
 		p->beside = beside_of(&look);
-		cache_look_records(p->c, &look, census_record, p);
+		if (look.lent && !p->beside)
+			census_lent(p, &look);
+		else
+			cache_look_records(p->c, &look, census_record, p);
 		cache_look_end(p->c, &look);
 	} else if (has_index) {
 		cache_look_end(p->c, &look);
@@ -204,15 +242,19 @@ static bool is_due(const struct plan *p, uint32_t hits, uint64_t used_sec)
 }
 
 /* Something that is due goes. */
-static void due_goes(struct plan *p, const struct cache_segment *s)
+static void bytes_go(struct plan *p, uint32_t hits, uint64_t used_sec, uint64_t bytes)
 {
-	uint64_t bytes = (uint64_t)s->n_present * CACHE_PAGE + p->beside;
-	unsigned age = age_of(p, s->used_sec);
+	unsigned age = age_of(p, used_sec);
 
 	if (age == p->edge)
 		p->margin -= MIN(p->margin, bytes);
-	if (s->hits && age == p->demoted)
+	if (hits && age == p->demoted)
 		p->spill -= MIN(p->spill, bytes);
+}
+
+static void due_goes(struct plan *p, const struct cache_segment *s)
+{
+	bytes_go(p, s->hits, s->used_sec, (uint64_t)s->n_present * CACHE_PAGE + p->beside);
 }
 
 /* -- dropping pages --------------------------------------------------------------------------- */
@@ -318,6 +360,10 @@ static int drop_due(struct cache_entry *e, struct due *d) REQUIRES(e->io)
 
 	if (r < 0)
 		return r;
+	if (entry_is_lent(e)) {
+		entry_unlock_pages(e);
+		return -EBUSY;
+	}
 	for (unsigned i = 0; d->n && i < DROP_MAX; i++)
 		drop_one(e, d, d->idx[--d->n]);
 	run_punch(e, &d->run, d->plan);
@@ -465,6 +511,18 @@ static void evict_small(struct plan *p, struct cache_entry *e, const struct cach
 		removed(p, e, sum.pages);
 }
 
+/* Mappings of it see nothing of that. */
+static void evict_lent(struct plan *p, struct cache_entry *e, const struct cache_look *look)
+{
+	struct lent_sum sum = lent_sum_of(p->c, look);
+
+	if (!is_due(p, sum.hits, sum.used_sec) || entry_enter(e, ENTRY_LOOK) < 0)
+		return;
+	entry_leave(e);
+	bytes_go(p, sum.hits, sum.used_sec, sum.pages * CACHE_PAGE);
+	removed(p, e, sum.pages);
+}
+
 static void evict_large(struct plan *p, struct cache_entry *e, const struct cache_look *look)
 {
 	struct due d = { .plan = p, .e = e };
@@ -536,6 +594,8 @@ static bool evict_one(void *arg, const char *name, bool has_index, bool has_data
 	    cache_entry_of(p->c, &look, &e) == 0) {
 		if (e->n_segments == 1)
 			evict_small(p, e, &look);
+		else if (look.lent)
+			evict_lent(p, e, &look);
 		else
 			evict_large(p, e, &look);
 		cache_entry_close(e);

@@ -708,18 +708,28 @@ int entry_remove(struct cache_entry *e, uint64_t *freed)
 	return r;
 }
 
+bool entry_is_lent(struct cache_entry *e)
+{
+	struct stat st;
+
+	return e->c->io->fstat(e->data_fd, &st) < 0 || st.st_mode & CACHE_LENT;
+}
+
 /* -- pins ------------------------------------------------------------------------------------- */
 
-/* A descriptor of the very file that has been verified. */
+/* A descriptor of the very file that has been verified, which is marked as lent. */
 static int pin_open(struct cache_entry *e) REQUIRES(e->io)
 {
 	struct stat mine, named;
 	int fd = file_open(e, ".data", O_RDONLY);
+	bool right;
 
 	if (fd < 0)
 		return -EAGAIN;
-	if (e->c->io->fstat(e->data_fd, &mine) < 0 || e->c->io->fstat(fd, &named) < 0 ||
-	    mine.st_ino != named.st_ino || mine.st_dev != named.st_dev) {
+	right = e->c->io->fstat(e->data_fd, &mine) == 0 && e->c->io->fstat(fd, &named) == 0 &&
+		mine.st_ino == named.st_ino && mine.st_dev == named.st_dev;
+	if (!right ||
+	    (!(named.st_mode & CACHE_LENT) && e->c->io->fchmod(fd, 0600 | CACHE_LENT) < 0)) {
 		fd_drop(e->c, &fd);
 		return -EAGAIN;
 	}

@@ -81,6 +81,7 @@ const struct cache_io cache_io_system = {
 	.fallocate = fallocate,
 	.fdatasync = fdatasync,
 	.ftruncate = ftruncate,
+	.fchmod = fchmod,
 	.fstat = fstat,
 	.fstatat = sys_fstatat,
 	.seek_data = sys_seek_data,

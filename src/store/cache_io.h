@@ -23,6 +23,7 @@ struct cache_io {
 	int (*fallocate)(int fd, int mode, off_t off, off_t len);
 	int (*fdatasync)(int fd);
 	int (*ftruncate)(int fd, off_t len);
+	int (*fchmod)(int fd, mode_t mode);
 	int (*fstat)(int fd, struct stat *st);
 	int (*fstatat)(int dir, const char *path, struct stat *st);
 	off_t (*seek_data)(int fd,

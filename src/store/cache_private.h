@@ -28,6 +28,8 @@ enum {
 	CACHE_CHUNK_SEGMENTS = 512,
 };
 
+#define CACHE_LENT S_IXUSR /* mode of a data file that has been served */
+
 #define CACHE_PAUSE_MS      UINT64_C(30000) /* no writing after the disk was full */
 #define CACHE_RETRY_MS      UINT64_C(5000)  /* until an entry's files are looked at again */
 #define CACHE_REFRESH_MS    UINT64_C(1000)  /* what another process writes, read again */
@@ -241,6 +243,8 @@ int entry_remove(struct cache_entry *e, uint64_t *freed) EXCLUDES(e->io);
 /* As the writer, so that pages may be dropped: nobody serves the file. -EBUSY. */
 int entry_lock_pages(struct cache_entry *e) REQUIRES(e->io);
 void entry_unlock_pages(struct cache_entry *e) REQUIRES(e->io);
+/* Whether somebody may have its data file mapped: it is removed whole, or not at all. */
+bool entry_is_lent(struct cache_entry *e) REQUIRES(e->io);
 int entry_flush_io(struct cache_entry *e) REQUIRES(e->io);
 /* What has been written up to now is on the disk. Within entry_enter(). */
 int entry_sync(struct cache_entry *e) EXCLUDES(e->io);

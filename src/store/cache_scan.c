@@ -169,13 +169,23 @@ int cache_walk(const struct cache_walk *w)
 
 /* -- one entry -------------------------------------------------------------------------------- */
 
-static uint64_t blocks_of(struct cache *c, const char *name, const char *ending)
+/* Zeros where it is not there. */
+static struct stat stat_of(struct cache *c, const char *name, const char *ending)
 {
 	char path[CACHE_PATH_LEN];
 	struct stat st;
 
 	cache_path_of(name, ending, path);
-	return c->io->fstatat(c->dir_fd, path, &st) < 0 ? 0 : (uint64_t)st.st_blocks * 512;
+	if (c->io->fstatat(c->dir_fd, path, &st) < 0)
+		memset(&st, 0, sizeof st);
+	return st;
+}
+
+static uint64_t blocks_of(struct cache *c, const char *name, const char *ending)
+{
+	struct stat st = stat_of(c, name, ending);
+
+	return (uint64_t)st.st_blocks * 512;
 }
 
 uint64_t cache_disk_of(struct cache *c, const char *name)
@@ -187,7 +197,7 @@ bool cache_look_begin(struct cache *c, const char *name, struct cache_look *look
 {
 	uint8_t buf[CACHE_HEADER_MAX];
 	char path[CACHE_PATH_LEN];
-	struct stat st;
+	struct stat st, data;
 	ssize_t n;
 
 	memset(look, 0, sizeof *look);
@@ -199,7 +209,9 @@ bool cache_look_begin(struct cache *c, const char *name, struct cache_look *look
 		return false;
 	look->index_size = (uint64_t)st.st_size;
 	look->index_disk = (uint64_t)st.st_blocks * 512;
-	look->data_disk = blocks_of(c, name, ".data");
+	data = stat_of(c, name, ".data");
+	look->data_disk = (uint64_t)data.st_blocks * 512;
+	look->lent = data.st_mode & CACHE_LENT;
 	n = c->io->pread(look->fd, buf, sizeof buf, 0);
 	look->damaged = n >= 0 && cache_header_decode(&look->header, buf, (size_t)n) < 0;
 	return n >= 0 && !look->damaged;

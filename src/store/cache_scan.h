@@ -24,6 +24,7 @@ struct cache_look {
 	struct cache_header header;
 	int fd; /* of the index; -1: it cannot be opened */
 	bool damaged;
+	bool lent; /* somebody may have its data file mapped */
 	uint64_t index_size;
 	uint64_t index_disk, data_disk; /* bytes allocated */
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A cache directory treated badly: files swapped and removed under it, clocks that
+ * A cache directory treated badly: files swapped and removed under it, mappings that outlive their pins, clocks that
  * jump, objects of every awkward size, and two caches that write, read, verify and clean the same objects at once.
  * Bytes are right or missing.
  */
@@ -33,6 +33,13 @@ static void fill(struct cache_entry *e)
 		assert_int_equal(cache_dir_write(e, p, MIN(e->n_pages - p, SEG)), 0);
 }
 
+static void complete(struct cache_entry *e)
+{
+	while (cache_entry_verify(e, UINT64_MAX))
+		;
+	assert_true(cache_entry_is_complete(e));
+}
+
 /* ---- what the kernel has been given ---- */
 
 static bool is_right(const char *url, const char *map, uint64_t n_pages)
@@ -45,6 +52,87 @@ static bool is_right(const char *url, const char *map, uint64_t n_pages)
 			return false;
 	}
 	return true;
+}
+
+/* A mapping of a file that was lent lives on when it has been given back. */
+static void mapped(struct cache_dir *d, uint64_t size, void (*clean)(struct cache_dir *d))
+{
+	struct cache_entry *e = cache_dir_entry(d, 0, "m", size);
+	char *map;
+	int fd;
+
+	fill(e);
+	complete(e);
+	fd = cache_entry_pin(e);
+	assert_true(fd >= 0);
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	cache_entry_unpin(e);
+	cache_entry_close(e);
+	clean(d);
+	assert_true(is_right("m", map, size / CACHE_PAGE));
+	munmap(map, size);
+}
+
+static void clean_to_nothing(struct cache_dir *d)
+{
+	struct cache_work w;
+
+	cache_dir_tick(1000000);
+	d->limit = KIB(64);
+	cache_dir_reopen(d, 0);
+	assert_int_equal(cache_gc(d->cache[0], &w), 0);
+	assert_true(cache_dir_bytes(d) <= KIB(64));
+}
+
+static void clean_a_part(struct cache_dir *d)
+{
+	struct cache_work w;
+
+	cache_dir_tick(1000000);
+	d->limit = MIB(6);
+	cache_dir_reopen(d, 0);
+	assert_int_equal(cache_gc(d->cache[0], &w), 0);
+	assert_true(cache_dir_bytes(d) <= MIB(6));
+}
+
+static void clean_by_people(struct cache_dir *d)
+{
+	struct cache_work w;
+
+	assert_int_equal(cache_clear(d->cache[0], NULL, &w), 0);
+	assert_true(w.bytes > 0);
+}
+
+/* A page goes bad on the disk, is found to be so, and is written again. */
+static void damage_and_write(struct cache_dir *d)
+{
+	struct cache_entry *e = cache_dir_entry(d, 0, "m", MIB(8));
+	struct cache_work w;
+
+	cache_entry_close(e);
+	assert_int_equal(cache_verify(d->cache[0], &w), 0);
+	e = cache_dir_entry(d, 0, "m", MIB(8));
+	for (uint64_t p = 0; p < e->n_pages; p += SEG)
+		cache_dir_write(e, p, SEG);
+	cache_entry_close(e);
+}
+
+static void test_mappings_outlive_pins(void **state)
+{
+	struct cache_dir *d = *state;
+	void (*const ways[])(struct cache_dir *) = {
+		clean_to_nothing,
+		clean_a_part,
+		clean_by_people,
+		damage_and_write,
+	};
+
+	for (unsigned i = 0; i < ARRAY_LEN(ways); i++) {
+		d->limit = 0;
+		cache_dir_reopen(d, 0);
+		mapped(d, MIB(8), ways[i]);
+	}
 }
 
 /* ---- files that change under it ---- */
@@ -336,8 +424,10 @@ static void lend(struct cache_entry *e, const char *url)
 		abort();
 	if (!is_right(url, map, e->size / CACHE_PAGE))
 		abort();
-	munmap(map, e->size);
 	cache_entry_unpin(e);
+	if (!is_right(url, map, e->size / CACHE_PAGE))
+		abort();
+	munmap(map, e->size);
 }
 
 static void one_step(struct worker *w, struct cache_entry *e, const char *url)
@@ -429,6 +519,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_files_swapped_while_they_are_opened,
 						cache_dir_setup, cache_dir_teardown),
 		cmocka_unit_test_setup_teardown(test_long_names, cache_dir_setup,
+						cache_dir_teardown),
+		cmocka_unit_test_setup_teardown(test_mappings_outlive_pins, cache_dir_setup,
 						cache_dir_teardown),
 		cmocka_unit_test_setup_teardown(test_odd_things_in_the_way, cache_dir_setup,
 						cache_dir_teardown),
