@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Index files: what is written is read, any bit that differs is noticed, and nothing fits where it does not belong. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/macros.h"
+#include "store/cache_index.h"
+
+static struct cache_header header_of(uint64_t size, size_t url)
+{
+	struct cache_header h = { .at = { .salt = UINT64_C(0x123456789abcdef0), .size = size } };
+
+	memset(h.url, 'u', url);
+	strcpy(h.validator, "\"etag\"");
+	return h;
+}
+
+static void test_header_is_read_as_written(void **state)
+{
+	static const size_t urls[] = { 0, 1, 400, 453, 454, 455, 1000, CACHE_URL_MAX - 1 };
+	uint8_t buf[CACHE_HEADER_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(urls); i++) {
+		struct cache_header h = header_of(77 + i, urls[i]), got;
+		int n = cache_header_encode(&h, buf);
+
+		assert_true(n > 0 && n % (int)CACHE_HEADER_STEP == 0);
+		assert_int_equal(cache_header_decode(&got, buf, (size_t)n), 0);
+		assert_string_equal(got.url, h.url);
+		assert_string_equal(got.validator, h.validator);
+		assert_int_equal(got.at.size, h.at.size);
+		assert_int_equal(got.at.salt, h.at.salt);
+		assert_int_equal(cache_header_decode(&got, buf, (size_t)n - 1), -EBADMSG);
+	}
+}
+
+static void test_every_bit_of_a_header_counts(void **state)
+{
+	struct cache_header h = header_of(MIB(3), 100), got;
+	uint8_t buf[CACHE_HEADER_MAX];
+	int n = cache_header_encode(&h, buf);
+
+	(void)state;
+	for (int bit = 0; bit < 8 * n; bit++) {
+		buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_int_equal(cache_header_decode(&got, buf, (size_t)n), -EBADMSG);
+		buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+}
+
+static void test_what_cannot_be_kept(void **state)
+{
+	uint8_t buf[CACHE_HEADER_MAX];
+	struct cache_header h = header_of(0, 1);
+
+	(void)state;
+	assert_int_equal(cache_header_encode(&h, buf), -EINVAL);
+	h = header_of(CACHE_SIZE_MAX + 1, 1);
+	assert_int_equal(cache_header_encode(&h, buf), -EINVAL);
+	h = header_of(1, CACHE_URL_MAX);
+	assert_int_equal(cache_header_encode(&h, buf), -EINVAL);
+}
+
+static struct cache_record record_of(unsigned seed)
+{
+	struct cache_record r = { .hits = seed, .used_sec = UINT64_C(1) << 40 | seed };
+
+	for (unsigned i = 0; i < CACHE_SEG_PAGES; i++) {
+		if (i * seed % 7 < 4)
+			cache_bit_set(r.present, i);
+		r.crc[i] = i * 2654435761u + seed;
+	}
+	return r;
+}
+
+static void test_records(void **state)
+{
+	static const uint64_t sizes[] = { 1, 4096, 4097, MIB(2) - 1, MIB(2), MIB(2) + 1, MIB(9) };
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(sizes); i++) {
+		struct cache_layout at = { .salt = 99, .size = sizes[i], .len = 512 };
+		uint64_t last = cache_segments_of(at.size) - 1;
+		uint32_t pages = cache_segment_pages(at.size, last);
+		struct cache_record r = record_of(i + 1), got;
+		uint8_t buf[CACHE_RECORD_MAX];
+
+		cache_record_encode(&at, last, &r, buf);
+		assert_int_equal(cache_record_decode(&at, last, buf, sizeof buf, &got), 0);
+		assert_int_equal(got.hits, r.hits);
+		assert_int_equal(got.used_sec, r.used_sec);
+		for (uint32_t p = 0; p < CACHE_SEG_PAGES; p++) {
+			assert_int_equal(cache_bit(got.present, p),
+					 p < pages && cache_bit(r.present, p));
+			if (cache_bit(got.present, p))
+				assert_int_equal(got.crc[p], r.crc[p]);
+		}
+		/* Another place, another file. */
+		assert_int_equal(cache_record_decode(&at, last + 1, buf, sizeof buf, &got),
+				 -EBADMSG);
+		at.salt++;
+		assert_int_equal(cache_record_decode(&at, last, buf, sizeof buf, &got), -EBADMSG);
+		assert_int_equal(cache_bits_count(got.present), 0);
+	}
+}
+
+static void test_every_bit_of_a_record_counts(void **state)
+{
+	struct cache_layout at = { .salt = 5, .size = MIB(4), .len = 512 };
+	struct cache_record r = record_of(3), got;
+	uint8_t buf[CACHE_RECORD_MAX], zeros[CACHE_RECORD_MAX] = { 0 };
+
+	(void)state;
+	cache_record_encode(&at, 1, &r, buf);
+	for (unsigned bit = 0; bit < 8 * sizeof buf; bit += 3) {
+		buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_int_equal(cache_record_decode(&at, 1, buf, sizeof buf, &got), -EBADMSG);
+		buf[bit / 8] ^= (uint8_t)(1 << bit % 8);
+	}
+	assert_int_equal(cache_record_decode(&at, 1, buf, sizeof buf - 1, &got), -EBADMSG);
+	assert_int_equal(cache_record_decode(&at, 1, zeros, sizeof zeros, &got), -ENODATA);
+	assert_int_equal(cache_record_decode(&at, 1, NULL, 0, &got), -ENODATA);
+}
+
+static void test_runs(void **state)
+{
+	uint64_t bits[CACHE_SEG_WORDS] = { 0 };
+
+	(void)state;
+	for (uint32_t i = 60; i < 200; i++)
+		cache_bit_set(bits, i);
+	assert_int_equal(cache_bits_count(bits), 140);
+	for (uint32_t from = 0; from < CACHE_SEG_PAGES; from++)
+		for (uint32_t end = from; end <= CACHE_SEG_PAGES; end += 37) {
+			uint32_t want = from < 60 ? 60 : from < 200 ? 200 : CACHE_SEG_PAGES;
+
+			assert_int_equal(cache_bits_run(bits, from, end), MIN(want, end));
+		}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_header_is_read_as_written),
+		cmocka_unit_test(test_every_bit_of_a_header_counts),
+		cmocka_unit_test(test_what_cannot_be_kept),
+		cmocka_unit_test(test_records),
+		cmocka_unit_test(test_every_bit_of_a_record_counts),
+		cmocka_unit_test(test_runs),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
