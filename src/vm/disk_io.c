@@ -17,7 +17,9 @@ void disk_io_queue_locked(struct disk_io *io, struct disk_tier *t, enum tier_wor
 {
 	if (vmofs_list_empty(&t->turn[work]))
 		vmofs_list_add_tail(&io->turns[work], &t->turn[work]);
-	workers_call(io->workers);
+	/* Else those who are at it look again before they rest. */
+	if (io->running[work] < io->limit[work])
+		workers_call(io->workers);
 }
 
 void disk_io_watch_locked(struct disk_io *io, struct disk_tier *t, uint64_t when_ns)

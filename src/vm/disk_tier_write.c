@@ -334,7 +334,7 @@ static bool write_some(struct disk_tier *t, struct vmo *v, uint64_t *first, uint
 	return *first < end;
 }
 
-/* The segment has been written as it was when it was taken. Whether it is to be evicted now. */
+/* The segment has been written as it was when it was taken. Whether nothing keeps it from being evicted, as it should have been. */
 static bool written_locked(struct disk_io *io, struct disk_tier *t, const struct tier_job *job)
 	REQUIRES(io->lock)
 {
@@ -348,10 +348,11 @@ static bool written_locked(struct disk_io *io, struct disk_tier *t, const struct
 	s->writing = false;
 	discount_locked(io, t, s, clear_bits(s->bits, job->bits));
 	s->since_ns = loop_now_ns();
-	if (s->n)
+	if (s->n) {
 		file_locked(io, t, s);
-	else
-		seg_free(t, s);
+		return false;
+	}
+	seg_free(t, s);
 	return unneeded;
 }
 
@@ -378,18 +379,6 @@ static bool seems_whole(struct disk_tier *t)
 	return cache_entry_may_have(t->entry, 0, &end) && end == t->n_pages;
 }
 
-static void evict_written(const struct tier_job *job)
-{
-	unsigned from = 0;
-	unsigned to = CACHE_SEGMENT_PAGES;
-
-	while (next_run(job->bits, &from, &to)) {
-		vmo_evict(job->vmo, page_bytes(job->first + from), page_bytes(to - from), false);
-		from = to;
-		to = CACHE_SEGMENT_PAGES;
-	}
-}
-
 void disk_tier_write(struct disk_tier *t, const struct tier_job *job)
 {
 	struct disk_io *io = t->io;
@@ -414,8 +403,10 @@ void disk_tier_write(struct disk_tier *t, const struct tier_job *job)
 		disk_tier_want_verify_locked(io, t);
 	cond_broadcast(&io->settled);
 	mutex_unlock(&io->lock);
+	/* Whole, so that the store can use the block again as it is. */
 	if (unneeded)
-		evict_written(job);
+		vmo_evict(job->vmo, page_bytes(job->first), page_bytes(job->end - job->first),
+			  false);
 }
 
 void disk_tier_flush(struct disk_tier *t)
