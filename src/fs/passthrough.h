@@ -17,7 +17,7 @@
  *   CACHED:  backing == 0
  *
  * A mapping of a passthrough file is one of the cache's file, and outlives the release, and even the daemon. It stays
- * right because a whole file of the cache is never changed, only unlinked (store/cache.h).
+ * right because the cache never changes a file that it has once lent: it only unlinks it.
  */
 #ifndef FS_PASSTHROUGH_H
 #define FS_PASSTHROUGH_H
