@@ -94,6 +94,7 @@ static struct http *make_object(const struct opening *op)
 		http_put(h);
 		return NULL;
 	}
+	http_first_answer(op->origin, o->answer_ns);
 	http_count(h, HTTP_COUNT_REQUESTS, o->requests);
 	http_count(h, HTTP_COUNT_REDIRECTS, o->redirects);
 	return h;

@@ -286,6 +286,7 @@ static void ask_judge(struct http_ask *a, const struct http_result *result, stru
 		.start_ns = a->call.start_ns,
 		.good = o == HTTP_OUTCOME_OK || o == HTTP_OUTCOME_GONE,
 		.slow_down = o == HTTP_OUTCOME_RETRY && s->why.slow_down,
+		.answer_ns = result->answer_ns,
 		.retry_after = o == HTTP_OUTCOME_RETRY && !changed ? result->retry_after
 								   : HTTP_LENGTH_UNKNOWN,
 		.deadline_ns = a->deadline_ns,

@@ -20,6 +20,8 @@
 
 #define PART_MIN     MIB(1) /* a large request is not split below this */
 #define FAR_NS       (5 * NSEC_PER_MSEC)
+#define FAR_PART_MIN KIB(128)
+#define FAR_FIRST    16 /* requests */
 #define NO_MEMORY_NS (20 * NSEC_PER_MSEC)
 
 /* -- choosing --------------------------------------------------------------------------------- */
@@ -31,12 +33,18 @@ static bool may_start_locked(const struct http *h, enum vmofs_request_class cls)
 		((h->ranges && h->adopted) || h->nactive == 0);
 }
 
-/* Far away, a new connection brings little at first: what a reader waits for is spread sooner. */
-static uint64_t least_part(const struct http *h, enum vmofs_request_class cls)
+/*
+ * Far away, a new connection brings little at first: what the first reader waits for is spread over many, which
+ * then are open for what comes next.
+ */
+static uint64_t least_part(const struct http_origin *o, enum vmofs_request_class cls)
 {
-	uint64_t delay = atomic_load_explicit(&h->origin->pace.delay_ns, memory_order_relaxed);
+	uint64_t delay = atomic_load_explicit(&o->pace.delay_ns, memory_order_relaxed);
+	uint64_t sent =
+		atomic_load_explicit(&o->counters.v[HTTP_COUNT_REQUESTS], memory_order_relaxed);
 
-	return cls == VMOFS_CLASS_DEMAND && delay > FAR_NS ? HTTP_LONG : PART_MIN;
+	return cls == VMOFS_CLASS_DEMAND && delay > FAR_NS && sent < FAR_FIRST ? FAR_PART_MIN
+									       : PART_MIN;
 }
 
 /*
@@ -55,7 +63,7 @@ static uint64_t part_locked(struct http *h, enum vmofs_request_class cls) REQUIR
 		return part;
 	first = vmofs_list_first(&h->queue[cls], struct http_piece, link);
 	share = (first->end - first->off) / slots & ~(VMOFS_PAGE_SIZE - 1);
-	return MIN(MAX(share, least_part(h, cls)), part);
+	return MIN(MAX(share, least_part(o, cls)), part);
 }
 
 static void fetch_carry_locked(struct http *h UNUSED, struct http_fetch *f, struct http_piece *p)
@@ -572,7 +580,7 @@ static void fetch_judge(struct http_fetch *f, const struct http_result *result, 
 		.is_long = f->is_long,
 		.alone = f->alone,
 		.flow = f->flow,
-		.answer_ns = result->connections ? 0 : result->answer_ns,
+		.answer_ns = result->answer_ns,
 		.retry_after = end->changed ? HTTP_LENGTH_UNKNOWN : end->retry_after,
 		.deadline_ns = end->retry_after == HTTP_LENGTH_UNKNOWN ? 0 : fetch_deadline(f),
 	};

@@ -12,7 +12,7 @@
 #define WINDOW_BYTES KIB(512)
 #define PART_MIN     MIB(1)
 #define GAP_SHARE    4
-#define PART_DELAYS  16 /* the pause between two requests is a small part of the time */
+#define PART_DELAYS  4 /* the pause between two requests is a small part of the time */
 #define PART_NS      (8 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
 
 /* The new figure is 1/@weight on the way from @old to @seen. */

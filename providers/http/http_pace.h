@@ -26,7 +26,7 @@ struct http_pace {
 };
 
 /*
- * An answer began @ns after its request had been sent on a connection that was there. @alone: nothing
+ * An answer began @ns after its request had been sent. @alone: nothing
  * else was under way, so nothing else is in the figure.
  */
 void http_pace_answer(struct http_pace *p, uint64_t ns, bool alone);

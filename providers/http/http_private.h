@@ -319,6 +319,8 @@ bool http_hedge_slot(struct http_lane *lane, uint64_t bytes, uint64_t now_ns)
 void http_hedge_ended(struct http_origin *o, uint64_t bytes, uint64_t got) EXCLUDES(o->lock);
 /* The origin's pace as the rules want it. */
 void http_hedge_pace(struct http_origin *o, struct http_hedge_others *out) EXCLUDES(o->lock);
+/* What a probe has found of the origin's delay. */
+void http_first_answer(struct http_origin *o, uint64_t ns) EXCLUDES(o->lock);
 /* A long answer of a slot begins; its slot's end ends it. */
 void http_flow_begin(struct http_origin *o) EXCLUDES(o->lock);
 

@@ -186,6 +186,14 @@ static void measure_locked(struct http_origin *o, const struct http_verdict *v, 
 		long_change_locked(o, o->nlong - 1, now_ns);
 }
 
+void http_first_answer(struct http_origin *o, uint64_t ns)
+{
+	mutex_lock(&o->lock);
+	if (ns)
+		http_pace_answer(&o->pace, ns, true);
+	mutex_unlock(&o->lock);
+}
+
 void http_flow_begin(struct http_origin *o)
 {
 	uint64_t now = loop_now_ns();

@@ -313,6 +313,7 @@ static struct http_result call_result(struct call_easy *e, enum http_outcome out
 		.connections = (unsigned)connects,
 		.retry_after = c->reply.retry_after,
 		.elapsed_ns = loop_now_ns() - c->start_ns,
+		.answer_ns = http_easy_answer_ns(e->curl),
 		.date = c->reply.date,
 		.request_id = e->request_id,
 		.msg = e->msg,

@@ -364,7 +364,7 @@ static void easy_finished(struct http_transfer *t, CURL *curl, CURLcode code)
 	result.connections = (unsigned)connects;
 	result.retry_after = e->reply.retry_after;
 	result.elapsed_ns = loop_now_ns() - g->start_ns;
-	result.answer_ns = g->head_ns ? g->head_ns - g->start_ns : 0;
+	result.answer_ns = http_easy_answer_ns(curl);
 	result.date = e->reply.date;
 	result.request_id = e->reply.request_id;
 	result.msg = e->msg;

@@ -31,7 +31,7 @@ struct http_result {
 	unsigned connections; /* opened for it */
 	uint64_t retry_after; /* seconds; HTTP_LENGTH_UNKNOWN: not said */
 	uint64_t elapsed_ns;
-	uint64_t answer_ns;     /* until the first byte of the answer, 0: none came */
+	uint64_t answer_ns;     /* from the request to its answer's first byte, 0: none came */
 	int64_t date;           /* Date of the answer, 0: not said */
 	const char *request_id; /* "" when there is none; valid in the call */
 	const char *msg;        /* why it is not OK; valid in the call */

@@ -127,6 +127,7 @@ static int ask(struct probe *pr, CURLcode *code)
 	if (r == 0) {
 		*code = curl_easy_perform(easy);
 		pr->out->requests++;
+		pr->out->answer_ns = http_easy_answer_ns(easy);
 		pr->out->status = pr->reply.status;
 		memcpy(pr->out->request_id, pr->reply.request_id, sizeof pr->out->request_id);
 		if (!pr->reply.complete)

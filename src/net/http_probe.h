@@ -23,6 +23,7 @@ struct http_object {
 	char last_modified[64];
 	unsigned redirects;
 	unsigned requests;
+	uint64_t answer_ns;   /* from the last request to its answer's first byte */
 	int status;           /* of the last answer, 0: none */
 	char request_id[128]; /* of the last answer */
 };

@@ -375,6 +375,15 @@ int http_easy_target(CURL *easy, const struct http_endpoint *ep)
 	return 0;
 }
 
+uint64_t http_easy_answer_ns(CURL *easy)
+{
+	curl_off_t sent = 0, begun = 0;
+
+	curl_easy_getinfo(easy, CURLINFO_PRETRANSFER_TIME_T, &sent);
+	curl_easy_getinfo(easy, CURLINFO_STARTTRANSFER_TIME_T, &begun);
+	return begun > sent ? (uint64_t)(begun - sent) * 1000 : 0;
+}
+
 enum http_outcome http_curl_outcome(CURLcode code)
 {
 	switch (code) {

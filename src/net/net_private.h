@@ -52,6 +52,9 @@ void http_headers_free(struct curl_slist *list);
 /* Once a process; -EIO when libcurl cannot start. */
 int http_curl_init(void);
 
+/* From the request, on a connection that is there, to the first byte of its answer; 0: none came. */
+uint64_t http_easy_answer_ns(CURL *easy);
+
 /* What a transfer's CURLcode means where no answer's head has decided. */
 enum http_outcome http_curl_outcome(CURLcode code);
 
