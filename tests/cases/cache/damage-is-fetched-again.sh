@@ -3,6 +3,8 @@
 # Bits that have changed on the disk, in contents or index, cost a fetch and are counted; no reader sees them.
 . "$TEST_LIB/common.sh"
 . "$TEST_LIB/cache.sh"
+# All of it; a slow part may be asked for twice (option hedge).
+ALL=12900000
 expect_log 'cache'
 
 make_object data.bin 12M
@@ -43,35 +45,35 @@ check()
 
 fill
 cache_damage "$DATA" 50 1
-check "50 bits of the contents" $((50 * 4096)) 12600000
+check "50 bits of the contents" $((50 * 4096)) $ALL
 assert_between 50 "$corrupt" 51 "wrong pages"
 
 for seed in 2 3 4 5; do
 	cache_damage "$INDEX" 1 $seed
-	check "a bit of the index" 0 12600000
+	check "a bit of the index" 0 $ALL
 done
 
 head -c 100000 /dev/urandom | dd of="$DATA" bs=4096 seek=100 conv=notrunc status=none
-check "noise" 98304 12600000
+check "noise" 98304 $ALL
 assert_between 24 "$corrupt" 26 "wrong pages"
 
 truncate -s 5000000 "$DATA"
-check "cut contents" 7500000 12600000
+check "cut contents" 7500000 $ALL
 rm "$DATA"
-check "no contents" 12582912 12600000
+check "no contents" 12582912 $ALL
 truncate -s 100 "$INDEX"
-check "a cut index" 0 12600000
+check "a cut index" 0 $ALL
 head -c 100000 /dev/urandom >"$INDEX"
-check "noise for an index" 12582912 12600000
+check "noise for an index" 12582912 $ALL
 : >"$INDEX"
-check "an empty index" 12582912 12600000
+check "an empty index" 12582912 $ALL
 
 # The index or the contents of another object, which are right in themselves.
 name=$(cache_field name "$NGINX_URL/other.bin")
 other=$(find "$CACHE" -path "*${name#??}*.data" | head -n 1)
 cp "${other%.data}.index" "$INDEX"
-check "the index of another" 12582912 12600000
+check "the index of another" 12582912 $ALL
 cp "$other" "$DATA"
-check "contents of another" 12582912 12600000
+check "contents of another" 12582912 $ALL
 cp "$other" "$DATA"; cp "${other%.data}.index" "$INDEX"
-check "another object" 12582912 12600000
+check "another object" 12582912 $ALL

@@ -34,9 +34,15 @@ assert_eq 0 "$(s3_count 'GET /bucket/(d/small|large)')" "requests for contents a
 vmofs_umount
 
 head -c 22222 /dev/urandom >"$SRV/t/d/small3"
-head -c 9000001 /dev/urandom >"$SRV/t/large"
-s3_put "$SRV/t/d/small3" s3://bucket/d/small3
+head -c 9000002 /dev/urandom >"$SRV/t/large"
 s3_put "$SRV/t/large" s3://bucket/large
+s3_put "$SRV/t/d/small3" s3://bucket/d/small3
+# The server's listings take a moment to know.
+lists_it()
+{
+	"$VMOFS" ls -l s3://bucket/d/ | grep -q "22222 .*small3$" && "$VMOFS" ls -l s3://bucket/ | grep -q "9000002 .*large$"
+}
+wait_for 20 lists_it || fail "the server does not list the new versions"
 cache_mount s3://bucket
 diff -r "$SRV/t" "$MNT" || fail "the tree is different after a change"
 vmofs_umount
