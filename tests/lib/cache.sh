@@ -79,6 +79,7 @@ disk_start()
 	DISK=$TEST_TMP/disk
 	DISK_IMAGE=${DISK_IMAGE:-$TEST_TMP/disk.img}
 	CACHE=$DISK/cache
+	DISK_IS_CUT=
 	mkdir -p "$DISK"
 	truncate -s "$1" "$DISK_IMAGE"
 	mkfs.ext4 -q -m 0 -E lazy_itable_init=0,nodiscard "$DISK_IMAGE" || fail "mkfs.ext4 fails"
@@ -86,7 +87,17 @@ disk_start()
 	disk_mount
 }
 
-disk_mount() { mount -o loop "$DISK_IMAGE" "$DISK" || skip "there are no loop devices"; }
+# After a power cut from a copy: other mount namespaces may hold the dead file system for a while, and a
+# mount of the same device would be that one.
+disk_mount()
+{
+	if [ -n "$DISK_IS_CUT" ]; then
+		cp --sparse=always "$DISK_IMAGE" "$DISK_IMAGE.copy"
+		mv "$DISK_IMAGE.copy" "$DISK_IMAGE"
+		DISK_IS_CUT=
+	fi
+	mount -o loop "$DISK_IMAGE" "$DISK" || skip "there are no loop devices"
+}
 
 # Who cleans up the cache or writes to it may still be there for a moment.
 disk_umount() { wait_for 20 umount "$DISK" 2>/dev/null || fail "'$DISK' is in use"; }
@@ -94,6 +105,7 @@ disk_umount() { wait_for 20 umount "$DISK" 2>/dev/null || fail "'$DISK' is in us
 # As if the power had gone: what the file system has not written is lost, every call on it fails with EIO from now on.
 disk_cut()
 {
+	DISK_IS_CUT=yes
 	python3 -c 'import fcntl, os, struct, sys
 fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack("I", 2))' "$DISK"
 }
