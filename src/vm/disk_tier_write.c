@@ -470,6 +470,18 @@ static bool is_waiting_locked(struct disk_io *io UNUSED, struct disk_tier *t, ui
 	return false;
 }
 
+/* Pages [first, end) are to be written as far as they are not known to be on the disk. */
+static void remember_missing(struct disk_tier *t, uint64_t first, uint64_t end)
+{
+	while (first < end) {
+		uint64_t to = end;
+
+		if (t->state != TIER_READY || !cache_entry_may_have(t->entry, first, &to))
+			disk_tier_arrived(&t->near, first, to);
+		first = to;
+	}
+}
+
 void disk_tier_keep(struct disk_tier *t, uint64_t off, uint64_t len, uint64_t deadline_ns)
 {
 	struct disk_io *io = t->io;
@@ -479,7 +491,7 @@ void disk_tier_keep(struct disk_tier *t, uint64_t off, uint64_t len, uint64_t de
 	mutex_lock(&io->lock);
 	hurry_locked(io, t);
 	mutex_unlock(&io->lock);
-	disk_tier_arrived(&t->near, first, end);
+	remember_missing(t, first, end);
 	mutex_lock(&io->lock);
 	while (is_waiting_locked(io, t, first, end) &&
 	       cond_wait_until(&io->settled, &io->lock, deadline_ns))

@@ -662,6 +662,9 @@ static void test_keeping_what_is_there(void **state)
 	assert_int_equal(stats(&s).written, 0);
 	disk_tier_keep(s.tier, 0, 64 * PAGE, soon());
 	assert_int_equal(stats(&s).written, 64);
+	/* What is there is not written again. */
+	disk_tier_keep(s.tier, 0, 64 * PAGE, soon());
+	assert_int_equal(stats(&s).written, 64);
 	scene_restart(&s);
 	read_from_disk(&s, 0, 64);
 }
