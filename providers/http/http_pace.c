@@ -13,7 +13,7 @@
 #define PART_MIN     MIB(1)
 #define GAP_SHARE    4
 #define PART_DELAYS  4 /* the pause between two requests is a small part of the time */
-#define PART_NS      (8 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
+#define PART_NS      (16 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
 
 /* The new figure is 1/@weight on the way from @old to @seen. */
 static uint64_t towards(uint64_t old, uint64_t seen, uint64_t weight)

@@ -88,7 +88,7 @@ static void test_parts_grow_with_delay_and_rate(void **state UNUSED)
 	assert_int_equal(http_pace_part(&p, 4, MIB(8)), MIB(1));
 	atomic_store(&p.rate, MIB(1000));
 	assert_int_equal(http_pace_part(&p, 4, MIB(8)), MIB(8));
-	atomic_store(&p.rate, MIB(2000));
+	atomic_store(&p.rate, MIB(1000));
 	atomic_store(&p.delay_ns, MS / 10);
 	assert_in_range(http_pace_part(&p, 4, MIB(8)), MIB(4) - 4096, MIB(4));
 	assert_int_equal(http_pace_part(&p, 4, KIB(64)), KIB(64));
