@@ -188,6 +188,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: fuse_bare [-u] [-c] [-t THREADS] FILE MOUNTPOINT\n");
 		return 2;
 	}
+	/* As a daemon is: the scheduler shares time by sessions, and readers may not share theirs with it. */
+	(void)setsid();
 	r = load(argv[optind]);
 	if (!r)
 		r = serve(argv[optind + 1]);
