@@ -51,11 +51,15 @@ for i in range(rounds):
                           "%s/%d.bin" % (url, n), mnt], stdout=said, stderr=said)
     while os.stat(mnt).st_dev == free:
         if d.poll() is not None:
-            sys.exit("round %d: the daemon ends with %d" % (i, d.returncode))
+            sys.exit("round %d: the daemon ends with %d: %s" % (i, d.returncode, open(log).read()[-2000:]))
         time.sleep(0.002)
     t = threading.Thread(target=read, args=("%s/%d.bin" % (mnt, n), r.random()))
     t.start()
     others = []
+    # So that there is something to fill, up to the end.
+    if i % 15 == 7:
+        others.append(subprocess.Popen([vmofs, "cache", "clear", "--url", "%s/%d.bin" % (url, r.randrange(objects) + 1), cache],
+                                       stdout=said, stderr=said))
     if i % 5 == 0:
         others.append(subprocess.Popen([vmofs, "cache", "verify", cache], stdout=said, stderr=said))
     if i % 2:
