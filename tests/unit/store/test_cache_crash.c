@@ -278,8 +278,13 @@ static void check_after(struct cache_dir *d)
 		uint64_t p = 0;
 
 		while (p < e->n_pages) {
-			uint64_t got = cache_dir_read(e, p, MIN(e->n_pages - p, 512));
+			uint64_t end = e->n_pages, got;
 
+			if (!cache_entry_may_have(e, p, &end)) {
+				p = end;
+				continue;
+			}
+			got = cache_dir_read(e, p, MIN(end - p, 64));
 			p += got ? got : 1;
 		}
 		assert_int_equal(cache_dir_write(e, 0, e->n_pages), 0);
