@@ -10,6 +10,9 @@
 
 #include "base/macros.h"
 
+/* The table is read in pieces: a mount may slip through between two while others come and go. */
+enum { LOOKS = 4 };
+
 static bool is_octal(char c)
 {
 	return c >= '0' && c <= '7';
@@ -85,7 +88,7 @@ static bool path_is_under(const char *path, const char *dir)
 	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
 }
 
-int mountinfo_find(const char *path, const char *fstype, struct mountinfo *out)
+static int mountinfo_look(const char *path, const char *fstype, struct mountinfo *out)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	cleanup(mem_freep) char *line = NULL;
@@ -106,4 +109,13 @@ int mountinfo_find(const char *path, const char *fstype, struct mountinfo *out)
 	}
 	fclose(f);
 	return m ? r : -ENOMEM;
+}
+
+int mountinfo_find(const char *path, const char *fstype, struct mountinfo *out)
+{
+	int r = -ENOENT;
+
+	for (unsigned i = 0; i < LOOKS && r == -ENOENT; i++)
+		r = mountinfo_look(path, fstype, out);
+	return r;
 }
