@@ -25,22 +25,6 @@ static void prefetch_done(struct page_waiter *w, int status)
 	free(f);
 }
 
-/* The end of the longest prefix of [first, end) whose missing pages number at most @max. */
-static uint64_t prefix_with(struct vmo *v, uint64_t first, uint64_t end, uint64_t max)
-	REQUIRES(v->source->lock)
-{
-	while (first < end) {
-		struct vmo_slot s = vmo_look(v, first, end);
-
-		if (s.kind == PAGE_ABSENT && s.n > max)
-			return first + max;
-		if (s.kind == PAGE_ABSENT)
-			max -= s.n;
-		first += s.n;
-	}
-	return end;
-}
-
 /* Pages of [first, end) that are missing and not asked for by anybody. */
 static uint64_t n_unasked(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock)
 {
@@ -58,6 +42,25 @@ static uint64_t n_unasked(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(
 	return n;
 }
 
+/* The end of the longest prefix of [first, end) with at most @max such pages. */
+static uint64_t prefix_with(struct vmo *v, uint64_t first, uint64_t end, uint64_t max)
+	REQUIRES(v->source->lock)
+{
+	uint64_t past = end + 1;
+	uint64_t to = first;
+
+	/* [first, to) is short enough, [first, past) is not. */
+	while (past - to > 1) {
+		uint64_t mid = past == end + 1 ? end : to + (past - to) / 2;
+
+		if (n_unasked(v, first, mid) <= max)
+			to = mid;
+		else
+			past = mid;
+	}
+	return to;
+}
+
 /* Parks @f on as much as @reserved pages allow, *end is where that ends; returns the pages that are new, or -errno. */
 static int64_t prefetch_park(struct vmo *v, struct prefetch *f, uint64_t first, uint64_t *end,
 			     uint64_t reserved) REQUIRES(v->source->lock)
@@ -65,8 +68,9 @@ static int64_t prefetch_park(struct vmo *v, struct prefetch *f, uint64_t first, 
 	uint64_t fresh;
 	int r;
 
-	*end = prefix_with(v, first, MIN(*end, page_ceil(v->size)), reserved);
-	fresh = *end > first ? n_unasked(v, first, *end) : 0;
+	*end = MAX(MIN(*end, page_ceil(v->size)), first);
+	*end = prefix_with(v, first, *end, reserved);
+	fresh = n_unasked(v, first, *end);
 	if (!fresh) {
 		vm_pool_unreserve(v->pool, reserved);
 		return 0;
@@ -113,11 +117,12 @@ static int64_t prefetch_pages(struct vmo *v, uint64_t first, uint64_t *end, uint
 	vmo_unlock(v, &wake);
 	if (!missing)
 		return 0;
-	/* Demand that waits for memory goes first. */
-	n = atomic_load(&v->pool->n_waiting)
-		? 0
-		: prefetch_start(v, first, end, MIN(missing, vmo_step_pages(v)), deadline_ns);
-	if (n <= 0)
+	if (atomic_load(&v->pool->n_waiting)) { /* demand that waits for memory goes first */
+		*end = first;
+		return 0;
+	}
+	n = prefetch_start(v, first, end, MIN(missing, vmo_step_pages(v)), deadline_ns);
+	if (n < 0)
 		*end = first;
 	return n;
 }
