@@ -117,6 +117,7 @@ static void fetch_init_locked(struct http *h, struct http_fetch *f, enum vmofs_r
 	f->wanted = 0;
 	f->twin = NULL;
 	f->second = f->silent = false;
+	f->n_seconds = 0;
 	atomic_store(&f->cut, false);
 	f->supply_error = 0;
 	f->staged = 0;

@@ -7,16 +7,22 @@
 
 #include "base/macros.h"
 
-#define PATIENCE_MIN (200 * NSEC_PER_MSEC)
-#define DEAD_MIN     NSEC_PER_SEC
-#define SLOW_FACTOR  4 /* slower than its siblings by so much */
-#define REQUEST_COST KIB(128)
-#define FREE_PARTS   2
-#define GAUGE_MIN_NS (40 * NSEC_PER_MSEC)
+#define PATIENCE_MIN    (200 * NSEC_PER_MSEC)
+#define DEAD_MIN        NSEC_PER_SEC
+#define SLOW_FACTOR     4 /* slower than its siblings by so much */
+#define REQUEST_COST    KIB(128)
+#define FREE_PARTS      2
+#define PAUSE_DOUBLINGS 8u
+#define GAUGE_MIN_NS    (40 * NSEC_PER_MSEC)
 
 uint64_t http_hedge_patience(const struct http_hedge_others *o)
 {
 	return MAX(MAX(4 * o->delay_ns, 2 * o->mean_ns), PATIENCE_MIN);
+}
+
+uint64_t http_hedge_pause(const struct http_hedge_others *o, unsigned n)
+{
+	return n ? http_hedge_patience(o) << MIN(n, PAUSE_DOUBLINGS) : 0;
 }
 
 static uint64_t time_for(uint64_t bytes, uint64_t rate)

@@ -34,6 +34,8 @@ enum http_hedge http_hedge_why(const struct http_hedge_part *p, const struct htt
 			       uint64_t now_ns);
 /* So long a silence is normal. */
 uint64_t http_hedge_patience(const struct http_hedge_others *o);
+/* So long after the last of @n second requests for one and the same there is no other; they have failed. */
+uint64_t http_hedge_pause(const struct http_hedge_others *o, unsigned n);
 
 /*
  * What second requests may cost. A request counts as bytes too, so that those for single pages have a

@@ -91,6 +91,8 @@ struct http_fetch {
 	bool silent;              /* loop thread; its connection may be dead */
 	/* Brings the same bytes; written on the loop thread with h->lock held. NULL: none does. */
 	struct http_fetch *twin;
+	unsigned n_seconds;      /* loop thread; second requests for it so far */
+	uint64_t second_ns;      /* loop thread; when the last one was made */
 	uint64_t fed;            /* loop thread; the location has checked everything before it */
 	struct http_gauge gauge; /* loop thread */
 	unsigned staged;         /* loop thread; bytes of an incomplete page */

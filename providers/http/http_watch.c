@@ -154,6 +154,22 @@ static void hand_over_locked(struct http *h UNUSED, struct http_fetch *from, str
 	from->wanted = 0;
 }
 
+/*
+ * What it has brought has been checked, and is not checked again in @first: if the sum of both is wrong, that one
+ * must not go on as if it were right.
+ */
+static void second_ended_locked(struct http *h, const struct http_fetch *f,
+				struct http_fetch *first, enum http_outcome outcome)
+	REQUIRES(h->lock)
+{
+	if (outcome == HTTP_OUTCOME_OK)
+		http_count(h, HTTP_COUNT_HEDGES_WON, 1);
+	if (f->supply_error != -EBADMSG)
+		return;
+	first->supply_error = -EBADMSG;
+	cut_locked(h, first);
+}
+
 void http_twin_part_locked(struct http *h, struct http_fetch *f, enum http_outcome outcome,
 			   bool retry)
 {
@@ -162,8 +178,7 @@ void http_twin_part_locked(struct http *h, struct http_fetch *f, enum http_outco
 	if (!twin)
 		return;
 	if (f->second) {
-		if (outcome == HTTP_OUTCOME_OK)
-			http_count(h, HTTP_COUNT_HEDGES_WON, 1);
+		second_ended_locked(h, f, twin, outcome);
 	} else if (retry && !atomic_load(&twin->cut)) {
 		hand_over_locked(h, f, twin);
 	} else {
@@ -240,7 +255,16 @@ static enum http_hedge why_hedge(const struct http_fetch *f, uint64_t now_ns)
 	};
 
 	http_hedge_pace(f->h->origin, &others);
+	if (now_ns < f->second_ns + http_hedge_pause(&others, f->n_seconds))
+		return HTTP_HEDGE_NO;
 	return http_hedge_why(&part, &others, now_ns);
+}
+
+/* The slot has not been used. */
+static void unhedge(struct http_lane *lane, uint64_t bytes)
+{
+	http_hedge_ended(lane->o, bytes, 0);
+	http_slot_return(lane);
 }
 
 /* The second request for @f, in a slot that is its; NULL: there is none, or nothing left to ask for. */
@@ -259,11 +283,13 @@ static struct http_fetch *second_new(struct http_fetch *f, enum http_hedge why, 
 		if (second)
 			http_fetch_second_locked(h, f, second, now_ns);
 		else
-			http_hedge_ended(h->origin, left, 0);
+			unhedge(lane, left);
 	}
 	mutex_unlock(&h->lock);
 	if (!second)
 		return NULL;
+	f->n_seconds++;
+	f->second_ns = now_ns;
 	f->silent = why != HTTP_HEDGE_SLOW;
 	second->get.fresh = why == HTTP_HEDGE_DEAD || http_settings_multiplex(h->origin->settings);
 	http_get_ref(h);
