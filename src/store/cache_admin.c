@@ -274,5 +274,8 @@ int cache_gc(struct cache *c, struct cache_work *out)
 	struct cache_clean how = { .above = c->limit };
 	int r = command_run(&cmd);
 
-	return r < 0 ? r : cache_clean(c, &how, out);
+	if (r == 0)
+		r = cache_clean(c, &how, out);
+	/* Another one is doing it. */
+	return r == -EBUSY ? 0 : r;
 }
