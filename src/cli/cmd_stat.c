@@ -87,6 +87,7 @@ static const struct stat_line cache_lines[] = {
 	{ "  evicted", "evicted", STAT_COUNT },
 	{ "  failed reads", "read_errors", STAT_COUNT },
 	{ "  failed writes", "write_errors", STAT_COUNT },
+	{ "  did not answer", "hangs", STAT_COUNT },
 	{ "  is written to", "writing", STAT_YES_NO },
 	{ "  last error", "last_error", STAT_TEXT },
 };

@@ -90,7 +90,14 @@ int mount_open_cache(struct mount *m, struct vmofs_err *err)
 
 void mount_free_cache(struct mount *m)
 {
-	disk_io_free(m->disk);
-	cache_free(m->disk_cache);
+	if (disk_io_free(m->disk) < 0) {
+		/* The threads that hang use both until the process ends. */
+		log_warn("the disk of the cache directory '%s' does not answer; what it was being "
+			 "told is left",
+			 m->cache_dir);
+		m->pool = NULL;
+	} else {
+		cache_free(m->disk_cache);
+	}
 	free(m->cache_dir);
 }

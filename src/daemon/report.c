@@ -145,6 +145,7 @@ static void fill_cache(struct mount *m, json_t *reply)
 	set_u64(o, "written", ts.written);
 	set_u64(o, "skipped", ts.skipped);
 	set_u64(o, "backlog", ts.backlog);
+	set_u64(o, "hangs", ts.hangs);
 	set_u64(o, "corrupt", cs.corrupt);
 	set_u64(o, "evicted", cs.evicted);
 	set_u64(o, "read_errors", cs.read_errors);

@@ -81,6 +81,7 @@ static bool pick_locked(struct disk_io *io, struct tier_job *job) REQUIRES(io->l
 		*job = (struct tier_job){ .work = w };
 		take_locked(io, t, job);
 		io->running[w]++;
+		disk_watch_begin_locked(io, job);
 		return true;
 	}
 	return false;
@@ -142,7 +143,7 @@ static void work(const struct tier_job *job, void **own)
 }
 
 /* What was taken for it is given back; for CLOSE that is the tier itself. */
-static void end_job(struct disk_io *io, const struct tier_job *job)
+static void end_job(struct disk_io *io, struct tier_job *job)
 {
 	if (job->work == TIER_WORK_CLOSE) {
 		disk_tier_destroy(job->tier);
@@ -152,6 +153,7 @@ static void end_job(struct disk_io *io, const struct tier_job *job)
 	}
 	mutex_lock(&io->lock);
 	io->running[job->work]--;
+	disk_watch_end_locked(io, job);
 	if (job->work == TIER_WORK_CLOSE) {
 		io->n_tiers--;
 		cond_broadcast(&io->settled);
@@ -215,7 +217,9 @@ int disk_io_new(struct disk_io **out, const struct disk_io_params *p)
 	vmofs_list_init(&io->watched);
 	for (unsigned w = 0; w < TIER_NWORKS; w++)
 		vmofs_list_init(&io->turns[w]);
-	r = workers_new(&io->workers, &wp);
+	r = disk_watch_init(io, p->patience_ns);
+	if (!r)
+		r = workers_new(&io->workers, &wp);
 	if (r < 0) {
 		disk_io_free(io);
 		return r;
@@ -224,18 +228,23 @@ int disk_io_new(struct disk_io **out, const struct disk_io_params *p)
 	return 0;
 }
 
-void disk_io_free(struct disk_io *io)
+int disk_io_free(struct disk_io *io)
 {
+	int r;
+
 	if (!io)
-		return;
+		return 0;
 	mutex_lock(&io->lock);
-	while (io->n_tiers)
-		cond_wait(&io->settled, &io->lock);
+	r = disk_watch_wait_locked(io);
 	mutex_unlock(&io->lock);
+	if (r < 0)
+		return r;
 	workers_free(io->workers);
+	workers_free(io->watch);
 	cond_destroy(&io->settled);
 	mutex_destroy(&io->lock);
 	free(io);
+	return 0;
 }
 
 uint64_t disk_io_drain(struct disk_io *io, uint64_t deadline_ns)
@@ -245,10 +254,13 @@ uint64_t disk_io_drain(struct disk_io *io, uint64_t deadline_ns)
 	mutex_lock(&io->lock);
 	io->hurry++;
 	workers_call(io->workers);
-	while (io->waiting && cond_wait_until(&io->settled, &io->lock, deadline_ns))
+	while (io->waiting && io->state != DISK_HANGS &&
+	       cond_wait_until(&io->settled, &io->lock, deadline_ns))
 		;
 	io->hurry--;
 	left = io->waiting;
+	io->drained |= left > 0;
+	cond_broadcast(&io->settled);
 	mutex_unlock(&io->lock);
 	return page_bytes(left);
 }
@@ -260,6 +272,7 @@ void disk_io_stats(struct disk_io *io, struct disk_tier_stats *out)
 		.misses = io->misses,
 		.written = io->written,
 		.skipped = io->skipped,
+		.hangs = io->hangs,
 	};
 	mutex_lock(&io->lock);
 	out->backlog = page_bytes(io->waiting);

@@ -38,6 +38,8 @@ static bool disk_tier_has(struct vmo_near *n, uint64_t first, uint64_t *end)
 	struct disk_tier *t = container_of(n, struct disk_tier, near);
 	enum disk_tier_state state = t->state;
 
+	if (disk_is_away(t->io))
+		return false;
 	if (state == TIER_READY)
 		return cache_entry_may_have(t->entry, first, end);
 	return state == TIER_OPENING;
@@ -59,6 +61,7 @@ static void off_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->loc
 	for (unsigned w = 0; w < TIER_NWORKS; w++)
 		vmofs_list_del(&t->turn[w]);
 	vmofs_list_del(&t->watched);
+	vmofs_list_del(&t->queued);
 }
 
 static void ready_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock)
@@ -151,7 +154,7 @@ int disk_tier_pass(struct disk_tier *t)
 {
 	struct disk_io *io = t->io;
 
-	if (t->state != TIER_READY)
+	if (t->state != TIER_READY || disk_is_away(io))
 		return -EAGAIN;
 	if (cache_entry_is_complete(t->entry))
 		return cache_entry_pin(t->entry);
@@ -212,6 +215,7 @@ static struct disk_tier *tier_alloc(struct disk_io *io, struct vmo *v, const str
 	for (unsigned w = 0; w < TIER_NWORKS; w++)
 		vmofs_list_init(&t->turn[w]);
 	vmofs_list_init(&t->watched);
+	vmofs_list_init(&t->queued);
 	itree_init(&t->segs);
 	vmofs_list_init(&t->young);
 	vmofs_list_init(&t->ripe);

@@ -15,6 +15,8 @@
  * Readers never wait for writing. What has arrived and is not written yet is spared by eviction as far as
  * disk_io_params.backlog allows (and a quarter of the pool); what arrives beyond it is written if it is still
  * there when its turn comes. What is gone by then is not kept, and counted.
+ *
+ * A disk that hangs is not asked for anything until it has come back, and as long again.
  */
 #ifndef VM_DISK_TIER_H
 #define VM_DISK_TIER_H
@@ -33,17 +35,20 @@ struct disk_io_params {
 	struct cache *cache; /* borrowed */
 	unsigned threads;    /* at most; they start when they are needed. 0: 16 */
 	uint64_t backlog;    /* bytes that wait to be written and are spared, all tiers together */
+	/* What is asked of a disk that neither answers nor fails goes on after so long. 0: 2 s. */
+	uint64_t patience_ns;
 };
 /* 0, -ENOMEM or -EAGAIN (no thread can be started). */
 int disk_io_new(struct disk_io **out, const struct disk_io_params *p);
 /*
  * Every tier has been put; waits for what they are being closed with. Before the pool of their VMOs is freed. NULL is
- * fine.
+ * fine. -ETIMEDOUT: the disk hangs, and nothing has been freed: the threads that hang use the cache and the pool, which
+ * have to stay. It may be tried again.
  */
-void disk_io_free(struct disk_io *io);
+int disk_io_free(struct disk_io *io);
 /*
- * Writes what waits, of all tiers, until @deadline_ns (CLOCK_MONOTONIC); returns the bytes that are left. Blocks;
- * for the time before the VMOs are closed.
+ * Writes what waits, of all tiers, until @deadline_ns (CLOCK_MONOTONIC) or until the disk is found to hang; returns the
+ * bytes that are left. Blocks; for the time before the VMOs are closed: when it runs out, no tier is waited for any more.
  */
 uint64_t disk_io_drain(struct disk_io *io, uint64_t deadline_ns);
 
@@ -80,6 +85,7 @@ struct disk_tier_stats {
 	uint64_t written; /* pages */
 	uint64_t skipped; /* pages that were gone before they could be written, or could not be */
 	uint64_t backlog; /* bytes waiting (a gauge) */
+	uint64_t hangs;   /* how often the disk was found to hang */
 };
 void disk_io_stats(struct disk_io *io, struct disk_tier_stats *out);
 

@@ -61,6 +61,8 @@ struct disk_tier {
 	struct vmofs_list requests[VMOFS_NCLASSES]; /* struct vmofs_request.link */
 	struct vmofs_list turn[TIER_NWORKS];        /* in io->turns[] while there is such work */
 	struct vmofs_list watched; /* in io->watched while something waits for time to pass */
+	struct vmofs_list queued;  /* in io->queued while there are requests */
+	uint64_t queued_ns;        /* since when none of them has been taken */
 	struct rb_tree segs;       /* struct tier_seg.pages */
 	struct vmofs_list young;   /* struct tier_seg.link: oldest first */
 	struct vmofs_list ripe;
@@ -73,11 +75,21 @@ struct disk_tier {
 	unsigned hurry; /* somebody waits for it to be written */
 };
 
+/*
+ *   DISK_ANSWERS -> DISK_HANGS   hangs_now(): something has waited for longer than patience_ns
+ *   DISK_HANGS -> DISK_ANSWERS   comes_back(): what hung has come back
+ */
+enum disk_state { DISK_ANSWERS, DISK_HANGS, DISK_NSTATES };
+
 struct disk_io {
-	struct cache *cache;         /* borrowed */
-	struct workers *workers;     /* owned */
-	unsigned limit[TIER_NWORKS]; /* threads at one kind of work */
-	uint64_t spared_max;         /* pages */
+	struct cache *cache;     /* borrowed */
+	struct workers *workers; /* owned */
+	struct workers *watch;   /* owned: the one thread of disk_watch.c */
+	uint64_t patience_ns;
+	_Atomic unsigned state;         /* enum disk_state; written with lock */
+	_Atomic uint64_t rest_until_ns; /* the same; it is not asked before then. 0: never hung */
+	unsigned limit[TIER_NWORKS];    /* threads at one kind of work */
+	uint64_t spared_max;            /* pages */
 
 	struct mutex lock;
 	/* lock: lock */
@@ -89,8 +101,18 @@ struct disk_io {
 	uint64_t waiting; /* pages of all tiers */
 	uint64_t spared;  /* those of spared segments */
 	unsigned hurry;
+	struct vmofs_list asked; /* struct tier_job.watched: under way and not late, oldest first */
+	struct vmofs_list queued; /* struct disk_tier.queued: oldest first */
+	uint64_t look_ns;         /* when disk_watch.c looks again; UINT64_MAX: no need */
+	uint64_t hangs_since_ns;
+	uint64_t n_jobs;  /* pieces of work under way */
+	uint64_t n_late;  /* those of them that hang */
+	uint64_t n_ended; /* all that have ended */
+	bool ending;      /* disk_io_free() waits */
+	bool drained;     /* disk_io_drain() has run out of time: no tier is waited for any more */
 
 	_Atomic uint64_t hits, misses, written, skipped; /* pages */
+	_Atomic uint64_t hangs;
 };
 
 /* One piece of work, taken from the queues. */
@@ -99,6 +121,10 @@ struct tier_job {
 	struct disk_tier *tier; /* counted */
 	struct vmo *vmo;        /* counted; NULL for CLOSE */
 	uint64_t first, end;    /* pages to be read; of the segment to be written */
+	/* lock: io->lock */
+	struct vmofs_list watched; /* in io->asked until it is late */
+	uint64_t since_ns;
+	bool late;
 	uint64_t bits[TIER_SEGMENT_WORDS];
 };
 
@@ -109,6 +135,23 @@ void disk_io_queue_locked(struct disk_io *io, struct disk_tier *t, enum tier_wor
 /* What waits in @t for time to pass is looked at then. */
 void disk_io_watch_locked(struct disk_io *io, struct disk_tier *t, uint64_t when_ns)
 	REQUIRES(io->lock);
+
+/* disk_watch.c */
+/* -ENOMEM or -EAGAIN. */
+int disk_watch_init(struct disk_io *io, uint64_t patience_ns);
+/* Whether it is not to be asked just now. Without the lock. */
+bool disk_is_away(struct disk_io *io);
+/* @t has requests. */
+void disk_watch_queued_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock);
+/* Some of its requests have been taken. */
+void disk_watch_taken_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock);
+/* Some of them have gone. */
+void disk_watch_cleared_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock);
+/* @job stays where it is until its end. */
+void disk_watch_begin_locked(struct disk_io *io, struct tier_job *job) REQUIRES(io->lock);
+void disk_watch_end_locked(struct disk_io *io, struct tier_job *job) REQUIRES(io->lock);
+/* Until all tiers are gone. -ETIMEDOUT: nothing comes back any more. */
+int disk_watch_wait_locked(struct disk_io *io) REQUIRES(io->lock);
 
 /* disk_tier.c */
 void disk_tier_open(struct disk_tier *t, struct vmo *v);

@@ -34,12 +34,14 @@ static enum tier_work work_of(enum vmofs_request_class cls)
 	return cls == VMOFS_CLASS_DEMAND ? TIER_WORK_DEMAND : TIER_WORK_PREFETCH;
 }
 
-static void announce_locked(struct disk_io *io, struct disk_tier *t, enum vmofs_request_class cls)
+static void add_locked(struct disk_io *io, struct disk_tier *t, struct vmofs_request *req)
 	REQUIRES(io->lock)
 {
+	vmofs_list_add_tail(&t->requests[req->cls], &req->link);
+	disk_watch_queued_locked(io, t);
 	/* Else it waits for the entry. */
 	if (t->state == TIER_READY)
-		disk_io_queue_locked(io, t, work_of(cls));
+		disk_io_queue_locked(io, t, work_of(req->cls));
 }
 
 /* @req is not waiting any more; neither is the tier when it was the last. */
@@ -58,8 +60,7 @@ void disk_tier_send(struct vmofs_provider *p, struct vmofs_request *req)
 	struct disk_io *io = t->io;
 
 	mutex_lock(&io->lock);
-	vmofs_list_add_tail(&t->requests[req->cls], &req->link);
-	announce_locked(io, t, req->cls);
+	add_locked(io, t, req);
 	mutex_unlock(&io->lock);
 }
 
@@ -71,6 +72,7 @@ void disk_tier_clear(struct vmofs_provider *p, struct vmofs_request *req)
 
 	mutex_lock(&io->lock);
 	unlink_locked(io, t, req);
+	disk_watch_cleared_locked(io, t);
 	mutex_unlock(&io->lock);
 }
 
@@ -84,12 +86,13 @@ void disk_tier_swap(struct vmofs_provider *p, struct vmofs_request *old, struct 
 	next = MAX(first_of(old), page_floor(now->off));
 	if (vmofs_list_empty(&old->link))
 		next = end_of(now);
+	/* It may be the same one, of another class. */
 	unlink_locked(io, t, old);
 	if (next < end_of(now)) {
 		set_taken(now, next - page_floor(now->off));
-		vmofs_list_add_tail(&t->requests[now->cls], &now->link);
-		announce_locked(io, t, now->cls);
+		add_locked(io, t, now);
 	}
+	disk_watch_cleared_locked(io, t);
 	mutex_unlock(&io->lock);
 }
 
@@ -108,10 +111,11 @@ void disk_tier_next_piece_locked(struct disk_io *io, struct disk_tier *t,
 		job->end = MIN(end_of(req), job->first + TIER_PIECE_PAGES);
 		set_taken(req, taken(req) + job->end - from);
 		if (job->end < end_of(req))
-			return;
+			break;
 		unlink_locked(io, t, req);
 		req = vmofs_list_first(&t->requests[cls], struct vmofs_request, link);
 	}
+	disk_watch_taken_locked(io, t);
 }
 
 /* Supplies what has been read of it, [first, first + n). Whether the VMO took it. */

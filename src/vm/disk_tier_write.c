@@ -262,8 +262,8 @@ bool disk_tier_spares(struct vmo_near *n, uint64_t *first, uint64_t *end)
 	bool found = false;
 
 	mutex_lock(&io->lock);
-	for (struct tier_seg *s = first_seg(t, *first, *end); s && !found;
-	     s = next_seg(s, *first, *end)) {
+	for (struct tier_seg *s = first_seg(t, *first, *end);
+	     s && !found && io->state != DISK_HANGS; s = next_seg(s, *first, *end)) {
 		found = seg_spares(s, first, end);
 		if (found)
 			break;
@@ -442,6 +442,11 @@ static void hurry_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->l
 	ripen_young_locked(io, t, 0);
 }
 
+static bool is_worth_waiting_locked(struct disk_io *io) REQUIRES(io->lock)
+{
+	return io->state != DISK_HANGS && !io->drained;
+}
+
 uint64_t disk_tier_drain(struct disk_tier *t, uint64_t deadline_ns)
 {
 	struct disk_io *io = t->io;
@@ -449,7 +454,8 @@ uint64_t disk_tier_drain(struct disk_tier *t, uint64_t deadline_ns)
 
 	mutex_lock(&io->lock);
 	hurry_locked(io, t);
-	while (t->n_waiting && cond_wait_until(&io->settled, &io->lock, deadline_ns))
+	while (t->n_waiting && is_worth_waiting_locked(io) &&
+	       cond_wait_until(&io->settled, &io->lock, deadline_ns))
 		;
 	t->hurry--;
 	left = t->n_waiting;
@@ -493,7 +499,7 @@ void disk_tier_keep(struct disk_tier *t, uint64_t off, uint64_t len, uint64_t de
 	mutex_unlock(&io->lock);
 	remember_missing(t, first, end);
 	mutex_lock(&io->lock);
-	while (is_waiting_locked(io, t, first, end) &&
+	while (is_waiting_locked(io, t, first, end) && is_worth_waiting_locked(io) &&
 	       cond_wait_until(&io->settled, &io->lock, deadline_ns))
 		;
 	t->hurry--;

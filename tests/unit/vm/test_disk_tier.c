@@ -18,243 +18,11 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
-#include "lib/cache_dir.h"
-#include "lib/fake_provider.h"
+#include "lib/disk_scene.h"
 #include "store/cache_private.h"
 #include "vm/disk_tier_private.h"
-#include "vm/pool.h"
-#include "vm/vmo.h"
 
-#define PAGE VMOFS_PAGE_SIZE
-#define KEY  UINT64_C(0x3300000000000000)
-#define URL  "http://origin.test/object"
-
-enum { PAGES = 1024, BUDGET = VM_POOL_MIN / PAGE };
-
-/* ---- the disk: a gate, and failures ---- */
-
-static struct cache_io io;
-static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t gate_cond = PTHREAD_COND_INITIALIZER;
-static bool gate_shut;        /* gate_lock */
-static unsigned gate_waiting; /* gate_lock: threads at it */
-static _Atomic int pread_error, write_error;
-static _Atomic unsigned n_preads;
-
-static void gate_set(bool shut)
-{
-	pthread_mutex_lock(&gate_lock);
-	gate_shut = shut;
-	pthread_cond_broadcast(&gate_cond);
-	pthread_mutex_unlock(&gate_lock);
-}
-
-static void gate_pass(void)
-{
-	pthread_mutex_lock(&gate_lock);
-	gate_waiting++;
-	pthread_cond_broadcast(&gate_cond);
-	while (gate_shut)
-		pthread_cond_wait(&gate_cond, &gate_lock);
-	gate_waiting--;
-	pthread_mutex_unlock(&gate_lock);
-}
-
-/* Until @n threads stand at the gate. */
-static void gate_wait(unsigned n)
-{
-	pthread_mutex_lock(&gate_lock);
-	while (gate_waiting < n)
-		pthread_cond_wait(&gate_cond, &gate_lock);
-	pthread_mutex_unlock(&gate_lock);
-}
-
-static int gated_openat(int dir, const char *path, int flags, mode_t mode)
-{
-	gate_pass();
-	return cache_io_system.openat(dir, path, flags, mode);
-}
-
-static ssize_t failing_pread(int fd, void *buf, size_t n, off_t off)
-{
-	atomic_fetch_add(&n_preads, 1);
-	gate_pass();
-	if (pread_error) {
-		errno = pread_error;
-		return -1;
-	}
-	return cache_io_system.pread(fd, buf, n, off);
-}
-
-static ssize_t failing_pwritev(int fd, const struct iovec *iov, int n, off_t off)
-{
-	gate_pass();
-	if (write_error) {
-		errno = write_error;
-		return -1;
-	}
-	return cache_io_system.pwritev(fd, iov, n, off);
-}
-
-/* ---- a VMO with a tier ---- */
-
-struct scene {
-	struct cache_dir *dir;
-	struct disk_io *disk;
-	struct vm_pool *pool;
-	struct fake_provider *own;
-	struct vmo *vmo;
-	struct disk_tier *tier;
-	uint64_t size;
-};
-
-static void scene_open(struct scene *s)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	const struct cache_key key = { .url = URL, .validator = "\"v1\"", .size = s->size };
-
-	s->own = fake_new(0, KEY);
-	assert_int_equal(vmo_new(&s->vmo, s->pool, fake_base(s->own), s->size, 0, &err), 0);
-	fake_attach(s->own, s->vmo);
-	assert_int_equal(disk_tier_new(&s->tier, s->disk, s->vmo, &key), 0);
-}
-
-static void scene_close(struct scene *s)
-{
-	vmo_check(s->vmo);
-	vmo_close(s->vmo);
-	disk_tier_put(s->tier);
-	vmo_put(s->vmo);
-	fake_free(s->own);
-}
-
-static void scene_disk(struct scene *s, unsigned threads, uint64_t backlog)
-{
-	const struct disk_io_params p = {
-		.cache = s->dir->cache[0],
-		.threads = threads,
-		.backlog = backlog,
-	};
-
-	assert_int_equal(disk_io_new(&s->disk, &p), 0);
-}
-
-static void scene_begin(struct scene *s, struct cache_dir *d, uint64_t size)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-
-	*s = (struct scene){ .dir = d, .size = size };
-	assert_int_equal(vm_pool_new(&s->pool, 4 * VM_POOL_MIN, &err), 0);
-	scene_disk(s, 4, MIB(64));
-	scene_open(s);
-}
-
-static void scene_end(struct scene *s)
-{
-	struct vm_pool_stats st;
-
-	scene_close(s);
-	disk_io_free(s->disk);
-	vm_pool_stats(s->pool, &st);
-	assert_int_equal(st.resident + st.reserved, 0);
-	vm_pool_free(s->pool);
-}
-
-static uint64_t soon(void)
-{
-	return test_now_ns() + test_timeout_ns();
-}
-
-static void drain(struct scene *s)
-{
-	assert_int_equal(disk_tier_drain(s->tier, soon()), 0);
-}
-
-static bool is_open(void *arg)
-{
-	return ((struct scene *)arg)->tier->state != TIER_OPENING;
-}
-
-/* From now on nothing but reads and writes goes through the gate. */
-static void gate_shut_when_open(struct scene *s)
-{
-	test_wait_until(is_open, s, "the entry is not opened");
-	gate_set(true);
-}
-
-/* Another VMO of the same object, as after a restart. */
-static void scene_again(struct scene *s)
-{
-	drain(s);
-	scene_close(s);
-	scene_open(s);
-}
-
-/* The same with nothing trusted any more. */
-static void scene_restart(struct scene *s)
-{
-	drain(s);
-	scene_close(s);
-	disk_io_free(s->disk);
-	cache_dir_reopen(s->dir, 0);
-	scene_disk(s, 4, MIB(64));
-	scene_open(s);
-}
-
-static struct disk_tier_stats stats(struct scene *s)
-{
-	struct disk_tier_stats st;
-
-	disk_io_stats(s->disk, &st);
-	return st;
-}
-
-struct reader {
-	struct test_thread thread;
-	struct scene *s;
-	uint64_t page, n;
-};
-
-/* Reads and compares: 0, or the error. */
-static int64_t reader_run(void *arg)
-{
-	struct reader *r = arg;
-	uint64_t len = MIN(r->n * PAGE, r->s->size - r->page * PAGE);
-	char *buf = malloc(len);
-	int64_t got = vmo_read(r->s->vmo, r->page * PAGE, buf, len, NULL);
-	int64_t status = got < 0 ? got : 0;
-
-	if (got >= 0 && (got != (int64_t)len || fake_compare(KEY, r->page * PAGE, buf, len) != -1))
-		status = -EILSEQ;
-	free(buf);
-	return status;
-}
-
-static void reader_start(struct reader *r, struct scene *s, uint64_t page, uint64_t n)
-{
-	*r = (struct reader){ .s = s, .page = page, .n = n };
-	thread_run(&r->thread, reader_run, r);
-}
-
-/* A read that the disk alone answers. */
-static void read_from_disk(struct scene *s, uint64_t page, uint64_t n)
-{
-	struct reader r = { .s = s, .page = page, .n = n };
-
-	assert_int_equal(reader_run(&r), 0);
-	assert_int_equal(fake_count(s->own, FAKE_SEND), 0);
-}
-
-/* A read of which the provider gives exactly [page, page + n). */
-static void read_from_provider(struct scene *s, uint64_t page, uint64_t n)
-{
-	struct reader r;
-
-	reader_start(&r, s, page, n);
-	fake_wait_read(s->own, page, n);
-	fake_supply(s->own, page, n);
-	assert_int_equal(thread_join_status(&r.thread), 0);
-}
+enum { PAGES = 1024 };
 
 /* ---- reading and writing ---- */
 
@@ -264,13 +32,13 @@ static void test_what_was_fetched_comes_back(void **state)
 
 	scene_begin(&s, *state, PAGES * PAGE - 77);
 	read_from_provider(&s, 0, PAGES);
-	drain(&s);
-	assert_int_equal(stats(&s).written, PAGES);
-	assert_int_equal(stats(&s).skipped, 0);
+	scene_drain(&s);
+	assert_int_equal(scene_stats(&s).written, PAGES);
+	assert_int_equal(scene_stats(&s).skipped, 0);
 	scene_again(&s);
 	read_from_disk(&s, 0, PAGES);
-	assert_int_equal(stats(&s).hits, PAGES);
-	assert_int_equal(stats(&s).written, PAGES);
+	assert_int_equal(scene_stats(&s).hits, PAGES);
+	assert_int_equal(scene_stats(&s).written, PAGES);
 	scene_restart(&s);
 	read_from_disk(&s, 100, 3);
 	read_from_disk(&s, 0, PAGES);
@@ -301,11 +69,11 @@ static void test_only_what_is_missing_is_fetched(void **state)
 	fake_supply(s.own, 0, 4);
 	fake_supply(s.own, 8, 8);
 	assert_int_equal(thread_join_status(&r.thread), 0);
-	assert_int_equal(stats(&s).hits, 4);
+	assert_int_equal(scene_stats(&s).hits, 4);
 	fake_expect_none(s.own);
 	/* What came from the disk is not written again. */
-	drain(&s);
-	assert_int_equal(stats(&s).written, 12);
+	scene_drain(&s);
+	assert_int_equal(scene_stats(&s).written, 12);
 }
 
 static void test_zeros_come_back(void **state)
@@ -323,7 +91,7 @@ static void test_zeros_come_back(void **state)
 
 static bool is_read(void *arg)
 {
-	return stats(arg).hits == 8;
+	return scene_stats(arg).hits == 8;
 }
 
 /* What waits for the one thread, and lies side by side, is read at once. */
@@ -333,7 +101,7 @@ static void test_neighbours_are_read_together(void **state)
 
 	scene_begin(&s, *state, PAGES * PAGE);
 	read_from_provider(&s, 0, 64);
-	drain(&s);
+	scene_drain(&s);
 	scene_close(&s);
 	disk_io_free(s.disk);
 	scene_disk(&s, 1, MIB(64));
@@ -367,8 +135,8 @@ static void test_what_came_before_the_tier_is_kept(void **state)
 	read_from_provider(&s, 100, 7);
 	assert_int_equal(disk_tier_new(&s.tier, s.disk, s.vmo, &key), 0);
 	read_from_provider(&s, 107, 3);
-	drain(&s);
-	assert_int_equal(stats(&s).written, 10);
+	scene_drain(&s);
+	assert_int_equal(scene_stats(&s).written, 10);
 	scene_again(&s);
 	read_from_disk(&s, 100, 10);
 	/* Nothing begins at what is closed. */
@@ -387,10 +155,10 @@ static void test_two_vmos_of_one_object(void **state)
 	t = s;
 	scene_open(&t);
 	read_from_provider(&s, 0, 16);
-	drain(&s);
+	scene_drain(&s);
 	read_from_disk(&t, 4, 8);
 	read_from_provider(&t, 32, 8);
-	drain(&t);
+	scene_drain(&t);
 	scene_again(&s);
 	read_from_disk(&s, 0, 16);
 	read_from_disk(&s, 32, 8);
@@ -406,7 +174,7 @@ static void test_requests_wait_for_the_entry(void **state)
 
 	scene_begin(&s, *state, PAGES * PAGE);
 	read_from_provider(&s, 0, 8);
-	drain(&s);
+	scene_drain(&s);
 	scene_close(&s);
 	disk_io_free(s.disk);
 	cache_dir_reopen(s.dir, 0);
@@ -501,12 +269,12 @@ static void test_writes_fail(void **state)
 	for (unsigned i = 0; i < ARRAY_LEN(errors); i++) {
 		write_error = errors[i];
 		read_from_provider(&s, 16 * i, 16);
-		drain(&s);
-		assert_int_equal(stats(&s).skipped, 16 * (i + 1));
-		assert_int_equal(stats(&s).backlog, 0);
+		scene_drain(&s);
+		assert_int_equal(scene_stats(&s).skipped, 16 * (i + 1));
+		assert_int_equal(scene_stats(&s).backlog, 0);
 	}
 	write_error = 0;
-	assert_int_equal(stats(&s).written, 0);
+	assert_int_equal(scene_stats(&s).written, 0);
 	scene_again(&s);
 	read_from_provider(&s, 0, 64);
 }
@@ -541,7 +309,7 @@ static void test_a_data_file_that_was_cut_is_a_miss(void **state)
 
 	scene_begin(&s, *state, PAGES * PAGE);
 	read_from_provider(&s, 0, 16);
-	drain(&s);
+	scene_drain(&s);
 	scene_close(&s);
 	disk_io_free(s.disk);
 	cache_dir_reopen(s.dir, 0);
@@ -569,11 +337,11 @@ static void test_eviction_waits_for_writing(void **state)
 	gate_wait(1);
 	assert_int_equal(vmo_evict(s.vmo, 0, 512 * PAGE, false), 0);
 	assert_int_equal(vm_pool_evict(s.pool, 512), 0);
-	assert_int_equal(stats(&s).backlog, 512 * PAGE);
+	assert_int_equal(scene_stats(&s).backlog, 512 * PAGE);
 	gate_set(false);
-	drain(&s);
+	scene_drain(&s);
 	/* It was asked to go while it could not. */
-	disk_tier_keep(s.tier, 0, 512 * PAGE, soon());
+	disk_tier_keep(s.tier, 0, 512 * PAGE, scene_soon());
 	scene_again(&s);
 	read_from_disk(&s, 0, 512);
 }
@@ -594,9 +362,9 @@ static void test_what_was_left_behind_goes_when_written(void **state)
 	read_from_provider(&s, 0, PAGES);
 	assert_int_equal(vmo_evict(s.vmo, 0, PAGES * PAGE, false), 0);
 	gate_set(false);
-	drain(&s);
+	scene_drain(&s);
 	test_wait_until(is_evicted, &s, "what was left behind is still there");
-	assert_int_equal(stats(&s).written, PAGES);
+	assert_int_equal(scene_stats(&s).written, PAGES);
 }
 
 /* The disk has no part in what memory is there for. */
@@ -616,9 +384,9 @@ static void test_beyond_the_backlog_pages_go_unwritten(void **state)
 	gone = vmo_evict(s.vmo, 0, 2 * PAGES * PAGE, false);
 	assert_in_range(gone, 2 * PAGES - 2 * 512, 2 * PAGES - 512);
 	gate_set(false);
-	drain(&s);
-	assert_int_equal(stats(&s).skipped, gone);
-	assert_int_equal(stats(&s).written, 2 * PAGES - gone);
+	scene_drain(&s);
+	assert_int_equal(scene_stats(&s).skipped, gone);
+	assert_int_equal(scene_stats(&s).written, 2 * PAGES - gone);
 }
 
 static void test_closing_gives_up_what_waits(void **state)
@@ -645,8 +413,8 @@ static void test_all_is_drained(void **state)
 	scene_begin(&s, *state, PAGES * PAGE);
 	for (unsigned i = 0; i < 10; i++)
 		read_from_provider(&s, 100 * i, 1);
-	assert_int_equal(disk_io_drain(s.disk, soon()), 0);
-	assert_int_equal(stats(&s).written, 10);
+	assert_int_equal(disk_io_drain(s.disk, scene_soon()), 0);
+	assert_int_equal(scene_stats(&s).written, 10);
 }
 
 static void test_keeping_what_is_there(void **state)
@@ -656,15 +424,15 @@ static void test_keeping_what_is_there(void **state)
 	scene_begin(&s, *state, PAGES * PAGE);
 	write_error = ENOSPC;
 	read_from_provider(&s, 0, 64);
-	drain(&s);
+	scene_drain(&s);
 	write_error = 0;
 	cache_dir_tick(3600 * 1000);
-	assert_int_equal(stats(&s).written, 0);
-	disk_tier_keep(s.tier, 0, 64 * PAGE, soon());
-	assert_int_equal(stats(&s).written, 64);
+	assert_int_equal(scene_stats(&s).written, 0);
+	disk_tier_keep(s.tier, 0, 64 * PAGE, scene_soon());
+	assert_int_equal(scene_stats(&s).written, 64);
 	/* What is there is not written again. */
-	disk_tier_keep(s.tier, 0, 64 * PAGE, soon());
-	assert_int_equal(stats(&s).written, 64);
+	disk_tier_keep(s.tier, 0, 64 * PAGE, scene_soon());
+	assert_int_equal(scene_stats(&s).written, 64);
 	scene_restart(&s);
 	read_from_disk(&s, 0, 64);
 }
@@ -689,11 +457,11 @@ static void test_a_whole_object_is_lent(void **state)
 
 	scene_begin(&s, *state, PAGES * PAGE - 5);
 	read_from_provider(&s, 0, PAGES - 1);
-	drain(&s);
+	scene_drain(&s);
 	assert_int_equal(disk_tier_pass(s.tier), -EAGAIN);
 	read_from_provider(&s, PAGES - 1, 1);
 	/* It verifies itself when the last page is written. */
-	drain(&s);
+	scene_drain(&s);
 	test_wait_until(is_passed, &s, "what was written is not lent");
 	fd = disk_tier_pass(s.tier);
 	assert_true(fd >= 0);
@@ -730,29 +498,13 @@ static void test_a_damaged_object_is_not_lent(void **state)
 	cache_entry_close(e);
 	test_wait_until(is_found_out, &s, "damage is not noticed");
 	read_from_provider(&s, 900, 1);
-	drain(&s);
+	scene_drain(&s);
 	test_wait_until(is_passed, &s, "a mended object is not lent");
 }
 
 /* ---- */
 
-static int setup(void **state)
-{
-	int r = cache_dir_setup(state);
-	struct cache_dir *d = *state;
-
-	io = *d->io;
-	io.openat = gated_openat;
-	io.pread = failing_pread;
-	io.pwritev = failing_pwritev;
-	d->io = &io;
-	cache_dir_reopen(d, 0);
-	gate_shut = false;
-	pread_error = write_error = 0;
-	return r;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, cache_dir_teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, disk_scene_setup, cache_dir_teardown)
 
 int main(void)
 {
