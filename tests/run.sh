@@ -172,7 +172,9 @@ clean_after()
 		left="$left mount:$m"
 		umount -l "$m" 2>/dev/null || fusermount3 -uz "$m" 2>/dev/null
 	done
+	# A process that is just ending gets a moment.
 	pids=$(processes_of "$1")
+	pids=${pids:+$(sleep 1; processes_of "$1")}
 	for p in $pids; do
 		left="$left process:$p($(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null))"
 	done
