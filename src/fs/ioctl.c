@@ -30,11 +30,12 @@ static int range_of(const struct fs_object *o, const void *in, size_t n,
 static void prefetch(fuse_req_t req, struct fs_object *o, struct vmofs_ioctl_range *r,
 		     uint64_t deadline_ns)
 {
+	uint64_t end = r->off;
 	uint64_t fresh;
-	uint64_t end;
 
 	r->len = MIN(r->len, VMOFS_IOC_PREFETCH_MAX);
-	end = vmo_prefetch_to(o->vmo, r->off, r->len, deadline_ns, &fresh);
+	if (r->len)
+		end = vmo_prefetch_to(o->vmo, r->off, r->len, deadline_ns, &fresh);
 	r->len = MIN(MAX(end, r->off) - r->off, r->len);
 	fuse_reply_ioctl(req, 0, r, sizeof *r);
 }

@@ -48,3 +48,15 @@ assert_eq ENOTTY "$(hint unknown "$MNT/big.bin" 0 0)"
 assert_eq ENOTTY "$(hint prefetch "$MNT" 0 0)"
 assert_eq 0 "$(vmofs_stat read_errors)"
 vmofs_umount
+
+# What is under way already counts, and what lies behind it is asked for; the end of a file is no page of it.
+make_object odd.bin $((32 * M + 77))
+vmofs_mount "$NGINX_URL/odd.bin" "$MNT" -o memory=256M
+before=$(vmofs_stat bytes_fetched)
+assert_eq 0 "$(hint prefetch "$MNT/odd.bin" $((32 * M + 77)) 0)"
+for mib in 8 16 24; do
+	assert_eq $((mib * M)) "$(hint prefetch "$MNT/odd.bin" 0 $((mib * M)))" "beside what is under way"
+done
+wait_for 30 fetched $((before + 24 * M))
+assert_eq $((before + 24 * M)) "$(vmofs_stat bytes_fetched)" "bytes fetched"
+vmofs_umount
