@@ -15,7 +15,7 @@
 #include "http/index_text.h"
 
 #define OPEN_RETRIES       3
-#define OBJECT_CONNECTIONS 16
+#define OBJECT_CONNECTIONS 32
 
 struct opening {
 	const char *source; /* borrowed */

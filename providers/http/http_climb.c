@@ -11,7 +11,7 @@
 
 #define NEAR_NS      (2 * NSEC_PER_MSEC) /* closer than that, few connections fill the way */
 #define NEAR_START   4
-#define FAR_START    16
+#define FAR_START    32
 #define FAR_REST     4 /* windows in which new connections get up to speed */
 #define LEAST        2 /* one pauses between two requests */
 #define PATIENCE_MAX 32

@@ -35,16 +35,22 @@ static bool may_start_locked(const struct http *h, enum vmofs_request_class cls)
 
 /*
  * Far away, a new connection brings little at first: what the first reader waits for is spread over many, which
- * then are open for what comes next.
+ * then are open for what comes next. On one that is open, what is fetched ahead is worth the pause before it only if
+ * it is long.
  */
-static uint64_t least_part(const struct http_origin *o, enum vmofs_request_class cls)
+static uint64_t least_part(const struct http_origin *o, enum vmofs_request_class cls, uint64_t part)
 {
 	uint64_t delay = atomic_load_explicit(&o->pace.delay_ns, memory_order_relaxed);
 	uint64_t sent =
 		atomic_load_explicit(&o->counters.v[HTTP_COUNT_REQUESTS], memory_order_relaxed);
 
-	return cls == VMOFS_CLASS_DEMAND && delay > FAR_NS && sent < FAR_FIRST ? FAR_PART_MIN
-									       : PART_MIN;
+	if (delay <= FAR_NS)
+		return PART_MIN;
+	if (cls == VMOFS_CLASS_DEMAND)
+		return sent < FAR_FIRST ? FAR_PART_MIN : PART_MIN;
+	if (!atomic_load_explicit(&o->pace.rate, memory_order_relaxed))
+		return PART_MIN;
+	return MAX(part / 2 & ~(VMOFS_PAGE_SIZE - 1), PART_MIN);
 }
 
 /*
@@ -63,7 +69,7 @@ static uint64_t part_locked(struct http *h, enum vmofs_request_class cls) REQUIR
 		return part;
 	first = vmofs_list_first(&h->queue[cls], struct http_piece, link);
 	share = (first->end - first->off) / slots & ~(VMOFS_PAGE_SIZE - 1);
-	return MIN(MAX(share, least_part(o, cls)), part);
+	return MIN(MAX(share, least_part(o, cls, part)), part);
 }
 
 static void fetch_carry_locked(struct http *h UNUSED, struct http_fetch *f, struct http_piece *p)

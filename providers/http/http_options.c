@@ -21,7 +21,7 @@
 const struct vmofs_option http_options[] = {
 	{ "cacert", "FILE", NULL, "certificate authorities to trust instead of the system's" },
 	{ "connect-timeout", "TIME", "10s", "longest wait for a connection" },
-	{ "connections", "N", NULL, "most parallel requests to one server (16; 64 for a tree)" },
+	{ "connections", "N", NULL, "most parallel requests to one server (32; 64 for a tree)" },
 	{ "header", "LINE", NULL,
 	  "another request header, for the source's host only; repeatable" },
 	{ "hedge", "PERCENT", "2", "bytes asked for twice where an answer falls behind; 0: none" },

@@ -19,6 +19,7 @@
 
 enum {
 	BYTES_PER_NS = 2,
+	FAR_FACTOR = 2,   /* times that may be ahead of one who has read as much */
 	PACE_FACTOR = 32, /* what is measured while connections start is little */
 	PARTS_MIN = 4,    /* a window has at least this many parts */
 	REST_FACTOR = 4,
@@ -30,7 +31,7 @@ enum {
 #define PIECE_MIN  KIB(256)
 #define BLIND_MAX  MIB(64)              /* where the pace is not known */
 #define BUSY_NS    (20 * NSEC_PER_MSEC) /* and of a near origin, this much time's worth */
-#define UNPAID_MAX MIB(32)              /* beyond it as much as was read may be fetched ahead */
+#define UNPAID_MAX MIB(64)              /* beyond it as much as was read may be ahead, if far */
 
 void stream_seq_begin_locked(struct stream_set *s, struct stream *st, const struct stream_run *run,
 			     enum stream_how how)
@@ -100,6 +101,12 @@ static unsigned n_unproven(const struct stream_set *s) REQUIRES(s->lock)
 	return MAX(n, 1u);
 }
 
+/* What a far origin can be asked for at once. */
+static uint64_t far_window(const struct stream_set *s) REQUIRES(s->lock)
+{
+	return s->pace.delay_ns * BYTES_PER_NS;
+}
+
 /* What the reader's past allows. */
 static uint64_t earned(const struct stream_set *s, const struct stream_seq *q) REQUIRES(s->lock)
 {
@@ -107,7 +114,8 @@ static uint64_t earned(const struct stream_set *s, const struct stream_seq *q) R
 
 	if (!q->proven)
 		trusted /= n_unproven(s);
-	return MAX(MIN(trusted, MAX(UNPAID_MAX, q->bytes)), STREAM_WINDOW_MIN);
+	return MAX(MIN(trusted, MAX(UNPAID_MAX, MIN(q->bytes, FAR_FACTOR * far_window(s)))),
+		   STREAM_WINDOW_MIN);
 }
 
 /* What the origin can make use of. */
@@ -165,7 +173,7 @@ static void grow(struct stream_seq *q, uint64_t limit)
 static void reach_far(const struct stream_set *s, struct stream_seq *q, uint64_t limit)
 	REQUIRES(s->lock)
 {
-	uint64_t far = MIN(s->pace.delay_ns * BYTES_PER_NS, limit);
+	uint64_t far = MIN(far_window(s), limit);
 
 	if (q->stalled && q->window < far && q->bytes >= q->rests_until)
 		q->window = far;
