@@ -21,7 +21,8 @@
 #define PART_MIN     MIB(1) /* a large request is not split below this */
 #define FAR_NS       (5 * NSEC_PER_MSEC)
 #define FAR_PART_MIN KIB(128)
-#define FAR_FIRST    16 /* requests */
+#define FAR_OPENING  KIB(512) /* what is fetched ahead before a rate is known */
+#define FAR_FIRST    16       /* requests */
 #define NO_MEMORY_NS (20 * NSEC_PER_MSEC)
 
 /* -- choosing --------------------------------------------------------------------------------- */
@@ -49,7 +50,7 @@ static uint64_t least_part(const struct http_origin *o, enum vmofs_request_class
 	if (cls == VMOFS_CLASS_DEMAND)
 		return sent < FAR_FIRST ? FAR_PART_MIN : PART_MIN;
 	if (!atomic_load_explicit(&o->pace.rate, memory_order_relaxed))
-		return PART_MIN;
+		return FAR_OPENING;
 	return MAX(part / 2 & ~(VMOFS_PAGE_SIZE - 1), PART_MIN);
 }
 
