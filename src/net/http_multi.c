@@ -13,10 +13,12 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "base/sync.h"
 
@@ -176,20 +178,27 @@ static void sock_forget(struct http_multi *m, int fd)
 	free(s);
 }
 
-static int sock_watch(struct http_sock *s, uint32_t events)
+/*
+ * Never fails for libcurl: it would take a socket function that does for the end of all transfers of this
+ * handle, and refuse new ones as long as one of them lives.
+ */
+static void sock_watch(struct http_sock *s, uint32_t events)
 {
-	int r = 0;
+	struct loop *l = s->multi->loop;
+	int r;
 
 	if (s->watched && s->watch.events == events)
-		return 0;
-	if (s->watched) {
-		r = loop_watch_mod(s->multi->loop, &s->watch, events);
-	} else {
-		s->watch.events = events;
-		r = loop_watch_add(s->multi->loop, &s->watch);
-		s->watched = r == 0;
-	}
-	return r;
+		return;
+	s->watch.events = events;
+	r = s->watched ? loop_watch_mod(l, &s->watch, events) : loop_watch_add(l, &s->watch);
+	if (r == -ENOENT)
+		r = loop_watch_add(l, &s->watch);
+	else if (r == -EEXIST)
+		r = loop_watch_mod(l, &s->watch, events);
+	s->watched = r == 0;
+	if (r < 0)
+		log_warn("cannot watch a connection, which will end by its stall: %s",
+			 strerror(-r));
 }
 
 static int on_socket(CURL *easy UNUSED, curl_socket_t fd, int what, void *arg, void *sock UNUSED)
@@ -206,8 +215,8 @@ static int on_socket(CURL *easy UNUSED, curl_socket_t fd, int what, void *arg, v
 		return -1;
 	s->wanted = what == CURL_POLL_REMOVE ? 0 : what;
 	if (s->wanted)
-		return sock_watch(s, events[what]) < 0 ? -1 : 0;
-	if (!s->ours)
+		sock_watch(s, events[what]);
+	else if (!s->ours)
 		sock_forget(m, fd);
 	return 0;
 }
@@ -223,6 +232,8 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose UNUSED, struct 
 		return CURL_SOCKET_BAD;
 	if (addr->family == AF_INET || addr->family == AF_INET6)
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
+	/* What is known of this number is of a descriptor that has been closed. */
+	sock_forget(m, fd);
 	s = multi_sock(m, fd);
 	if (!s) {
 		close(fd);
