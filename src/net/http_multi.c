@@ -232,7 +232,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose UNUSED, struct 
 		return CURL_SOCKET_BAD;
 	if (addr->family == AF_INET || addr->family == AF_INET6)
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof timeout);
-	/* What is known of this number is of a descriptor that has been closed. */
+	/* What is known of this number has been closed: libcurl does not tell while it connects. */
 	sock_forget(m, fd);
 	s = multi_sock(m, fd);
 	if (!s) {

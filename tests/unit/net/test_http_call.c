@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Calls on a loop and blocking ones, against a server that misbehaves when told to. */
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -382,6 +386,67 @@ static void test_cancel(void **state UNUSED)
 	bed_free(b);
 }
 
+/* A port on which connecting takes for ever: nobody accepts, and its queue is full. */
+struct full_port {
+	int listener;
+	int queued[2];
+	char url[64];
+};
+
+static void full_port_open(struct full_port *p)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET,
+				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof at;
+
+	p->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(p->listener, (struct sockaddr *)&at, sizeof at), 0);
+	assert_int_equal(listen(p->listener, 0), 0);
+	assert_int_equal(getsockname(p->listener, (struct sockaddr *)&at, &len), 0);
+	for (size_t i = 0; i < ARRAY_LEN(p->queued); i++) {
+		p->queued[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		(void)connect(p->queued[i], (struct sockaddr *)&at, sizeof at);
+	}
+	snprintf(p->url, sizeof p->url, "http://127.0.0.1:%u/", ntohs(at.sin_port));
+}
+
+static void full_port_close(struct full_port *p)
+{
+	for (size_t i = 0; i < ARRAY_LEN(p->queued); i++)
+		close(p->queued[i]);
+	close(p->listener);
+}
+
+static void a_turn(void *arg UNUSED, struct loop *l UNUSED)
+{
+}
+
+/* libcurl closes a socket that is still connecting without telling; its number comes back. */
+static void test_cancel_while_connecting(void **state UNUSED)
+{
+	struct bed *b = bed_new(5000);
+	struct loop *l = loop_pool_nth(b->loops, 0);
+	struct full_port full;
+
+	full_port_open(&full);
+	ask_prepare(b, "GET", "/");
+	b->a.call.url = full.url;
+	loop_post(l, &b->a.start);
+	/* The request is sent at the end of the turn that starts it. */
+	for (unsigned i = 0; i < 3; i++)
+		loop_call(l, a_turn, NULL);
+	loop_post(l, &b->a.cancel);
+	ask_wait(&b->a);
+
+	ask_prepare(b, "GET", "/");
+	loop_post(l, &b->a.start);
+	ask_wait(&b->a);
+	assert_int_equal(b->a.started, 0);
+	assert_int_equal(b->a.result.outcome, HTTP_OUTCOME_OK);
+	full_port_close(&full);
+	bed_free(b);
+}
+
 static void test_token_that_is_not_there(void **state UNUSED)
 {
 	struct http_settings_init init = { .token_file = "/nonexistent/token",
@@ -404,10 +469,15 @@ static void test_token_that_is_not_there(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_get),     cmocka_unit_test(test_trusted),
-		cmocka_unit_test(test_methods), cmocka_unit_test(test_outcomes),
-		cmocka_unit_test(test_bounds),  cmocka_unit_test(test_time),
-		cmocka_unit_test(test_cancel),  cmocka_unit_test(test_token_that_is_not_there),
+		cmocka_unit_test(test_get),
+		cmocka_unit_test(test_trusted),
+		cmocka_unit_test(test_methods),
+		cmocka_unit_test(test_outcomes),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_time),
+		cmocka_unit_test(test_cancel),
+		cmocka_unit_test(test_cancel_while_connecting),
+		cmocka_unit_test(test_token_that_is_not_there),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
