@@ -403,6 +403,9 @@ static int step_wait(struct vmo *v, struct vmo_step *t, uint64_t first, uint64_t
 	uint64_t page = first + v->root_off;
 	int r;
 
+	/* It ended after an early wake, before the lock was taken again: that is not to be lost. */
+	if (t->waiter.state == PAGE_WAITER_DONE)
+		return vmo_step_wait(v, t);
 	if (t->waiter.state == PAGE_WAITER_PARKED &&
 	    page_source_n_pending_locked(v->source, VMOFS_REQUEST_READ, page, page + 1)) {
 		page_source_continue_locked(v->source, &t->waiter, page);
