@@ -301,17 +301,16 @@ static int files_open(struct cache_entry *e, enum entry_want want) REQUIRES(e->i
 	return r;
 }
 
-/* Lets go of the descriptors and of all that is known. -EBUSY: they are in use. */
-static int files_shut(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
+/* Moves the descriptors to @f and forgets all that is known. -EBUSY: somebody is at work, or serves the file. */
+static int files_detach(struct cache_entry *e, struct files *f) REQUIRES(e->io) EXCLUDES(e->lock)
 {
-	struct files f = { .index = -1, .data = -1 };
 	bool busy;
 
 	mutex_lock(&e->lock);
 	busy = e->active || e->pins;
 	if (!busy) {
-		f.index = e->index_fd;
-		f.data = e->data_fd;
+		f->index = e->index_fd;
+		f->data = e->data_fd;
 		e->index_fd = e->data_fd = -1;
 		e->held = false;
 		segments_drop(e);
@@ -322,8 +321,17 @@ static int files_shut(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
 		return -EBUSY;
 	fd_drop(e->c, &e->pin_fd);
 	cache_entry_shut(e);
-	files_drop(e->c, &f);
 	return 0;
+}
+
+/* Lets go of the descriptors and of all that is known. -EBUSY: they are in use. */
+static int files_shut(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
+{
+	struct files f = { .index = -1, .data = -1 };
+	int r = files_detach(e, &f);
+
+	files_drop(e->c, &f);
+	return r;
 }
 
 /* -- entering --------------------------------------------------------------------------------- */
@@ -652,26 +660,14 @@ static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
 {
 	struct files f = { .index = -1, .data = -1 };
 	int r = entry_lock_pages(e);
-	bool busy;
 
 	if (r < 0)
 		return r;
-	mutex_lock(&e->lock);
-	busy = e->active || e->pins;
-	if (!busy) {
-		f.index = e->index_fd;
-		f.data = e->data_fd;
-		e->index_fd = e->data_fd = -1;
-		segments_drop(e);
-		entry_set_state(e, ENTRY_SHUT);
-	}
-	mutex_unlock(&e->lock);
-	if (busy) {
+	r = files_detach(e, &f);
+	if (r < 0) {
 		entry_unlock_pages(e);
-		return -EBUSY;
+		return r;
 	}
-	fd_drop(e->c, &e->pin_fd);
-	cache_entry_shut(e);
 	*freed += disk_bytes(e->c, f.data) + disk_bytes(e->c, f.index);
 	/* Data first: an index without data is dropped when it is met, data without an index is found by gc only. */
 	file_unlink(e, ".data");
