@@ -124,10 +124,12 @@ static bool supply(struct disk_tier *t, struct vmo *v, uint64_t first, uint64_t 
 	uint64_t off = page_bytes(first);
 	uint64_t len = MIN(page_bytes(n), t->key.size - off);
 
-	if (vmo_supply_near(v, off, buf, len) < 0)
-		return false;
+	/* Counted first: who reads the counters after a read that it served finds it in them. */
 	atomic_fetch_add(&t->io->hits, n);
-	return true;
+	if (vmo_supply_near(v, off, buf, len) >= 0)
+		return true;
+	atomic_fetch_sub(&t->io->hits, n);
+	return false;
 }
 
 /*
