@@ -62,7 +62,7 @@ static int dir_check_owner(struct cache *c, struct vmofs_err *err)
 	return 0;
 }
 
-/* 0: not there; 1: ours; -EPROTO: another's. An empty one is what a crash leaves. */
+/* 0: not there; 1: ours; -EPROTO: another's. A part of ours, or zeroes, is what a crash or a failing disk leaves. */
 static int version_read(struct cache *c, char *text, size_t cap)
 {
 	int fd = c->io->openat(c->dir_fd, "version", O_RDONLY, 0);
@@ -77,7 +77,9 @@ static int version_read(struct cache *c, char *text, size_t cap)
 	if (n <= 0)
 		return (int)n;
 	text[n] = 0;
-	return strcmp(text, VERSION_TEXT) == 0 ? 1 : -EPROTO;
+	if (strcmp(text, VERSION_TEXT) == 0)
+		return 1;
+	return strncmp(text, VERSION_TEXT, strlen(text)) == 0 ? 0 : -EPROTO;
 }
 
 static int version_write(struct cache *c)

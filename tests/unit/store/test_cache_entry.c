@@ -250,15 +250,80 @@ static void test_unfit_objects_are_not_kept(void **state)
 	free(url);
 }
 
+static void version_put(struct cache_dir *d, const char *text, size_t n)
+{
+	char path[300];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/version", d->path);
+	f = fopen(path, "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(text, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+static size_t version_get(struct cache_dir *d, char *text, size_t cap)
+{
+	char path[300];
+	FILE *f;
+	size_t n;
+
+	snprintf(path, sizeof path, "%s/version", d->path);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	n = fread(text, 1, cap, f);
+	fclose(f);
+	return n;
+}
+
+/* What a crash leaves of the file, and a disk that has lost its block. */
+static void test_torn_version_is_written_anew(void **state)
+{
+	static const char whole[] = "vmofs cache 1\n", zeroes[sizeof whole - 1];
+	struct cache_dir *d = *state;
+
+	for (size_t n = 0; n < sizeof whole; n++) {
+		bool torn = n < sizeof zeroes;
+		struct cache_entry *e;
+		char text[64];
+
+		version_put(d, torn ? whole : zeroes, torn ? n : sizeof zeroes);
+		cache_dir_reopen(d, 0);
+		e = cache_dir_entry(d, 0, "a", 20 * CACHE_PAGE);
+		assert_int_equal(cache_dir_write(e, n, 1), 0);
+		assert_int_equal(cache_dir_read(e, 0, n + 1), n + 1);
+		cache_entry_close(e);
+		assert_int_equal(version_get(d, text, sizeof text), sizeof whole - 1);
+		assert_memory_equal(text, whole, sizeof whole - 1);
+	}
+}
+
+static void test_other_version_is_refused(void **state)
+{
+	static const char *const other[] = { "vmofs cache 2\n", "vmofs cache 1 \n", "something\n" };
+	struct cache_dir *d = *state;
+	struct cache_params p = { .dir = d->path, .io = d->io };
+
+	for (size_t i = 0; i < ARRAY_LEN(other); i++) {
+		struct vmofs_err err = VMOFS_ERR_INIT;
+		struct cache *c;
+
+		version_put(d, other[i], strlen(other[i]));
+		assert_int_equal(cache_open(&c, &p, &err), -EPROTO);
+		assert_non_null(strstr(err.msg, d->path));
+	}
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, cache_dir_setup, cache_dir_teardown)
 	const struct CMUnitTest tests[] = {
-		T(test_written_pages_are_read),   T(test_the_next_process_finds_and_verifies),
-		T(test_may_have_tells_runs),      T(test_damaged_page_is_dropped),
-		T(test_damaged_index_is_dropped), T(test_two_processes),
-		T(test_descriptors_are_bounded),  T(test_records_in_memory_are_bounded),
-		T(test_huge_object_costs_little), T(test_unfit_objects_are_not_kept),
+		T(test_written_pages_are_read),       T(test_the_next_process_finds_and_verifies),
+		T(test_may_have_tells_runs),          T(test_damaged_page_is_dropped),
+		T(test_damaged_index_is_dropped),     T(test_two_processes),
+		T(test_descriptors_are_bounded),      T(test_records_in_memory_are_bounded),
+		T(test_huge_object_costs_little),     T(test_unfit_objects_are_not_kept),
+		T(test_torn_version_is_written_anew), T(test_other_version_is_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
