@@ -3,6 +3,7 @@
 
 All run in the foreground, as children, so that their CPU time and memory can be read from /proc.
 """
+import json
 import os
 import shutil
 import subprocess
@@ -112,6 +113,15 @@ def beside_vmofs(name):
     if not os.access(path, os.X_OK):
         raise Unavailable(f"no {name} beside vmofs: build with the tests")
     return path
+
+
+def vmofs_command(*words):
+    """What a command of vmofs prints."""
+    return subprocess.run([vmofs_program(), *words], check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+def vmofs_stat(mount):
+    return json.loads(vmofs_command("stat", "--json", mount.points[0]))
 
 
 def vmofs_options(mount, given, options):
