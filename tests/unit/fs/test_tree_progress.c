@@ -15,6 +15,13 @@
 
 static struct tree_fixture f;
 
+/* ---- what tests do ---- */
+
+static void put(const char *key)
+{
+	fake_source_put(f.source, key, 1, "");
+}
+
 static void add(const char *dir, unsigned files)
 {
 	char name[64];
@@ -24,6 +31,76 @@ static void add(const char *dir, unsigned files)
 		fake_source_append(f.source, name, 1);
 	}
 }
+
+static bool collect(void *arg, const struct fs_tree_entry *e)
+{
+	char *names = arg;
+
+	if (e->name[0] != '.')
+		strcat(strcat(names, e->name), S_ISDIR(e->attr->st.st_mode) ? "/ " : " ");
+	return true;
+}
+
+static const char *ls_from(struct fixture_wait *w, uint64_t cookie, int expect)
+{
+	static char names[256];
+
+	names[0] = '\0';
+	assert_int_equal(f.tree->ops->readdir(f.tree, 1, cookie, false, &w->w, collect, names),
+			 expect);
+	return names;
+}
+
+/* A reader of the root who has to wait. */
+static void ls_begin(struct fixture_wait *w)
+{
+	fixture_wait_init(w);
+	ls_from(w, 0, -EINPROGRESS);
+}
+
+static void lookup_begin(struct fixture_wait *w, const char *name)
+{
+	struct fs_tree_attr a;
+
+	fixture_wait_init(w);
+	assert_int_equal(f.tree->ops->lookup(f.tree, 1, name, &w->w, &a), -EINPROGRESS);
+}
+
+static struct vmofs_query *take_held(void)
+{
+	struct vmofs_query *q = fake_source_held(f.source);
+
+	assert_non_null(q);
+	vmofs_list_del(&q->link);
+	return q;
+}
+
+static struct vmofs_query *take_head(void)
+{
+	struct vmofs_query *q = take_held();
+
+	assert_int_equal(q->kind, VMOFS_QUERY_HEAD);
+	return q;
+}
+
+/* The answer of a query that was taken; @e NULL: nothing more. */
+static void answer(struct vmofs_query *q, const struct vmofs_entry *e)
+{
+	if (e)
+		q->entries(q, e, 1);
+	q->done(q, &(struct vmofs_query_result){ .requests = 1, .msg = "", .req_id = "" });
+}
+
+static void answer_head(struct vmofs_query *q, uint64_t size, const char *validator)
+{
+	const struct vmofs_entry a = {
+		.key = "a", .key_len = 1, .size = size, .validator = validator, .target = ""
+	};
+
+	answer(q, &a);
+}
+
+/* ---- little memory, long directories ---- */
 
 /* What one directory needs while it is open must not cost others their answers. */
 static void test_names_are_found_when_memory_is_short(void **state UNUSED)
@@ -90,62 +167,55 @@ static void test_a_walk_relists_a_long_directory(void **state UNUSED)
 	tree_fixture_end(&f);
 }
 
-/* What a listing that has failed did not come to is no news to the next one. */
-static void test_a_failed_listing_counts_for_nothing(void **state UNUSED)
+/* ---- failed listings ---- */
+
+/* The root is listed anew, and that fails behind its first entry. */
+static void fail_listing(void)
 {
-	struct fs_tree_attr a;
 	struct fixture_wait w;
 
-	tree_fixture_init(&f);
-	fake_source_put(f.source, "a", 1, "");
-	fake_source_put(f.source, "b", 1, "");
-	tree_fixture_start(&f);
-	assert_string_equal(fixture_ls(&f, ""), "a b ");
 	fixture_now_ns += 60 * NSEC_PER_SEC;
-	fake_source_remove(f.source, "b");
 	f.source->hold = true;
-	fixture_wait_init(&w);
-	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &w.w, NULL, NULL), -EINPROGRESS);
+	ls_begin(&w);
 	fake_source_answer_some(f.source, 1);
 	fake_source_answer(f.source, -EIO);
 	assert_int_equal(w.status, -EIO);
 	f.source->hold = false;
+}
+
+/* What a listing that has failed did not come to is no news to the next one. */
+static void test_a_failed_listing_counts_for_nothing(void **state UNUSED)
+{
+	struct fs_tree_attr a;
+
+	tree_fixture_init(&f);
+	put("a");
+	put("b");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "a b ");
+	fake_source_remove(f.source, "b");
+	fail_listing();
 	assert_string_equal(fixture_ls(&f, ""), "a ");
 	assert_int_equal(fixture_lookup(&f, 1, "b", &a), -ENOENT);
 	tree_fixture_end(&f);
 }
 
-static struct vmofs_query *take_held(void)
-{
-	struct vmofs_query *q = fake_source_held(f.source);
-
-	assert_non_null(q);
-	vmofs_list_del(&q->link);
-	return q;
-}
-
 static void test_a_failed_listing_hides_nothing(void **state UNUSED)
 {
-	struct fixture_wait w;
-
 	tree_fixture_init(&f);
-	fake_source_put(f.source, "a", 1, "");
-	fake_source_put(f.source, "a/b", 1, "");
+	put("a");
+	put("a/b");
 	tree_fixture_start(&f);
 	assert_string_equal(fixture_ls(&f, ""), "a/ ");
 	assert_int_equal(fixture_stats(&f).hidden[FS_HIDDEN_SHADOWED], 1);
-	fixture_now_ns += 60 * NSEC_PER_SEC;
-	f.source->hold = true;
-	fixture_wait_init(&w);
-	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &w.w, NULL, NULL), -EINPROGRESS);
-	fake_source_answer_some(f.source, 1);
-	fake_source_answer(f.source, -EIO);
+	fail_listing();
 	fake_source_remove(f.source, "a");
-	f.source->hold = false;
 	assert_string_equal(fixture_ls(&f, ""), "a/ ");
 	assert_int_equal(fixture_stats(&f).hidden[FS_HIDDEN_SHADOWED], 0);
 	tree_fixture_end(&f);
 }
+
+/* ---- answers that come late ---- */
 
 /* A name that was asked for before a listing says nothing against it. */
 static void test_an_old_answer_is_no_news(void **state UNUSED)
@@ -153,23 +223,19 @@ static void test_an_old_answer_is_no_news(void **state UNUSED)
 	struct fs_tree_attr a;
 	struct fixture_wait w, lw;
 	struct vmofs_query *q;
-	struct vmofs_query_result none = { .requests = 1, .msg = "", .req_id = "" };
 
 	tree_fixture_init(&f);
-	fake_source_put(f.source, "a", 1, "");
+	put("a");
 	tree_fixture_start(&f);
 	f.source->hold = true;
-	fixture_wait_init(&w);
-	fixture_wait_init(&lw);
-	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "new", &w.w, &a), -EINPROGRESS);
+	lookup_begin(&w, "new");
 	q = take_held();
 	fixture_now_ns += NSEC_PER_SEC;
-	fake_source_put(f.source, "new", 1, "");
-	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &lw.w, NULL, NULL),
-			 -EINPROGRESS);
+	put("new");
+	ls_begin(&lw);
 	fake_source_answer(f.source, 0);
 	/* The server had looked for it before it was there. */
-	q->done(q, &none);
+	answer(q, NULL);
 	assert_int_equal(w.n_done, 1);
 	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "new", &w.w, &a), 0);
 	f.source->hold = false;
@@ -177,53 +243,55 @@ static void test_an_old_answer_is_no_news(void **state UNUSED)
 	tree_fixture_end(&f);
 }
 
+/* A file that is listed and yet to be asked about; queries are held. */
+static void start_with_heads(void)
+{
+	tree_fixture_init(&f);
+	f.p.object_metadata = true;
+	fake_source_put(f.source, "a", 1, "\"v1\"");
+	tree_fixture_start(&f);
+	assert_string_equal(fixture_ls(&f, ""), "a ");
+	f.source->hold = true;
+}
+
 /* Nor does a HEAD of what was there before say anything of the file that a listing has told of. */
 static void test_an_old_head_is_no_news(void **state UNUSED)
 {
-	const struct vmofs_entry old = {
-		.key = "a", .key_len = 1, .size = 1, .validator = "\"v1\"", .target = ""
-	};
-	const struct vmofs_query_result done = { .requests = 1, .msg = "", .req_id = "" };
 	struct fs_tree_attr a;
 	struct fixture_wait w, lw;
 	struct vmofs_query *q;
 
-	tree_fixture_init(&f);
-	fake_source_put(f.source, "a", 1, "\"v1\"");
-	f.p.object_metadata = true;
-	tree_fixture_start(&f);
-	assert_string_equal(fixture_ls(&f, ""), "a ");
-	f.source->hold = true;
-	fixture_wait_init(&w);
-	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a), -EINPROGRESS);
-	q = take_held();
-	assert_int_equal(q->kind, VMOFS_QUERY_HEAD);
+	start_with_heads();
+	lookup_begin(&w, "a");
+	q = take_head();
 	fixture_now_ns += 60 * NSEC_PER_SEC;
 	fake_source_put(f.source, "a", 2, "\"v2\"");
-	fixture_wait_init(&lw);
-	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &lw.w, NULL, NULL),
-			 -EINPROGRESS);
+	ls_begin(&lw);
 	fake_source_answer(f.source, 0);
 	f.source->hold = false;
-	q->entries(q, &old, 1);
-	q->done(q, &done);
+	answer_head(q, 1, "\"v1\"");
 	assert_int_equal(w.n_done, 1);
 	assert_int_equal(fixture_lookup(&f, 1, "a", &a), 0);
 	assert_int_equal(a.st.st_size, 2);
 	tree_fixture_end(&f);
 }
 
+/* A directory "x" that has been looked up. */
+static void start_with_x(struct fs_tree_attr *x)
+{
+	tree_fixture_init(&f);
+	f.p.object_metadata = true;
+	put("a");
+	put("x/below");
+	tree_fixture_start(&f);
+	assert_int_equal(fixture_lookup(&f, 1, "x", x), 0);
+}
+
 /* With object-metadata a name is asked for by listing its directory: that tells of "x" again, or not. */
-static void doubted(struct fs_tree_attr *x)
+static void doubt(const struct fs_tree_attr *x)
 {
 	char out[64];
 
-	tree_fixture_init(&f);
-	f.p.object_metadata = true;
-	fake_source_put(f.source, "a", 1, "");
-	fake_source_put(f.source, "x/below", 1, "");
-	tree_fixture_start(&f);
-	assert_int_equal(fixture_lookup(&f, 1, "x", x), 0);
 	fake_source_remove(f.source, "x/below");
 	assert_int_equal(fixture_readdir(&f, x->st.st_ino, true, out, sizeof out), 0);
 	assert_string_equal(out, "");
@@ -233,8 +301,9 @@ static void test_a_directory_that_was_empty_is_there_again(void **state UNUSED)
 {
 	struct fs_tree_attr x, a;
 
-	doubted(&x);
-	fake_source_put(f.source, "x/below", 1, "");
+	start_with_x(&x);
+	doubt(&x);
+	put("x/below");
 	assert_int_equal(fixture_lookup(&f, 1, "x", &a), 0);
 	assert_int_equal(a.st.st_ino, x.st.st_ino);
 	assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], 3);
@@ -246,7 +315,8 @@ static void test_a_directory_that_was_empty_is_gone(void **state UNUSED)
 {
 	struct fs_tree_attr x, a;
 
-	doubted(&x);
+	start_with_x(&x);
+	doubt(&x);
 	assert_int_equal(fixture_lookup(&f, 1, "x", &a), -ENOENT);
 	assert_int_equal(f.source->asked[VMOFS_QUERY_DIR], 3);
 	tree_fixture_end(&f);
@@ -255,62 +325,30 @@ static void test_a_directory_that_was_empty_is_gone(void **state UNUSED)
 /* A listing that was asked for before a directory proved to be empty is no proof of it, either. */
 static void test_an_old_listing_proves_no_directory(void **state UNUSED)
 {
+	const struct vmofs_entry there = {
+		.type = VMOFS_ENTRY_PREFIX, .key = "x/", .key_len = 2, .validator = "", .target = ""
+	};
 	struct fs_tree_attr x, a;
 	struct fixture_wait w, lw;
 	struct vmofs_query *q;
-	char out[64];
 
-	tree_fixture_init(&f);
-	f.p.object_metadata = true;
-	fake_source_put(f.source, "a", 1, "");
-	fake_source_put(f.source, "x/below", 1, "");
-	tree_fixture_start(&f);
-	assert_int_equal(fixture_lookup(&f, 1, "x", &x), 0);
+	start_with_x(&x);
 	fixture_now_ns += 60 * NSEC_PER_SEC;
 	f.source->hold = true;
-	fixture_wait_init(&lw);
-	assert_int_equal(f.tree->ops->readdir(f.tree, 1, 0, false, &lw.w, NULL, NULL),
-			 -EINPROGRESS);
+	ls_begin(&lw);
 	fake_source_answer_some(f.source, 1);
 	q = take_held();
 	f.source->hold = false;
-	fake_source_remove(f.source, "x/below");
-	assert_int_equal(fixture_readdir(&f, x.st.st_ino, true, out, sizeof out), 0);
-	assert_string_equal(out, "");
+	doubt(&x);
 	/* The rest of it: the server had looked before. */
-	q->entries(q,
-		   &(struct vmofs_entry){ .type = VMOFS_ENTRY_PREFIX,
-					  .key = "x/",
-					  .key_len = 2,
-					  .validator = "",
-					  .target = "" },
-		   1);
-	q->done(q, &(struct vmofs_query_result){ .requests = 1, .msg = "", .req_id = "" });
+	answer(q, &there);
 	assert_int_equal(lw.n_done, 1);
-	fixture_wait_init(&w);
-	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "x", &w.w, &a), -EINPROGRESS);
+	lookup_begin(&w, "x");
 	assert_int_equal(fixture_lookup(&f, 1, "x", &a), -ENOENT);
 	tree_fixture_end(&f);
 }
 
-static bool collect(void *arg, const struct fs_tree_entry *e)
-{
-	char *names = arg;
-
-	if (e->name[0] != '.')
-		strcat(strcat(names, e->name), S_ISDIR(e->attr->st.st_mode) ? "/ " : " ");
-	return true;
-}
-
-static const char *ls_from(struct fixture_wait *w, uint64_t cookie, int expect)
-{
-	static char names[256];
-
-	names[0] = '\0';
-	assert_int_equal(f.tree->ops->readdir(f.tree, 1, cookie, false, &w->w, collect, names),
-			 expect);
-	return names;
-}
+/* ---- readers and lookups get on ---- */
 
 /* Readers of a listing that comes in are not told of a file that the next page makes a directory. */
 static void test_a_page_may_end_between_a_file_and_its_directory(void **state UNUSED)
@@ -318,15 +356,14 @@ static void test_a_page_may_end_between_a_file_and_its_directory(void **state UN
 	struct fixture_wait w;
 
 	tree_fixture_init(&f);
-	fake_source_put(f.source, "a", 1, "");
-	fake_source_put(f.source, "x", 1, "");
-	fake_source_put(f.source, "x-y", 1, "");
-	fake_source_put(f.source, "x/below", 1, "");
+	put("a");
+	put("x");
+	put("x-y");
+	put("x/below");
 	f.source->hold = true;
 	tree_fixture_start(&f);
 	f.tree->ops->opendir(f.tree, 1);
-	fixture_wait_init(&w);
-	ls_from(&w, 0, -EINPROGRESS);
+	ls_begin(&w);
 	fake_source_answer_some(f.source, 3);
 	assert_string_equal(ls_from(&w, 0, 0), "a ");
 	ls_from(&w, 3, -EINPROGRESS);
@@ -343,33 +380,30 @@ static void test_readers_come_to_the_end(void **state UNUSED)
 
 	tree_fixture_init(&f);
 	f.p.ttl_ns = 0;
-	fake_source_put(f.source, "a", 1, "");
-	fake_source_put(f.source, "b", 1, "");
+	put("a");
+	put("b");
 	tree_fixture_start(&f);
 	f.tree->ops->opendir(f.tree, 1);
 	assert_string_equal(fixture_ls(&f, ""), "a b ");
 	f.source->hold = true;
 	fixture_now_ns += NSEC_PER_SEC;
-	fixture_wait_init(&first);
-	ls_from(&first, 0, -EINPROGRESS);
+	ls_begin(&first);
 	/* What is known is given meanwhile, up to the end. */
 	fixture_wait_init(&w);
 	fake_source_answer_some(f.source, 1);
 	assert_string_equal(ls_from(&w, 2, 0), "a b ");
 	ls_from(&w, 4, -EINPROGRESS);
-	fake_source_put(f.source, "c", 1, "");
+	put("c");
 	fake_source_answer(f.source, 0);
 	fixture_now_ns += NSEC_PER_SEC;
-	fixture_wait_init(&second);
-	ls_from(&second, 0, -EINPROGRESS);
+	ls_begin(&second);
 	assert_int_equal(w.n_done, 1);
 	assert_string_equal(ls_from(&w, 4, 0), "c ");
 	fixture_wait_init(&w);
 	ls_from(&w, 5, -EINPROGRESS);
 	fake_source_answer(f.source, 0);
 	fixture_now_ns += NSEC_PER_SEC;
-	fixture_wait_init(&second);
-	ls_from(&second, 0, -EINPROGRESS);
+	ls_begin(&second);
 	assert_string_equal(ls_from(&w, 5, 0), "");
 	f.source->hold = false;
 	f.tree->ops->releasedir(f.tree, 1);
@@ -379,33 +413,22 @@ static void test_readers_come_to_the_end(void **state UNUSED)
 /* A server whose HEAD and listing never agree, in a directory that is listed all the time. */
 static void test_a_head_counts_in_the_end(void **state UNUSED)
 {
-	const struct vmofs_entry lie = {
-		.key = "a", .key_len = 1, .size = 9, .validator = "\"v9\"", .target = ""
-	};
-	const struct vmofs_query_result done = { .requests = 1, .msg = "", .req_id = "" };
 	struct fixture_wait w;
 	struct fs_tree_attr a;
 	unsigned n = 0;
 	int r;
 
-	tree_fixture_init(&f);
-	f.p.object_metadata = true;
-	fake_source_put(f.source, "a", 1, "\"v1\"");
-	tree_fixture_start(&f);
-	assert_string_equal(fixture_ls(&f, ""), "a ");
-	f.source->hold = true;
+	start_with_heads();
 	fixture_wait_init(&w);
 	while ((r = f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a)) == -EINPROGRESS) {
 		struct vmofs_query *q;
 
 		assert_true(++n < 10);
-		q = take_held();
-		assert_int_equal(q->kind, VMOFS_QUERY_HEAD);
+		q = take_head();
 		f.source->hold = false;
 		fixture_now_ns += 60 * NSEC_PER_SEC;
 		assert_string_equal(fixture_ls(&f, ""), "a ");
-		q->entries(q, &lie, 1);
-		q->done(q, &done);
+		answer_head(q, 9, "\"v9\"");
 		f.source->hold = true;
 	}
 	f.source->hold = false;
@@ -424,22 +447,18 @@ static void test_a_new_listing_holds_no_lookup_up(void **state UNUSED)
 	tree_fixture_init(&f);
 	f.p.ttl_ns = 0;
 	f.p.negative_ttl_ns = 0;
-	fake_source_put(f.source, "a", 1, "");
+	put("a");
 	tree_fixture_start(&f);
 	assert_string_equal(fixture_ls(&f, ""), "a ");
 	f.source->hold = true;
 	fixture_now_ns += NSEC_PER_SEC;
-	fixture_wait_init(&other);
-	ls_from(&other, 0, -EINPROGRESS);
-	fixture_wait_init(&w);
-	fixture_wait_init(&none);
-	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a), -EINPROGRESS);
-	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "none", &none.w, &a), -EINPROGRESS);
+	ls_begin(&other);
+	lookup_begin(&w, "a");
+	lookup_begin(&none, "none");
 	fake_source_answer(f.source, 0);
 	fixture_now_ns += NSEC_PER_SEC;
 	assert_string_equal(ls_from(&other, 0, 0), "a ");
-	fixture_wait_init(&other);
-	ls_from(&other, 0, -EINPROGRESS);
+	ls_begin(&other);
 	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "a", &w.w, &a), 0);
 	assert_int_equal(f.tree->ops->lookup(f.tree, 1, "none", &none.w, &a), -ENOENT);
 	f.source->hold = false;
@@ -452,8 +471,8 @@ static void test_a_directory_becomes_a_file(void **state UNUSED)
 	struct fs_tree_attr a;
 
 	tree_fixture_init(&f);
-	fake_source_put(f.source, "x/below", 1, "");
-	fake_source_put(f.source, "y/below", 1, "");
+	put("x/below");
+	put("y/below");
 	tree_fixture_start(&f);
 	assert_string_equal(fixture_ls(&f, ""), "x/ y/ ");
 	fake_source_remove(f.source, "x/below");
@@ -477,7 +496,7 @@ static void test_names_that_flip_hold_nobody_up(void **state UNUSED)
 	tree_fixture_init(&f);
 	f.p.ttl_ns = 0;
 	f.p.negative_ttl_ns = 0;
-	fake_source_put(f.source, "other", 1, "");
+	put("other");
 	tree_fixture_start(&f);
 	for (unsigned i = 0; i < 20; i++) {
 		char file[8];
@@ -486,9 +505,9 @@ static void test_names_that_flip_hold_nobody_up(void **state UNUSED)
 		snprintf(below, sizeof below, "%s/y", file);
 		if (i % 2) {
 			fake_source_remove(f.source, below);
-			fake_source_put(f.source, file, 1, "");
+			put(file);
 		} else {
-			fake_source_put(f.source, below, 1, "");
+			put(below);
 		}
 		fixture_now_ns += NSEC_PER_SEC;
 		assert_true(strstr(fixture_ls(&f, ""), "other "));
@@ -504,14 +523,13 @@ static void test_an_unfinished_listing_leaves_no_file_behind(void **state UNUSED
 	struct fixture_wait w;
 
 	tree_fixture_init(&f);
-	fake_source_put(f.source, "x/below", 1, "");
+	put("x/below");
 	tree_fixture_start(&f);
 	assert_string_equal(fixture_ls(&f, ""), "x/ ");
-	fake_source_put(f.source, "x", 1, "");
+	put("x");
 	fixture_now_ns += 60 * NSEC_PER_SEC;
 	f.source->hold = true;
-	fixture_wait_init(&w);
-	ls_from(&w, 0, -EINPROGRESS);
+	ls_begin(&w);
 	fake_source_answer_some(f.source, 1);
 	f.tree->ops->cancel(f.tree, &w.w);
 	tree_fixture_end(&f);
