@@ -66,20 +66,13 @@ static void lookup_begin(struct fixture_wait *w, const char *name)
 	assert_int_equal(f.tree->ops->lookup(f.tree, 1, name, &w->w, &a), -EINPROGRESS);
 }
 
-static struct vmofs_query *take_held(void)
+static struct vmofs_query *take_held(enum vmofs_query_kind kind)
 {
 	struct vmofs_query *q = fake_source_held(f.source);
 
 	assert_non_null(q);
+	assert_int_equal(q->kind, kind);
 	vmofs_list_del(&q->link);
-	return q;
-}
-
-static struct vmofs_query *take_head(void)
-{
-	struct vmofs_query *q = take_held();
-
-	assert_int_equal(q->kind, VMOFS_QUERY_HEAD);
 	return q;
 }
 
@@ -229,7 +222,7 @@ static void test_an_old_answer_is_no_news(void **state UNUSED)
 	tree_fixture_start(&f);
 	f.source->hold = true;
 	lookup_begin(&w, "new");
-	q = take_held();
+	q = take_held(VMOFS_QUERY_NAME);
 	fixture_now_ns += NSEC_PER_SEC;
 	put("new");
 	ls_begin(&lw);
@@ -263,7 +256,7 @@ static void test_an_old_head_is_no_news(void **state UNUSED)
 
 	start_with_heads();
 	lookup_begin(&w, "a");
-	q = take_head();
+	q = take_held(VMOFS_QUERY_HEAD);
 	fixture_now_ns += 60 * NSEC_PER_SEC;
 	fake_source_put(f.source, "a", 2, "\"v2\"");
 	ls_begin(&lw);
@@ -337,7 +330,7 @@ static void test_an_old_listing_proves_no_directory(void **state UNUSED)
 	f.source->hold = true;
 	ls_begin(&lw);
 	fake_source_answer_some(f.source, 1);
-	q = take_held();
+	q = take_held(VMOFS_QUERY_DIR);
 	f.source->hold = false;
 	doubt(&x);
 	/* The rest of it: the server had looked before. */
@@ -424,7 +417,7 @@ static void test_a_head_counts_in_the_end(void **state UNUSED)
 		struct vmofs_query *q;
 
 		assert_true(++n < 10);
-		q = take_head();
+		q = take_held(VMOFS_QUERY_HEAD);
 		f.source->hold = false;
 		fixture_now_ns += 60 * NSEC_PER_SEC;
 		assert_string_equal(fixture_ls(&f, ""), "a ");
