@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "base/macros.h"
-#include "fs/behind.h"
 #include "fs/stream.h"
 #include "vm/disk_tier.h"
 
@@ -17,7 +16,6 @@ struct fs_ahead {
 	_Atomic unsigned refs;
 	struct vmo *vmo; /* counted */
 	struct stream_set streams;
-	struct behind behind;
 };
 
 static int make_text(struct fs_object *o, const struct vmofs_object_info *info)
@@ -56,9 +54,8 @@ static int make_ahead(struct fs_object *o, struct vmo *vmo, const struct fs_obje
 	o->ahead->refs = 1;
 	o->ahead->vmo = vmo_get(vmo);
 	pace = (struct vmofs_pace){ .delay_ns = p->delay_ns };
-	stream_set_init(&o->ahead->streams, o->size, p->readahead_max, &pace);
+	stream_set_init(&o->ahead->streams, o->size, p->readahead_max, p->keep_behind, &pace);
 	note_pace(o);
-	behind_init(&o->ahead->behind, p->keep_behind);
 	return 0;
 }
 
@@ -96,7 +93,6 @@ void fs_ahead_put(struct fs_ahead *a)
 	if (!a || atomic_fetch_sub(&a->refs, 1) > 1)
 		return;
 	stream_set_release(&a->streams);
-	behind_release(&a->behind);
 	vmo_put(a->vmo);
 	free(a);
 }
@@ -141,12 +137,13 @@ static void prefetch(struct fs_ahead *a, const struct stream_ask *ask, uint64_t 
 void fs_ahead_read(struct fs_ahead *a, uint64_t off, uint64_t len, enum stream_how how,
 		   uint64_t deadline_ns)
 {
-	struct behind_drop drop = behind_read(&a->behind, off, len);
 	struct stream_ask ask;
 
-	if (drop.len)
-		vmo_evict(a->vmo, drop.off, drop.len, false);
-	if (stream_read(&a->streams, off, len, how, &ask))
+	if (!stream_read(&a->streams, off, len, how, &ask))
+		return;
+	if (ask.behind.len)
+		vmo_evict(a->vmo, ask.behind.off, ask.behind.len, false);
+	if (ask.n)
 		prefetch(a, &ask, deadline_ns);
 }
 

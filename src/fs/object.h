@@ -37,7 +37,7 @@ struct fs_object {
 
 struct fs_object_params {
 	uint64_t readahead_max; /* see stream.h */
-	uint64_t keep_behind;   /* see behind.h */
+	uint64_t keep_behind;   /* the same */
 	uint64_t delay_ns;      /* how far the origin seems to be; 0: not known */
 };
 

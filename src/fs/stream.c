@@ -17,13 +17,14 @@ enum {
 	LEFT_SLACK = 8,
 };
 
-void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max,
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max, uint64_t keep,
 		     const struct vmofs_pace *pace)
 {
 	memset(s, 0, sizeof *s);
 	mutex_init(&s->lock, LOCK_RANK_STREAM);
 	s->size = size;
 	s->window_max = window_max;
+	s->keep = keep;
 	s->pace = *pace;
 }
 
@@ -233,23 +234,33 @@ static void read_locked(struct stream_set *s, uint64_t off, uint64_t len, enum s
 	if (!st)
 		return;
 	ask->stream = st->id;
+	if (!st->strided)
+		stream_behind_locked(s, st, &ask->behind);
+	if (!s->window_max)
+		return;
 	if (st->strided)
 		stream_stride_next_locked(s, st, ask);
 	else
 		stream_seq_next_locked(s, st, ask);
 }
 
+static bool is_followed(const struct stream_set *s)
+{
+	return s->window_max || s->keep;
+}
+
 bool stream_read(struct stream_set *s, uint64_t off, uint64_t len, enum stream_how how,
 		 struct stream_ask *ask)
 {
 	ask->n = 0;
-	if (!s->window_max || off >= s->size || !len)
+	ask->behind.len = 0;
+	if (!is_followed(s) || off >= s->size || !len)
 		return false;
 	len = MIN(len, s->size - off);
 	mutex_lock(&s->lock);
 	read_locked(s, off, len, how, ask);
 	mutex_unlock(&s->lock);
-	return ask->n > 0;
+	return ask->n || ask->behind.len;
 }
 
 /* ---- what came of it ---- */
@@ -308,7 +319,7 @@ static void served_locked(struct stream_set *s, uint64_t off, uint64_t len, uint
 
 void stream_served(struct stream_set *s, uint64_t off, uint64_t len, uint64_t took_ns)
 {
-	if (!s->window_max || off >= s->size)
+	if (!is_followed(s) || off >= s->size)
 		return;
 	mutex_lock(&s->lock);
 	if (s->state)

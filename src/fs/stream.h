@@ -6,7 +6,8 @@
  *
  * A read that continues no stream begins a run (stream_run.c). A run that goes on, upwards or downwards, becomes a
  * stream with a window (stream_window.c); runs that begin at a constant distance become a stream of pieces
- * (stream_stride.c). Only streams read ahead: random reads get exactly what they ask for.
+ * (stream_stride.c). Only streams read ahead: random reads get exactly what they ask for. And what a long stream leaves
+ * behind goes (stream_behind.c).
  */
 #ifndef FS_STREAM_H
 #define FS_STREAM_H
@@ -28,6 +29,7 @@ struct stream_set {
 	struct vmofs_pace pace;     /* lock: lock; of the origin, or its delay as measured here */
 	uint64_t size;              /* of the file; fixed */
 	uint64_t window_max;        /* fixed; 0: no read-ahead */
+	uint64_t keep;              /* bytes behind a reader that stay; 0: nothing goes. Fixed */
 };
 
 /* How a read found its pages. */
@@ -44,20 +46,21 @@ struct stream_piece {
 
 enum { STREAM_PIECES = 16 };
 
-/* What to prefetch, the most urgent first; n 0: nothing. */
+/* What to let go, and what to prefetch, the most urgent first; len 0, n 0: nothing. */
 struct stream_ask {
+	struct stream_piece behind; /* in whole blocks of the store */
 	struct stream_piece piece[STREAM_PIECES];
 	unsigned n;
 	uint64_t stream; /* whose it is */
 };
 
-void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max,
+void stream_set_init(struct stream_set *s, uint64_t size, uint64_t window_max, uint64_t keep,
 		     const struct vmofs_pace *pace);
 void stream_set_release(struct stream_set *s);
 /* What the provider has measured since; zeros leave things as they are. */
 void stream_set_pace(struct stream_set *s, const struct vmofs_pace *pace) EXCLUDES(s->lock);
 
-/* A read of [off, off+len). Whether there is something to ask for. */
+/* A read of [off, off+len). Whether there is something to do. */
 bool stream_read(struct stream_set *s, uint64_t off, uint64_t len, enum stream_how how,
 		 struct stream_ask *ask) EXCLUDES(s->lock);
 

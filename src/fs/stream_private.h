@@ -26,6 +26,7 @@ struct stream_seq {
 	uint64_t rests_until; /* no growth before so many bytes were read */
 	uint64_t bytes;       /* read so far */
 	uint64_t last;        /* where the last read began */
+	uint64_t dropped;     /* what lies before has been let go */
 	bool stalled;         /* it had to wait */
 	bool proven;          /* has read a window of what was asked for ahead */
 	uint64_t used;        /* of what was asked for ahead, since the trust last grew */
@@ -116,6 +117,11 @@ void stream_seq_next_locked(struct stream_set *s, struct stream *st, struct stre
 void stream_seq_refused(struct stream *st, uint64_t refused);
 /* More is left out than read: its reads are no sequence any more. */
 bool stream_seq_is_sparse(const struct stream *st);
+
+/* stream_behind.c */
+/* What a sequential stream leaves behind, and may go now. */
+void stream_behind_locked(struct stream_set *s, struct stream *st, struct stream_piece *out)
+	REQUIRES(s->lock);
 
 /* stream_stride.c */
 /* Whether a run that begins at @off is the next of a row; then @out is that row. */

@@ -16,6 +16,7 @@
  * What was asked for, and is missed without being under way, has been evicted before it was read: the window halves, and rests.
  */
 #include "fs/stream_private.h"
+#include "store/store.h"
 
 enum {
 	BYTES_PER_NS = 2,
@@ -23,7 +24,7 @@ enum {
 	PACE_FACTOR = 32, /* what is measured while connections start is little */
 	PARTS_MIN = 4,    /* a window has at least this many parts */
 	REST_FACTOR = 4,
-	DOWN_PIECES = 8, /* of an ask downwards, where the last byte is the nearest */
+	DOWN_PIECES = 4, /* of an ask downwards, where the last byte is the nearest */
 };
 #define STEP_MAX   MIB(8)
 #define SLACK_MAX  MIB(4) /* out of order within a stream */
@@ -243,6 +244,17 @@ static void put_range(const struct stream_set *s, const struct stream *st, uint6
 		put_piece(s, st, from, MIN(from + step, to), ask);
 }
 
+/* A wide window ends on a border of the store's blocks, which are prepared whole. */
+static uint64_t on_border(const struct stream_set *s, const struct stream *st, uint64_t from,
+			  uint64_t to)
+{
+	uint64_t off = stream_flip(s, st->down, to, 0);
+	uint64_t over =
+		st->down ? (STORE_BLOCK - off % STORE_BLOCK) % STORE_BLOCK : off % STORE_BLOCK;
+
+	return to - from > 2 * STORE_BLOCK ? to - over : to;
+}
+
 /* The next piece: half a window at least, so that requests are large. */
 static void next(struct stream_set *s, struct stream *st, struct stream_ask *ask) REQUIRES(s->lock)
 {
@@ -254,6 +266,8 @@ static void next(struct stream_set *s, struct stream *st, struct stream_ask *ask
 
 	if (to <= from || (to - from < step && to < top))
 		return;
+	if (to < top)
+		to = on_border(s, st, from, to);
 	put_range(s, st, from, to, ask);
 	if (q->ahead < q->end)
 		q->asked_from = from;

@@ -17,7 +17,7 @@ static void start_far(uint64_t size, uint64_t window_max, uint64_t delay_ns)
 {
 	const struct vmofs_pace pace = { .delay_ns = delay_ns };
 
-	stream_set_init(&set, size, window_max, &pace);
+	stream_set_init(&set, size, window_max, 0, &pace);
 }
 
 static void start(uint64_t size, uint64_t window_max)

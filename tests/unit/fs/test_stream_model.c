@@ -103,7 +103,7 @@ static void world_up(uint64_t size, uint64_t window_max, const struct origin *o)
 		pace.bytes_per_sec = (uint64_t)(o->bytes_per_ns * 1e9);
 		pace.part_bytes = PART;
 	}
-	stream_set_init(&w.set, size, window_max, &pace);
+	stream_set_init(&w.set, size, window_max, 0, &pace);
 }
 
 static void world_down(void)
