@@ -190,11 +190,12 @@ static bool census_one(void *arg, const char *name, bool has_index, bool has_dat
 	return true;
 }
 
-/* The youngest of the buckets that have to be touched for @need bytes, the oldest first. False: all have less. */
+/* The youngest of the buckets that have to be touched for @need bytes, the oldest first. False: all have less, and go. */
 static bool plan_edge(struct plan *p, const uint64_t age[AGES], uint64_t need)
 {
-	for (p->edge = AGES; need && p->edge-- > 0;) {
+	for (p->edge = AGES; need && p->edge > 0;) {
 		p->margin = need;
+		p->edge--;
 		need -= MIN(need, age[p->edge]);
 	}
 	return need == 0;
