@@ -5,10 +5,10 @@
  *
  * Segments that were read again later than they were written are protected: a scan of everything, once, only drives out
  * what nobody has come back to. At most 3/4 of the contents are protected, the oldest beyond that are not.
- * Ages are kept in a histogram, so that a round needs two walks and no memory for each object. Its buckets are wide on
- * purpose: among what is about as old, objects go in the order of their names, which is as good as none, and an
- * object goes from its end. Strictly by age, whoever reads more than the cache holds again and again would
- * always find that what comes next has just gone.
+ * Ages are kept in a histogram, so that a round needs two walks after the one that counts, and no memory for each object.
+ * Its buckets are wide on purpose: among what is about as old, objects go in the order of their names, which is as good
+ * as none, and an object goes from its end. Strictly by age, whoever reads more than the cache holds again and again
+ * would always find that what comes next has just gone.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@
 #include "store/cache_clean.h"
 #include "store/cache_scan.h"
 
-enum { AGES = 256 }; /* buckets: exact below 8 seconds, then an eighth of an octave each */
+enum { AGES = 64 };                    /* as cache_age_bucket() */
 enum { RUN_MAX = 32, DROP_MAX = 256 }; /* segments that go by one system call, and in one go */
 
 struct plan {

@@ -17,7 +17,7 @@ int cache_clean(struct cache *c, const struct cache_clean *how, struct cache_wor
 int cache_entry_of(struct cache *c, const struct cache_look *look, struct cache_entry **out);
 /* Frees segments that take place but have no page in the index. Within entry_enter(), as the writer. */
 void cache_punch_lost(struct cache_entry *e, struct cache_work *work);
-/* Grows with @age (seconds), below 64. */
+/* The first 64 seconds are one bucket, then each half octave is; below 64. */
 unsigned cache_age_bucket(uint64_t age);
 
 #endif

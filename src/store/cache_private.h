@@ -209,7 +209,7 @@ void cache_kick(struct cache *c);
 
 /* -- cache_table.c ---------------------------------------------------------------------------- */
 
-/* "ab/cdef..." of a key; -EIO. */
+/* "ab/cdef..." of a key; -ENOMEM. */
 int cache_name_of(const struct cache_key *key, char name[CACHE_NAME_LEN + 1]);
 void cache_path_of(const char *name, const char *ending, char path[CACHE_PATH_LEN]);
 /* Without looking at its files. Ended by cache_entry_close(). */
@@ -263,7 +263,7 @@ int entry_hold_pages(struct cache_entry *e) EXCLUDES(e->io);
 
 /*
  * The segment, read from the index when it is not in memory, and kept there until segment_release(). Within
- * entry_enter(). NULL in *@out: it has no page, and !@make. -ENOMEM, -EIO.
+ * entry_enter(). NULL in *@out: it has no page, or its record cannot be read, and !@make. -ENOMEM.
  */
 int segment_hold(struct cache_entry *e, uint64_t idx, bool make, struct cache_segment **out)
 	EXCLUDES(e->lock);
@@ -286,7 +286,7 @@ void segment_use(struct cache_entry *e, struct cache_segment *s) REQUIRES(e->loc
 void segment_record(const struct cache_segment *s, struct cache_record *r);
 /* What is known of it: -1 nothing, 0 no page, 1 some (then *@out, or NULL: every page). */
 int segment_peek(struct cache_entry *e, uint64_t idx, struct cache_segment **out) REQUIRES(e->lock);
-/* Forgets everything; with @users, what somebody uses stays. */
+/* Forgets everything; nobody uses any of it. */
 void segments_drop(struct cache_entry *e) REQUIRES(e->lock);
 /* What another process may have changed is not known any more, if it is time. */
 void segments_refresh(struct cache_entry *e, uint64_t now_ms) REQUIRES(e->lock);
