@@ -122,13 +122,6 @@ void zero_now(struct vmo *v, uint64_t page, uint64_t n)
 	CHECK_EQ(vmo_zero(v, page_bytes(page), page_bytes(n), soon()), 0);
 }
 
-bool reads_as_zero(const void *buf, uint64_t len)
-{
-	const uint8_t *p = buf;
-
-	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
-}
-
 static uint8_t *read_now(struct vmo *v, uint64_t page, uint64_t n)
 {
 	uint8_t *buf = must_alloc(n, PAGE);
@@ -443,84 +436,6 @@ void op_expect_zero(struct op *op)
 	CHECK_EQ(thread_join_status(&op->thread), op->len);
 	CHECK(reads_as_zero(op->buf, op->len));
 	op_free(op);
-}
-
-/* ---- asynchronous reads ---- */
-
-static void aread_done(struct vmo_read *r, int status)
-{
-	struct aread *a = container_of(r, struct aread, r);
-
-	a->status = status;
-	a->n_done++;
-}
-
-int aread_start(struct aread *a, struct vmo *v, uint64_t page, uint64_t n)
-{
-	return aread_start_until(a, v, page, n, 0);
-}
-
-int aread_start_until(struct aread *a, struct vmo *v, uint64_t page, uint64_t n,
-		      uint64_t deadline_ns)
-{
-	memset(a, 0, sizeof *a);
-	a->r.deadline_ns = deadline_ns;
-	a->r.off = page_bytes(page);
-	a->r.len = page_bytes(n);
-	a->r.done = aread_done;
-	a->start = vmo_read_start(v, &a->r);
-	return a->start;
-}
-
-bool aread_is_done(struct aread *a)
-{
-	return a->start != -EINPROGRESS || a->n_done;
-}
-
-static bool aread_ready(void *arg)
-{
-	return aread_is_done(arg);
-}
-
-int aread_wait(struct aread *a)
-{
-	test_wait_until(aread_ready, a, "an asynchronous read");
-	CHECK(a->n_done <= 1);
-	return a->start == -EINPROGRESS ? a->status : a->start;
-}
-
-/* Offset of the first wrong byte of the pinned contents, or -1; @key 0: zeros. */
-static int64_t aread_compare(const struct aread *a, uint64_t key)
-{
-	uint64_t at = 0;
-
-	for (unsigned i = 0; i < a->r.n_iov; i++) {
-		const struct iovec *iov = &a->r.iov[i];
-		int64_t bad;
-
-		if (key)
-			bad = fake_compare(key, a->r.off + at, iov->iov_base, iov->iov_len);
-		else
-			bad = reads_as_zero(iov->iov_base, iov->iov_len) ? -1 : 0;
-		if (bad >= 0)
-			return (int64_t)at + bad;
-		at += iov->iov_len;
-	}
-	return at == a->r.len ? -1 : (int64_t)at;
-}
-
-void aread_expect_data(struct aread *a, uint64_t key)
-{
-	CHECK_EQ(aread_wait(a), 0);
-	CHECK_EQ(aread_compare(a, key), -1);
-	vmo_read_end(&a->r);
-}
-
-void aread_expect_zero(struct aread *a)
-{
-	CHECK_EQ(aread_wait(a), 0);
-	CHECK_EQ(aread_compare(a, 0), -1);
-	vmo_read_end(&a->r);
 }
 
 /* ---- the page source alone ---- */

@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "lib/aread.h"
 #include "lib/fake_provider.h"
 #include "vm/page.h"
 #include "vm/page_source.h"
@@ -107,7 +108,6 @@ void expect_zero(struct vmo *v, uint64_t page, uint64_t n);
 void expect_read_error(struct vmo *v, uint64_t page, uint64_t n, int error);
 void expect_write_error(struct vmo *v, uint64_t page, uint64_t n, int error);
 void expect_state(struct vmo *v, uint64_t page, uint64_t n, enum page_state state);
-bool reads_as_zero(const void *buf, uint64_t len);
 
 struct vmo_token *begin(struct vmo *v, uint64_t page, uint64_t n, enum vmo_writeback_what what);
 struct vmo *clone_new(struct vmo *parent, uint64_t page, uint64_t n, enum vmo_clone_kind kind);
@@ -162,27 +162,6 @@ void op_expect_data(struct op *op, uint64_t key);
 void op_expect_zero(struct op *op);
 /* For reads and writes: all bytes. */
 void op_expect_all(struct op *op);
-
-/* ---- asynchronous reads: as many as you like ---- */
-
-struct aread {
-	struct vmo_read r;
-	int start;
-	_Atomic int status;
-	_Atomic unsigned n_done;
-};
-
-/* Returns what vmo_read_start() returned. */
-int aread_start(struct aread *a, struct vmo *v, uint64_t page, uint64_t n);
-/* The same with a deadline that only vmo_expire() looks at. */
-int aread_start_until(struct aread *a, struct vmo *v, uint64_t page, uint64_t n,
-		      uint64_t deadline_ns);
-/* Waits until it is done; its status. */
-int aread_wait(struct aread *a);
-bool aread_is_done(struct aread *a);
-/* Checks status 0, contents, ends it. */
-void aread_expect_data(struct aread *a, uint64_t key);
-void aread_expect_zero(struct aread *a);
 
 /* ---- the page source alone ---- */
 

@@ -64,6 +64,13 @@ int64_t fake_compare(uint64_t key, uint64_t off, const void *buf, uint64_t len)
 	return -1;
 }
 
+bool reads_as_zero(const void *buf, uint64_t len)
+{
+	const uint8_t *p = buf;
+
+	return !len || (!p[0] && !memcmp(p, p + 1, len - 1));
+}
+
 /* ---- answers ---- */
 
 /* Not from malloc(), so that answers are still given where a test makes allocations fail. */

@@ -128,6 +128,7 @@ void fake_set_failures(struct fake_provider *f, unsigned one_in);
 void fake_fill(uint64_t key, uint64_t off, void *buf, uint64_t len);
 /* The offset in @buf of the first wrong byte, or -1. */
 int64_t fake_compare(uint64_t key, uint64_t off, const void *buf, uint64_t len);
+bool reads_as_zero(const void *buf, uint64_t len);
 
 /* ---- threads ---- */
 

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
+#include "lib/aread.h"
 #include "lib/fake_provider.h"
 #include "vm/page_queue.h"
 #include "vm/pool.h"
@@ -65,30 +66,6 @@ static void scene_end(struct scene *s)
 
 #define SCENE(name, pages) cleanup(scene_end) struct scene name = scene_of((pages)*PAGE)
 
-/* ---- asynchronous reads ---- */
-
-struct aread {
-	struct vmo_read r;
-	int started;
-	int status;
-	unsigned n_done;
-};
-
-static void aread_done(struct vmo_read *r, int status)
-{
-	struct aread *a = container_of(r, struct aread, r);
-
-	a->status = status;
-	a->n_done++;
-}
-
-static int aread_start(struct aread *a, struct vmo *v, uint64_t page, uint64_t n)
-{
-	*a = (struct aread){ .r = { .off = page * PAGE, .len = n * PAGE, .done = aread_done } };
-	a->started = vmo_read_start(v, &a->r);
-	return a->started;
-}
-
 /* A read that is parked on the provider, not on memory. */
 static bool is_asked(struct aread *a)
 {
@@ -96,6 +73,22 @@ static bool is_asked(struct aread *a)
 }
 
 /* ---- who is told when memory comes back ---- */
+
+/* Of pages that nobody else asks for. */
+static void wait_for_memory(struct aread *a, struct vmo *v)
+{
+	aread_park(a, v, BUDGET, 4);
+	assert_int_equal(a->r.state, VMO_READ_QUEUED);
+}
+
+/* All memory: one prefetch takes half of it at most. */
+static void prefetch_budget(struct vmo *v, uint64_t deadline_ns)
+{
+	const uint64_t half = BUDGET / 2 * PAGE;
+
+	assert_int_equal(vmo_prefetch(v, 0, half, deadline_ns), half);
+	assert_int_equal(vmo_prefetch(v, half, half, deadline_ns), half);
+}
 
 static void make_dirty(struct scene *s, uint64_t page, uint64_t n)
 {
@@ -115,8 +108,7 @@ static void test_writeback_serves_who_waits_for_memory(void **state UNUSED)
 	struct aread a;
 
 	make_dirty(&s, 0, BUDGET);
-	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
-	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	wait_for_memory(&a, s.vmo);
 	assert_int_equal(vmo_writeback_begin(s.vmo, 0, BUDGET * PAGE, VMO_WRITEBACK_ALL, &token),
 			 0);
 	vmo_writeback_end(token, 0);
@@ -130,11 +122,8 @@ static void test_finished_prefetch_serves_who_waits_for_memory(void **state UNUS
 	SCENE(s, 2 * BUDGET);
 	struct aread a;
 
-	assert_int_equal(vmo_prefetch(s.vmo, 0, BUDGET / 2 * PAGE, 0), BUDGET / 2 * PAGE);
-	assert_int_equal(vmo_prefetch(s.vmo, BUDGET / 2 * PAGE, BUDGET / 2 * PAGE, 0),
-			 BUDGET / 2 * PAGE);
-	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
-	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	prefetch_budget(s.vmo, 0);
+	wait_for_memory(&a, s.vmo);
 	assert_int_equal(fake_supply(s.provider, 0, BUDGET), BUDGET * PAGE);
 	assert_true(is_asked(&a));
 	assert_true(vmo_read_cancel(&a.r));
@@ -145,11 +134,8 @@ static void test_expired_prefetch_serves_who_waits_for_memory(void **state UNUSE
 	SCENE(s, 2 * BUDGET);
 	struct aread a;
 
-	assert_int_equal(vmo_prefetch(s.vmo, 0, BUDGET / 2 * PAGE, 1000), BUDGET / 2 * PAGE);
-	assert_int_equal(vmo_prefetch(s.vmo, BUDGET / 2 * PAGE, BUDGET / 2 * PAGE, 1000),
-			 BUDGET / 2 * PAGE);
-	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
-	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	prefetch_budget(s.vmo, 1000);
+	wait_for_memory(&a, s.vmo);
 	vmo_expire(s.vmo, 1000);
 	assert_true(is_asked(&a));
 	assert_true(vmo_read_cancel(&a.r));
@@ -162,9 +148,8 @@ static void test_prefetch_does_not_overtake_who_waits_for_memory(void **state UN
 	struct aread all;
 	struct aread a;
 
-	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET - 2), -EINPROGRESS);
-	assert_int_equal(aread_start(&a, s.vmo, BUDGET, 4), -EINPROGRESS);
-	assert_int_equal(a.r.state, VMO_READ_QUEUED);
+	aread_park(&all, s.vmo, 0, BUDGET - 2);
+	wait_for_memory(&a, s.vmo);
 	assert_int_equal(vmo_prefetch(s.vmo, 2 * BUDGET * PAGE, 2 * PAGE, 0), 0);
 	assert_true(vmo_read_cancel(&all.r));
 	assert_true(is_asked(&a));
@@ -212,7 +197,7 @@ static void test_crowd_that_waits_for_memory_is_served_in_a_loop(void **state UN
 	SCENE(s, 2 * BUDGET);
 	struct aread all;
 
-	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET), -EINPROGRESS);
+	aread_park(&all, s.vmo, 0, BUDGET);
 	for (unsigned i = 0; i < N_CROWD; i++) {
 		crowd[i] = (struct aread){
 			.r = { .off = BUDGET * PAGE, .len = PAGE, .done = crowd_done }
@@ -235,14 +220,12 @@ static void test_unasked_neighbours_do_not_keep_an_answer_out(void **state UNUSE
 	struct aread all;
 	struct aread a;
 
-	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET - 2), -EINPROGRESS);
-	assert_int_equal(aread_start(&a, s.vmo, BUDGET + 4, 2), -EINPROGRESS);
+	aread_park(&all, s.vmo, 0, BUDGET - 2);
+	aread_park(&a, s.vmo, BUDGET + 4, 2);
 	assert_true(is_asked(&a));
 	assert_int_equal(fake_supply(s.provider, BUDGET, 16), 2 * PAGE);
 	assert_int_equal(a.n_done, 1);
-	assert_int_equal(a.status, 0);
-	assert_int_equal(fake_compare(KEY, a.r.off, a.r.iov[0].iov_base, 2 * PAGE), -1);
-	vmo_read_end(&a.r);
+	aread_expect_data(&a, KEY);
 	assert_true(vmo_read_cancel(&all.r));
 }
 
@@ -290,14 +273,14 @@ static void test_writers_over_zeros_keep_their_memory(void **state UNUSED)
 	struct aread a;
 
 	assert_int_equal(vmofs_supply_zero(s.vmo, BUDGET * PAGE, 2 * PAGE), 2 * PAGE);
-	assert_int_equal(aread_start(&all, s.vmo, 0, BUDGET - 2), -EINPROGRESS);
+	aread_park(&all, s.vmo, 0, BUDGET - 2);
 	for (unsigned i = 0; i < ARRAY_LEN(w); i++) {
 		thread_run(&w[i].thread, write_word, &w[i]);
 		fake_wait_dirty(s.provider, w[i].page, 1);
 	}
 	assert_int_equal(fake_grant(s.provider, BUDGET, 1), 0);
 	assert_int_equal(thread_join_status(&w[0].thread), 8);
-	assert_int_equal(aread_start(&a, s.vmo, BUDGET + 8, 1), -EINPROGRESS);
+	aread_park(&a, s.vmo, BUDGET + 8, 1);
 	assert_int_equal(fake_grant(s.provider, BUDGET + 1, 1), 0);
 	assert_int_equal(thread_join_status(&w[1].thread), 8);
 	assert_true(vmo_read_cancel(&a.r));

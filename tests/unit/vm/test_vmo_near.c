@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
+#include "lib/aread.h"
 #include "lib/fail_alloc.h"
 #include "lib/fake_provider.h"
 #include "vm/pool.h"
@@ -151,39 +152,11 @@ static void elsewhere(struct scene *s, uint64_t page, uint64_t n)
 
 /* ---- reads ---- */
 
-struct aread {
-	struct vmo_read r;
-	int status;
-	unsigned n_done;
-};
-
-static void aread_done(struct vmo_read *r, int status)
-{
-	struct aread *a = container_of(r, struct aread, r);
-
-	a->status = status;
-	a->n_done++;
-}
-
-static void aread_start(struct aread *a, struct scene *s, uint64_t page, uint64_t n)
-{
-	*a = (struct aread){ .r = { .off = page * PAGE, .len = n * PAGE, .done = aread_done } };
-	assert_int_equal(vmo_read_start(s->vmo, &a->r), -EINPROGRESS);
-}
-
 /* It has been answered, with the right bytes. */
-static void aread_end(struct aread *a)
+static void read_end(struct aread *a)
 {
-	uint64_t off = a->r.off;
-
 	assert_int_equal(a->n_done, 1);
-	assert_int_equal(a->status, 0);
-	for (unsigned i = 0; i < a->r.n_iov; i++) {
-		assert_int_equal(fake_compare(KEY, off, a->r.iov[i].iov_base, a->r.iov[i].iov_len),
-				 -1);
-		off += a->r.iov[i].iov_len;
-	}
-	vmo_read_end(&a->r);
+	aread_expect_data(a, KEY);
 }
 
 static bool owns(struct fake_provider *f, uint64_t page, uint64_t n)
@@ -201,7 +174,7 @@ static void test_a_gap_is_split(void **state UNUSED)
 	scene_begin(&s, PAGES * PAGE);
 	s.has_first = 2;
 	s.has_end = 5;
-	aread_start(&a, &s, 0, 8);
+	aread_park(&a, s.vmo, 0, 8);
 	assert_true(owns(s.own, 0, 2) && owns(s.by, 2, 3) && owns(s.own, 5, 3));
 	assert_int_equal(fake_n_owned(s.own) + fake_n_owned(s.by), 3);
 	vmo_check(s.vmo);
@@ -212,7 +185,7 @@ static void test_a_gap_is_split(void **state UNUSED)
 	assert_int_equal(a.n_done, 0);
 	fake_supply(s.own, 0, 2);
 	assert_int_equal(s.arrived, 5);
-	aread_end(&a);
+	read_end(&a);
 	assert_int_equal(fake_n_owned(s.own) + fake_n_owned(s.by), 0);
 }
 
@@ -235,15 +208,15 @@ static void test_it_may_come_later(void **state UNUSED)
 	fake_attach(s.own, s.vmo);
 	fake_attach(s.by, s.vmo);
 	s.has_end = PAGES;
-	aread_start(&a, &s, 0, 8);
+	aread_park(&a, s.vmo, 0, 8);
 	assert_int_equal(vmo_set_near(s.vmo, &s.near), 0);
-	aread_start(&b, &s, 4, 8);
+	aread_park(&b, s.vmo, 4, 8);
 	assert_true(owns(s.own, 0, 8) && owns(s.by, 8, 4));
 	elsewhere(&s, 0, PAGES);
 	assert_true(owns(s.own, 0, 8) && owns(s.own, 8, 4));
 	fake_supply(s.own, 0, 12);
-	aread_end(&a);
-	aread_end(&b);
+	read_end(&a);
+	read_end(&b);
 	assert_int_equal(s.arrived, 12);
 	/* Too late. */
 	scene_close(&s);
@@ -270,12 +243,12 @@ static void test_a_prefetch_there_becomes_demand(void **state UNUSED)
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
 	assert_int_equal(vmo_prefetch(s.vmo, 0, 8 * PAGE, 0), 8 * PAGE);
-	aread_start(&a, &s, 2, 2);
+	aread_park(&a, s.vmo, 2, 2);
 	assert_int_equal(fake_count(s.by, FAKE_SWAP), 1);
 	assert_true(fake_owned(s.by, 0, &req));
 	assert_int_equal(req.cls, VMOFS_CLASS_DEMAND);
 	near_supply(&s, 0, 8);
-	aread_end(&a);
+	read_end(&a);
 	assert_int_equal(fake_n_events(s.own), 0);
 }
 
@@ -287,15 +260,15 @@ static void test_a_cancel_clears_there(void **state UNUSED)
 	scene_begin(&s, PAGES * PAGE);
 	s.has_first = 4;
 	s.has_end = PAGES;
-	aread_start(&a, &s, 0, 12);
-	aread_start(&b, &s, 4, 2);
+	aread_park(&a, s.vmo, 0, 12);
+	aread_park(&b, s.vmo, 4, 2);
 	assert_true(vmo_read_cancel(&a.r));
 	vmo_check(s.vmo);
 	/* Each heard of its own part: cleared here, narrowed there. */
 	assert_int_equal(fake_n_owned(s.own), 0);
 	assert_true(owns(s.by, 4, 2));
 	near_supply(&s, 4, 2);
-	aread_end(&b);
+	read_end(&b);
 }
 
 /* ---- not there after all ---- */
@@ -307,7 +280,7 @@ static void test_what_is_missing_goes_on(void **state UNUSED)
 
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
-	aread_start(&a, &s, 0, 8);
+	aread_park(&a, s.vmo, 0, 8);
 	assert_int_equal(reserved(&s), 8);
 	elsewhere(&s, 2, 3);
 	assert_true(owns(s.own, 2, 3) && owns(s.by, 0, 8));
@@ -321,7 +294,7 @@ static void test_what_is_missing_goes_on(void **state UNUSED)
 	assert_int_equal(fake_n_owned(s.by), 0);
 	assert_int_equal(a.n_done, 0);
 	fake_supply(s.own, 1, 4);
-	aread_end(&a);
+	read_end(&a);
 }
 
 static void test_all_of_it_goes_on(void **state UNUSED)
@@ -334,7 +307,7 @@ static void test_all_of_it_goes_on(void **state UNUSED)
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
 	assert_int_equal(vmo_prefetch(s.vmo, 16 * PAGE, 8 * PAGE, deadline), 8 * PAGE);
-	aread_start(&a, &s, 0, 4);
+	aread_park(&a, s.vmo, 0, 4);
 	elsewhere(&s, 0, PAGES);
 	assert_int_equal(fake_n_owned(s.by), 0);
 	assert_int_equal(fake_count(s.by, FAKE_CLEAR), 2);
@@ -344,7 +317,7 @@ static void test_all_of_it_goes_on(void **state UNUSED)
 		assert_int_equal(req.deadline_ns, req.page ? deadline : 0);
 	}
 	fake_supply(s.own, 0, 24);
-	aread_end(&a);
+	read_end(&a);
 }
 
 static void test_its_own_failure_is_the_readers(void **state UNUSED)
@@ -354,7 +327,7 @@ static void test_its_own_failure_is_the_readers(void **state UNUSED)
 
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
-	aread_start(&a, &s, 0, 4);
+	aread_park(&a, s.vmo, 0, 4);
 	elsewhere(&s, 1, 2);
 	fake_fail(s.own, 1, 2, -EIO);
 	vmo_check(s.vmo);
@@ -373,8 +346,8 @@ static void test_without_memory_pages_fail(void **state UNUSED)
 
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
-	aread_start(&a, &s, 0, 4);
-	aread_start(&b, &s, 8, 4);
+	aread_park(&a, s.vmo, 0, 4);
+	aread_park(&b, s.vmo, 8, 4);
 	fail_alloc_arm(1);
 	vmo_elsewhere(s.vmo, 0, 4 * PAGE);
 	assert_true(fail_alloc_disarm());
@@ -384,7 +357,7 @@ static void test_without_memory_pages_fail(void **state UNUSED)
 	assert_int_equal(b.n_done, 0);
 	assert_int_equal(reserved(&s), 4);
 	near_supply(&s, 8, 4);
-	aread_end(&b);
+	read_end(&b);
 }
 
 /* A request that lost its first waiter has pages in its middle that nobody wants. */
@@ -395,9 +368,9 @@ static void test_what_nobody_wants_does_not_go_on(void **state UNUSED)
 
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
-	aread_start(&all, &s, 0, 12);
-	aread_start(&head, &s, 0, 2);
-	aread_start(&tail, &s, 10, 2);
+	aread_park(&all, s.vmo, 0, 12);
+	aread_park(&head, s.vmo, 0, 2);
+	aread_park(&tail, s.vmo, 10, 2);
 	assert_true(vmo_read_cancel(&all.r));
 	assert_int_equal(reserved(&s), 12);
 	elsewhere(&s, 4, 4);
@@ -406,8 +379,8 @@ static void test_what_nobody_wants_does_not_go_on(void **state UNUSED)
 	elsewhere(&s, 0, PAGES);
 	assert_int_equal(fake_n_owned(s.by), 0);
 	fake_supply(s.own, 0, 12);
-	aread_end(&head);
-	aread_end(&tail);
+	read_end(&head);
+	read_end(&tail);
 }
 
 /* A page came, went and is wanted again while the older request is still out for others. */
@@ -418,19 +391,19 @@ static void test_two_requests_there_over_each_other(void **state UNUSED)
 
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
-	aread_start(&a, &s, 0, 12);
-	aread_start(&b, &s, 8, 4);
+	aread_park(&a, s.vmo, 0, 12);
+	aread_park(&b, s.vmo, 8, 4);
 	near_supply(&s, 2, 2);
 	assert_true(vmo_read_cancel(&a.r));
-	aread_start(&a, &s, 0, 1);
+	aread_park(&a, s.vmo, 0, 1);
 	assert_int_equal(vmo_evict(s.vmo, 2 * PAGE, 2 * PAGE, true), 2);
-	aread_start(&c, &s, 2, 2);
+	aread_park(&c, s.vmo, 2, 2);
 	elsewhere(&s, 0, PAGES);
 	assert_int_equal(fake_n_owned(s.by), 0);
 	fake_supply(s.own, 0, 12);
-	aread_end(&a);
-	aread_end(&b);
-	aread_end(&c);
+	read_end(&a);
+	read_end(&b);
+	read_end(&c);
 }
 
 /* ---- the end ---- */
@@ -442,7 +415,7 @@ static void test_both_hear_of_the_end(void **state UNUSED)
 
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = 4;
-	aread_start(&a, &s, 0, 8);
+	aread_park(&a, s.vmo, 0, 8);
 	scene_close(&s);
 	assert_int_equal(a.status, -ESHUTDOWN);
 	assert_int_equal(fake_count(s.by, FAKE_CLOSE), 1);
