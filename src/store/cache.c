@@ -334,10 +334,6 @@ void cache_account(struct cache *c, int64_t bytes)
 void cache_stats(struct cache *c, struct cache_stats *out)
 {
 	uint64_t *const to[] = {
-		[CACHE_HITS] = &out->hits,
-		[CACHE_MISSES] = &out->misses,
-		[CACHE_WRITTEN] = &out->written,
-		[CACHE_SKIPPED] = &out->skipped,
 		[CACHE_CORRUPT] = &out->corrupt,
 		[CACHE_EVICTED] = &out->evicted,
 		[CACHE_READ_ERRORS] = &out->read_errors,

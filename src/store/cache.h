@@ -118,10 +118,6 @@ void cache_entry_unpin(struct cache_entry *e);
 /* ---- the directory ---- */
 
 struct cache_stats {
-	uint64_t hits;    /* pages read from it */
-	uint64_t misses;  /* pages asked for that were not there */
-	uint64_t written; /* pages */
-	uint64_t skipped; /* pages that could not be kept */
 	uint64_t corrupt; /* pages and records dropped because a checksum did not agree */
 	uint64_t evicted; /* pages */
 	uint64_t read_errors;

@@ -128,10 +128,6 @@ struct cache_entry {
 };
 
 enum cache_counter {
-	CACHE_HITS,
-	CACHE_MISSES,
-	CACHE_WRITTEN,
-	CACHE_SKIPPED,
 	CACHE_CORRUPT,
 	CACHE_EVICTED,
 	CACHE_READ_ERRORS,

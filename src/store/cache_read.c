@@ -268,10 +268,8 @@ uint64_t cache_entry_read(struct cache_entry *e, uint64_t first, uint64_t n, voi
 			none = missing_from(e, first, n);
 		entry_leave(e);
 	}
-	none = MIN(none, n);
-	cache_count(e->c, got ? CACHE_HITS : CACHE_MISSES, got ? got : none);
 	if (!got && missing)
-		*missing = none;
+		*missing = MIN(none, n);
 	return got;
 }
 

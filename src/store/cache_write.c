@@ -134,7 +134,6 @@ static void piece_mark(struct cache_entry *e, struct piece *p, size_t bytes) EXC
 	p->s->used_sec = e->c->io->now_sec();
 	e->unsynced += bytes;
 	mutex_unlock(&e->lock);
-	cache_count(e->c, CACHE_WRITTEN, p->n);
 	cache_account(e->c, (int64_t)bytes);
 }
 
@@ -194,19 +193,17 @@ static size_t sum_of(const struct iovec *iov, unsigned n)
 	return sum;
 }
 
-static int write_entered(struct cache_entry *e, uint64_t first, uint64_t n, struct place place,
-			 uint64_t *done)
+static int write_entered(struct cache_entry *e, uint64_t first, uint64_t n, struct place place)
 {
 	int r = 0;
 
-	while (r == 0 && *done < n) {
-		uint64_t page = first + *done;
-		uint32_t here = (uint32_t)MIN(n - *done, CACHE_SEG_PAGES - page % CACHE_SEG_PAGES);
+	while (r == 0 && n) {
+		uint32_t here = (uint32_t)MIN(n, CACHE_SEG_PAGES - first % CACHE_SEG_PAGES);
 
-		r = write_here(e, page, here, place);
-		if (r == 0)
-			*done += here;
-		if (r == 0 && *done < n)
+		r = write_here(e, first, here, place);
+		first += here;
+		n -= here;
+		if (r == 0 && n)
 			place_skip(&place, (size_t)here * CACHE_PAGE);
 	}
 	return r;
@@ -227,7 +224,7 @@ static int enter_to_write(struct cache_entry *e)
 
 int cache_entry_write(struct cache_entry *e, uint64_t first, const struct iovec *iov, unsigned n)
 {
-	uint64_t pages = (sum_of(iov, n) + CACHE_PAGE - 1) / CACHE_PAGE, done = 0;
+	uint64_t pages = (sum_of(iov, n) + CACHE_PAGE - 1) / CACHE_PAGE;
 	struct place place = { .v = iov, .n = n };
 	int r;
 
@@ -238,10 +235,8 @@ int cache_entry_write(struct cache_entry *e, uint64_t first, const struct iovec 
 	if (r == 0)
 		r = enter_to_write(e);
 	if (r == 0) {
-		r = write_entered(e, first, pages, place, &done);
+		r = write_entered(e, first, pages, place);
 		entry_leave(e);
 	}
-	if (r < 0)
-		cache_count(e->c, CACHE_SKIPPED, pages - done);
 	return r;
 }
