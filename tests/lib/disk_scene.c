@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
+#include "lib/vmo_scene.h"
 #include "vm/disk_tier_private.h"
 
 /* ---- the disk: a gate, and failures ---- */
@@ -129,13 +130,9 @@ void scene_begin(struct scene *s, struct cache_dir *d, uint64_t size)
 
 void scene_end(struct scene *s)
 {
-	struct vm_pool_stats st;
-
 	scene_close(s);
 	assert_int_equal(disk_io_free(s->disk), 0);
-	vm_pool_stats(s->pool, &st);
-	assert_int_equal(st.resident + st.reserved, 0);
-	vm_pool_free(s->pool);
+	pool_end(s->pool);
 }
 
 uint64_t scene_soon(void)

@@ -20,6 +20,7 @@
 #include "base/macros.h"
 #include "base/sync.h"
 #include "lib/fail_alloc.h"
+#include "lib/vmo_scene.h"
 #include "vm/pool.h"
 #include "vm/vmo.h"
 
@@ -186,8 +187,6 @@ static struct scene *scene_new(void)
 
 static void scene_free(struct scene *s)
 {
-	struct vm_pool_stats stats;
-
 	if (s->token)
 		vmo_writeback_end(s->token, 0);
 	vmo_close(s->vmo);
@@ -199,9 +198,7 @@ static void scene_free(struct scene *s)
 	if (s->clone)
 		vmo_put(s->clone);
 	vmo_put(s->vmo);
-	vm_pool_stats(s->pool, &stats);
-	assert_int_equal(stats.resident + stats.reserved, 0);
-	vm_pool_free(s->pool);
+	pool_end(s->pool);
 	free(s);
 }
 

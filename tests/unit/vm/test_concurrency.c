@@ -24,6 +24,7 @@
 #include "base/macros.h"
 #include "lib/fake_provider.h"
 #include "lib/prng.h"
+#include "lib/vmo_scene.h"
 #include "vm/pool.h"
 #include "vm/vmo.h"
 
@@ -372,9 +373,7 @@ static void scene_end(void)
 	fake_stop(scene.provider);
 	vmo_put(scene.vmo);
 	fake_free(scene.provider);
-	vm_pool_stats(scene.pool, &s);
-	assert_int_equal(s.resident + s.reserved, 0);
-	vm_pool_free(scene.pool);
+	pool_end(scene.pool);
 }
 
 static void (*const rounds[])(struct prng *r, unsigned id) = {

@@ -12,9 +12,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
-#include "lib/fake_provider.h"
-#include "vm/pool.h"
-#include "vm/vmo.h"
+#include "lib/vmo_scene.h"
 
 #define PAGE     VMOFS_PAGE_SIZE
 #define RESIDENT MIB(64)
@@ -27,33 +25,13 @@
 
 enum { BYTES_PER_EXTENT = 80, BYTES_PER_ZERO_RANGE = 96, BYTES_FIXED = 4096 };
 
-struct scene {
-	struct vm_pool *pool;
-	struct fake_provider *provider;
-	struct vmo *vmo;
-};
-
-static struct scene scene_of(uint64_t size)
+static struct vmo_scene scene_of(uint64_t size)
 {
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct scene s = { .provider = fake_new(0, 1) };
-
-	assert_int_equal(vm_pool_new(&s.pool, 2 * RESIDENT, &err), 0);
-	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, VMO_RESIZABLE, &err),
-			 0);
-	return s;
-}
-
-static void scene_end(struct scene *s)
-{
-	vmo_close(s->vmo);
-	vmo_put(s->vmo);
-	fake_free(s->provider);
-	vm_pool_free(s->pool);
+	return vmo_scene_new(1, 2 * RESIDENT, size, VMO_RESIZABLE);
 }
 
 /* Supplies RESIDENT bytes in runs of @run, evenly spread. */
-static void spread(struct scene *s, uint64_t size, uint64_t run)
+static void spread(struct vmo_scene *s, uint64_t size, uint64_t run)
 {
 	unsigned char *buf = calloc(1, run);
 	uint64_t n = RESIDENT / run;
@@ -67,12 +45,12 @@ static void spread(struct scene *s, uint64_t size, uint64_t run)
 
 static uint64_t cost_of(uint64_t size, uint64_t run)
 {
-	struct scene s = scene_of(size);
+	struct vmo_scene s = scene_of(size);
 	uint64_t cost;
 
 	spread(&s, size, run);
 	cost = vmo_overhead_bytes(s.vmo);
-	scene_end(&s);
+	vmo_scene_end(&s);
 	return cost;
 }
 
@@ -103,20 +81,20 @@ static void a_byte_a_page_and_a_little_an_extent(void **state UNUSED)
 
 static void what_is_gone_costs_nothing(void **state UNUSED)
 {
-	struct scene s = scene_of(TIB);
+	struct vmo_scene s = scene_of(TIB);
 	uint64_t empty = vmo_overhead_bytes(s.vmo);
 
 	spread(&s, TIB, MIB(1));
 	assert_int_equal(vmo_evict(s.vmo, 0, TIB, true), RESIDENT / PAGE);
 	assert_int_equal(vmo_n_resident(s.vmo), 0);
 	assert_true(vmo_overhead_bytes(s.vmo) <= empty + BYTES_FIXED);
-	scene_end(&s);
+	vmo_scene_end(&s);
 }
 
 static void zeros_cost_by_the_range(void **state UNUSED)
 {
 	/* Twice this, and the window it had, fit beside a sanitizer's shadow. */
-	struct scene s = scene_of(GIB(256));
+	struct vmo_scene s = scene_of(GIB(256));
 	uint64_t empty = vmo_overhead_bytes(s.vmo);
 
 	assert_int_equal(vmo_supply_zero(s.vmo, GIB(1), GIB(100)), GIB(100));
@@ -124,7 +102,7 @@ static void zeros_cost_by_the_range(void **state UNUSED)
 	assert_int_equal(vmo_resize(s.vmo, GIB(512), NULL), 0);
 	assert_int_equal(vmo_n_resident(s.vmo), 0);
 	assert_true(vmo_overhead_bytes(s.vmo) <= empty + 3 * BYTES_PER_ZERO_RANGE);
-	scene_end(&s);
+	vmo_scene_end(&s);
 }
 
 int main(void)

@@ -11,9 +11,7 @@
 #include <cmocka.h>
 
 #include "base/macros.h"
-#include "lib/fake_provider.h"
-#include "vm/pool.h"
-#include "vm/vmo.h"
+#include "lib/vmo_scene.h"
 
 #define PAGE VMOFS_PAGE_SIZE
 #define KEY  UINT64_C(0x1100000000000000)
@@ -21,55 +19,18 @@
 /* Pages of the smallest budget; a prefetch takes half of it at most. */
 enum { BUDGET = VM_POOL_MIN / PAGE, STEP = BUDGET / 2 };
 
-struct scene {
-	struct vm_pool *pool;
-	struct fake_provider *provider;
-	struct vmo *vmo;
-};
-
-static struct scene scene_new(uint64_t n_pages)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct scene s = { .provider = fake_new(0, KEY) };
-
-	assert_int_equal(vm_pool_new(&s.pool, VM_POOL_MIN, &err), 0);
-	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), n_pages * PAGE, 0, &err),
-			 0);
-	fake_attach(s.provider, s.vmo);
-	return s;
-}
-
-static void scene_end(struct scene *s)
-{
-	struct vm_pool_stats stats;
-
-	vmo_check(s->vmo);
-	vmo_close(s->vmo);
-	vmo_put(s->vmo);
-	fake_free(s->provider);
-	vm_pool_stats(s->pool, &stats);
-	assert_int_equal(stats.resident + stats.reserved, 0);
-	vm_pool_free(s->pool);
-}
-
-#define SCENE(name, pages) cleanup(scene_end) struct scene name = scene_new(pages)
+#define SCENE(name, pages)                             \
+	cleanup(vmo_scene_end) struct vmo_scene name = \
+		vmo_scene_new(KEY, VM_POOL_MIN, (pages)*PAGE, 0)
 
 /* Pages [first, first + n) are asked for: @fresh of them anew, up to page @end in all. */
-static void expect(struct scene *s, uint64_t first, uint64_t n, uint64_t fresh, uint64_t end)
+static void expect(struct vmo_scene *s, uint64_t first, uint64_t n, uint64_t fresh, uint64_t end)
 {
 	uint64_t asked;
 	uint64_t to = vmo_prefetch_to(s->vmo, first * PAGE, n * PAGE, 0, &asked);
 
 	assert_int_equal(asked, fresh * PAGE);
 	assert_int_equal(to, end * PAGE);
-}
-
-static uint64_t reserved(const struct scene *s)
-{
-	struct vm_pool_stats stats;
-
-	vm_pool_stats(s->pool, &stats);
-	return stats.reserved / PAGE;
 }
 
 static void test_what_is_under_way_is_progress(void **state UNUSED)
@@ -80,7 +41,7 @@ static void test_what_is_under_way_is_progress(void **state UNUSED)
 	expect(&s, 0, 16, 8, 16);
 	expect(&s, 0, 16, 0, 16);
 	expect(&s, 12, 8, 4, 20);
-	assert_int_equal(reserved(&s), 20);
+	assert_int_equal(pool_reserved(s.pool), 20);
 	assert_true(fake_owns(s.provider, VMOFS_REQUEST_READ, 8, 8));
 	assert_true(fake_owns(s.provider, VMOFS_REQUEST_READ, 16, 4));
 }
@@ -93,7 +54,7 @@ static void test_what_lies_between_is_asked_for(void **state UNUSED)
 	expect(&s, 20, 4, 4, 24);
 	assert_int_equal(fake_supply(s.provider, 4, 4), 4 * PAGE);
 	expect(&s, 0, 32, 4 + 8 + 8, 32);
-	assert_int_equal(reserved(&s), 4 + 4 + 4 + 8 + 8);
+	assert_int_equal(pool_reserved(s.pool), 4 + 4 + 4 + 8 + 8);
 }
 
 /* What is under way takes nothing of the room that is left. */
@@ -104,7 +65,7 @@ static void test_as_far_as_there_is_room(void **state UNUSED)
 	expect(&s, 0, STEP, STEP, STEP);
 	expect(&s, 0, STEP + 16, 16, STEP + 16);
 	expect(&s, STEP / 2, 2 * STEP, STEP / 2, STEP + 16 + STEP / 2);
-	assert_in_range(reserved(&s), STEP, BUDGET);
+	assert_in_range(pool_reserved(s.pool), STEP, BUDGET);
 }
 
 /* None is left: all that is under way counts, and nothing behind it. */

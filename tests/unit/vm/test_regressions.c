@@ -16,10 +16,8 @@
 
 #include "base/macros.h"
 #include "lib/aread.h"
-#include "lib/fake_provider.h"
+#include "lib/vmo_scene.h"
 #include "vm/page_queue.h"
-#include "vm/pool.h"
-#include "vm/vmo.h"
 
 #define PAGE VMOFS_PAGE_SIZE
 #define KEY  UINT64_C(0x1100000000000000)
@@ -27,44 +25,10 @@
 /* Pages of the smallest budget: all scenes fill it. */
 enum { BUDGET = VM_POOL_MIN / PAGE };
 
-struct scene {
-	struct vm_pool *pool;
-	struct fake_provider *provider;
-	struct vmo *vmo;
-};
-
-static struct scene scene_with(uint64_t size, unsigned flags)
-{
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct scene s = { .provider = fake_new(VMOFS_TYPE_BIT(VMOFS_REQUEST_DIRTY) |
-							VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK),
-						KEY) };
-
-	assert_int_equal(vm_pool_new(&s.pool, VM_POOL_MIN, &err), 0);
-	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, flags, &err), 0);
-	fake_attach(s.provider, s.vmo);
-	return s;
-}
-
-static struct scene scene_of(uint64_t size)
-{
-	return scene_with(size, VMO_RESIZABLE);
-}
-
-static void scene_end(struct scene *s)
-{
-	struct vm_pool_stats stats;
-
-	vmo_check(s->vmo);
-	vmo_close(s->vmo);
-	vmo_put(s->vmo);
-	fake_free(s->provider);
-	vm_pool_stats(s->pool, &stats);
-	assert_int_equal(stats.resident + stats.reserved, 0);
-	vm_pool_free(s->pool);
-}
-
-#define SCENE(name, pages) cleanup(scene_end) struct scene name = scene_of((pages)*PAGE)
+#define SCENE_WITH(name, pages, flags)                 \
+	cleanup(vmo_scene_end) struct vmo_scene name = \
+		vmo_scene_new(KEY, VM_POOL_MIN, (pages)*PAGE, flags)
+#define SCENE(name, pages) SCENE_WITH(name, pages, VMO_RESIZABLE)
 
 /* A read that is parked on the provider, not on memory. */
 static bool is_asked(struct aread *a)
@@ -90,7 +54,7 @@ static void prefetch_budget(struct vmo *v, uint64_t deadline_ns)
 	assert_int_equal(vmo_prefetch(v, half, half, deadline_ns), half);
 }
 
-static void make_dirty(struct scene *s, uint64_t page, uint64_t n)
+static void make_dirty(struct vmo_scene *s, uint64_t page, uint64_t n)
 {
 	char *buf = calloc(n, PAGE);
 
@@ -253,7 +217,7 @@ static void test_clone_grows_by_zeros(void **state UNUSED)
 
 struct write_call {
 	struct test_thread thread;
-	struct scene *s;
+	struct vmo_scene *s;
 	uint64_t page;
 };
 
@@ -267,7 +231,7 @@ static int64_t write_word(void *arg)
 /* Each writer over zeros has put its memory aside; who has had its grant leaves the others' alone. */
 static void test_writers_over_zeros_keep_their_memory(void **state UNUSED)
 {
-	cleanup(scene_end) struct scene s = scene_with(2 * BUDGET * PAGE, VMO_TRAP_DIRTY);
+	SCENE_WITH(s, 2 * BUDGET, VMO_TRAP_DIRTY);
 	struct write_call w[] = { { .s = &s, .page = BUDGET }, { .s = &s, .page = BUDGET + 1 } };
 	struct aread all;
 	struct aread a;
@@ -291,7 +255,7 @@ static void test_writers_over_zeros_keep_their_memory(void **state UNUSED)
 
 static int64_t write_back_page(void *arg)
 {
-	struct scene *s = arg;
+	struct vmo_scene *s = arg;
 	struct vmo_wait wait = { .deadline_ns = test_now_ns() + 2 * NSEC_PER_SEC };
 
 	return vmo_writeback(s->vmo, 0, 2 * PAGE, &wait);

@@ -18,9 +18,7 @@
 #include "base/macros.h"
 #include "lib/aread.h"
 #include "lib/fail_alloc.h"
-#include "lib/fake_provider.h"
-#include "vm/pool.h"
-#include "vm/vmo.h"
+#include "lib/vmo_scene.h"
 
 #define PAGE VMOFS_PAGE_SIZE
 #define KEY  UINT64_C(0x2200000000000000)
@@ -113,23 +111,11 @@ static void scene_close(struct scene *s)
 
 static void scene_end(struct scene *s)
 {
-	struct vm_pool_stats st;
-
 	scene_close(s);
 	vmo_put(s->vmo);
 	fake_free(s->own);
 	fake_free(s->by);
-	vm_pool_stats(s->pool, &st);
-	assert_int_equal(st.resident + st.reserved, 0);
-	vm_pool_free(s->pool);
-}
-
-static uint64_t reserved(struct scene *s)
-{
-	struct vm_pool_stats st;
-
-	vm_pool_stats(s->pool, &st);
-	return st.reserved / PAGE;
+	pool_end(s->pool);
 }
 
 static int64_t near_supply(struct scene *s, uint64_t page, uint64_t n)
@@ -281,10 +267,10 @@ static void test_what_is_missing_goes_on(void **state UNUSED)
 	scene_begin(&s, PAGES * PAGE);
 	s.has_end = PAGES;
 	aread_park(&a, s.vmo, 0, 8);
-	assert_int_equal(reserved(&s), 8);
+	assert_int_equal(pool_reserved(s.pool), 8);
 	elsewhere(&s, 2, 3);
 	assert_true(owns(s.own, 2, 3) && owns(s.by, 0, 8));
-	assert_int_equal(reserved(&s), 8);
+	assert_int_equal(pool_reserved(s.pool), 8);
 	/* Twice makes no difference. */
 	elsewhere(&s, 1, 3);
 	assert_true(owns(s.own, 1, 1) && owns(s.own, 2, 3));
@@ -336,7 +322,7 @@ static void test_its_own_failure_is_the_readers(void **state UNUSED)
 	assert_int_equal(a.n_done, 1);
 	assert_int_equal(a.status, -EIO);
 	assert_int_equal(fake_n_owned(s.by) + fake_n_owned(s.own), 0);
-	assert_int_equal(reserved(&s), 0);
+	assert_int_equal(pool_reserved(s.pool), 0);
 }
 
 static void test_without_memory_pages_fail(void **state UNUSED)
@@ -355,7 +341,7 @@ static void test_without_memory_pages_fail(void **state UNUSED)
 	assert_int_equal(a.n_done, 1);
 	assert_int_equal(a.status, -ENOMEM);
 	assert_int_equal(b.n_done, 0);
-	assert_int_equal(reserved(&s), 4);
+	assert_int_equal(pool_reserved(s.pool), 4);
 	near_supply(&s, 8, 4);
 	read_end(&b);
 }
@@ -372,10 +358,10 @@ static void test_what_nobody_wants_does_not_go_on(void **state UNUSED)
 	aread_park(&head, s.vmo, 0, 2);
 	aread_park(&tail, s.vmo, 10, 2);
 	assert_true(vmo_read_cancel(&all.r));
-	assert_int_equal(reserved(&s), 12);
+	assert_int_equal(pool_reserved(s.pool), 12);
 	elsewhere(&s, 4, 4);
 	assert_int_equal(fake_n_owned(s.own), 0);
-	assert_int_equal(reserved(&s), 8);
+	assert_int_equal(pool_reserved(s.pool), 8);
 	elsewhere(&s, 0, PAGES);
 	assert_int_equal(fake_n_owned(s.by), 0);
 	fake_supply(s.own, 0, 12);
