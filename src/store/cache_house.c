@@ -8,8 +8,8 @@
  */
 #include <errno.h>
 #include <signal.h>
-#include <time.h>
 
+#include "base/loop.h"
 #include "base/macros.h"
 #include "store/cache_clean.h"
 
@@ -90,25 +90,17 @@ static bool house_wait(struct cache *c, uint64_t deadline_ns) EXCLUDES(c->lock)
 	return kicked;
 }
 
-static uint64_t mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 static void *house_main(void *arg)
 {
 	struct house h = { .c = arg };
-	uint64_t next = mono_ns() + TICK_NS;
+	uint64_t next = loop_now_ns() + TICK_NS;
 
 	pthread_setname_np(pthread_self(), "vmofs-cache");
 	while (!atomic_load(&h.c->stopping)) {
 		bool kicked = house_wait(h.c, next);
 
-		if (mono_ns() >= next) {
-			next = mono_ns() + TICK_NS;
+		if (loop_now_ns() >= next) {
+			next = loop_now_ns() + TICK_NS;
 			h.tick++;
 			if (h.tick % CLOSE_TICKS == 0)
 				cache_close_idle(h.c);

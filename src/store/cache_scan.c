@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/loop.h"
 #include "base/macros.h"
 
 #define SLICE_NS  (2 * NSEC_PER_MSEC)
@@ -110,25 +111,17 @@ static void folder_pair(struct folder *f)
 	f->n = n;
 }
 
-static uint64_t mono_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * NSEC_PER_SEC + (uint64_t)t.tv_nsec;
-}
-
 /* After a slice of work, as long a rest. False: it is time to stop. */
 static bool walk_rests(const struct cache_walk *w, uint64_t *slice)
 {
-	uint64_t now = mono_ns();
+	uint64_t now = loop_now_ns();
 	struct timespec rest = { .tv_nsec = SLICE_NS };
 
 	if (!w->gentle)
 		return true;
 	if (now - *slice >= SLICE_NS) {
 		nanosleep(&rest, NULL);
-		*slice = mono_ns();
+		*slice = loop_now_ns();
 	}
 	return !atomic_load(&w->c->stopping);
 }
@@ -149,7 +142,7 @@ static bool folder_tell(const struct cache_walk *w, const char *sub, const struc
 
 int cache_walk(const struct cache_walk *w)
 {
-	uint64_t slice = mono_ns();
+	uint64_t slice = loop_now_ns();
 	bool on = true;
 	int r = 0;
 
