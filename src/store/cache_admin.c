@@ -17,8 +17,9 @@ static bool raw_lock(struct cache *c, int fd)
 {
 	struct stat st;
 
-	return c->io->lock(fd, F_WRLCK, 0) == 0 && c->io->lock(fd, F_WRLCK, 1) == 0 &&
-		c->io->fstat(fd, &st) == 0 && st.st_nlink;
+	return c->io->lock(fd, F_WRLCK, CACHE_LOCK_WRITER) == 0 &&
+		c->io->lock(fd, F_WRLCK, CACHE_LOCK_PAGES) == 0 && c->io->fstat(fd, &st) == 0 &&
+		st.st_nlink;
 }
 
 /*
@@ -100,7 +101,7 @@ static bool each_one(void *arg, const char *name, bool has_index, bool has_data)
 	x->info.size = ok ? look.header.at.size : 0;
 	x->info.disk = look.index_disk + look.data_disk;
 	x->info.damaged = look.damaged || (ok && !has_data);
-	x->info.in_use = look.fd >= 0 && x->c->io->is_locked(look.fd, 0, 2) == 1;
+	x->info.in_use = look.fd >= 0 && x->c->io->is_locked(look.fd, 0, CACHE_NLOCKS) == 1;
 	/* Somebody is just making it. */
 	if (look.damaged && !look.index_size && x->info.in_use)
 		x->info.damaged = false;

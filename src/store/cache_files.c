@@ -15,7 +15,6 @@
 #include "base/macros.h"
 #include "store/cache_private.h"
 
-enum { LOCK_WRITER = 0, LOCK_PAGES = 1 }; /* bytes of the index */
 enum { OPEN_TRIES = 8, FLUSH_RECORDS = 16, BLOCK_MIN = 1024 };
 
 static const uint8_t entry_next[] = {
@@ -104,7 +103,7 @@ static int index_lock(struct cache_entry *e, struct files *f)
 	const struct cache_io *io = e->c->io;
 	struct stat st;
 
-	f->writer = !f->read_only && io->lock(f->index, F_WRLCK, LOCK_WRITER) == 0;
+	f->writer = !f->read_only && io->lock(f->index, F_WRLCK, CACHE_LOCK_WRITER) == 0;
 	if (io->fstat(f->index, &st) < 0)
 		return -errno;
 	f->index_size = (uint64_t)st.st_size;
@@ -648,12 +647,12 @@ int entry_lock_pages(struct cache_entry *e)
 {
 	if (e->state != ENTRY_WRITER || e->pins)
 		return -EBUSY;
-	return e->c->io->lock(e->index_fd, F_WRLCK, LOCK_PAGES) < 0 ? -EBUSY : 0;
+	return e->c->io->lock(e->index_fd, F_WRLCK, CACHE_LOCK_PAGES) < 0 ? -EBUSY : 0;
 }
 
 void entry_unlock_pages(struct cache_entry *e)
 {
-	e->c->io->lock(e->index_fd, F_UNLCK, LOCK_PAGES);
+	e->c->io->lock(e->index_fd, F_UNLCK, CACHE_LOCK_PAGES);
 }
 
 static int remove_io(struct cache_entry *e, uint64_t *freed) REQUIRES(e->io)
@@ -740,7 +739,7 @@ static int pin_io(struct cache_entry *e) REQUIRES(e->io)
 	if (!cache_entry_is_complete(e))
 		return -EAGAIN;
 	/* A reader that trusts its pages has the lock already. */
-	if (!e->pins && !e->held && e->c->io->lock(e->index_fd, F_RDLCK, LOCK_PAGES) < 0)
+	if (!e->pins && !e->held && e->c->io->lock(e->index_fd, F_RDLCK, CACHE_LOCK_PAGES) < 0)
 		return -EAGAIN;
 	if (e->pin_fd < 0)
 		r = pin_open(e);
@@ -785,7 +784,7 @@ int entry_hold_pages(struct cache_entry *e)
 	mutex_lock(&e->lock);
 	have = e->state != ENTRY_READER || e->held;
 	mutex_unlock(&e->lock);
-	if (!have && e->c->io->lock(e->index_fd, F_RDLCK, LOCK_PAGES) < 0)
+	if (!have && e->c->io->lock(e->index_fd, F_RDLCK, CACHE_LOCK_PAGES) < 0)
 		r = -EBUSY;
 	if (!have && r == 0) {
 		mutex_lock(&e->lock);

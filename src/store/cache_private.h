@@ -27,6 +27,10 @@ enum {
 	CACHE_PATH_LEN = CACHE_NAME_LEN + 8, /* with an ending */
 	CACHE_CHUNK_SEGMENTS = 512,
 };
+_Static_assert(CACHE_SEG_PAGES == CACHE_SEGMENT_PAGES, "one unit of records and of eviction");
+
+/* Bytes of the index that are locked; what each means is in cache.h. */
+enum { CACHE_LOCK_WRITER, CACHE_LOCK_PAGES, CACHE_NLOCKS };
 
 #define CACHE_LENT S_IXUSR /* mode of a data file that has been served */
 
