@@ -172,10 +172,14 @@ void disk_tier_unpass(struct disk_tier *t)
 void disk_tier_verify(struct disk_tier *t)
 {
 	struct disk_io *io = t->io;
-	bool whole = cache_entry_is_whole(t->entry);
+	/* That is a walk over all of it: before the first piece, and after the last one. */
+	bool whole = t->proving || cache_entry_is_whole(t->entry);
 	bool more = whole && cache_entry_verify(t->entry, VERIFY_PAGES) > 0;
 
+	if (t->proving && !more)
+		whole = cache_entry_is_whole(t->entry);
 	mutex_lock(&io->lock);
+	t->proving = more;
 	if (more && t->state == TIER_READY) {
 		disk_io_queue_locked(io, t, TIER_WORK_VERIFY);
 	} else {

@@ -71,6 +71,7 @@ struct disk_tier {
 	uint64_t unflushed_ns; /* when the first of them was */
 	bool flushing;
 	bool verifying;
+	bool proving; /* the verifier's alone: it was whole when that began, and more is left */
 	bool incomplete; /* the last look said that pages are missing, and none has been written since */
 	unsigned hurry; /* somebody waits for it to be written */
 };
