@@ -20,6 +20,7 @@
 #include "base/macros.h"
 #include "lib/aread.h"
 #include "lib/fake_provider.h"
+#include "lib/source_rig.h"
 #include "vm/page.h"
 #include "vm/page_source.h"
 #include "vm/pool.h"
@@ -165,29 +166,12 @@ void op_expect_all(struct op *op);
 
 /* ---- the page source alone ---- */
 
-struct source_rig {
-	struct fake_provider *f;
-	struct page_source *s;
-};
-
-/* @types: VMOFS_TYPE_BIT()s besides READ; @max_pages: the longest request. */
-struct source_rig source_rig_new(unsigned types, uint64_t max_pages);
-/* Closes it; no waiter may be parked any more, except those that closing ends. */
-void source_rig_release(struct source_rig *r);
-#define SOURCE(name, types, max_pages) \
-	cleanup(source_rig_release) struct source_rig name = source_rig_new(types, max_pages)
-
 #define DIRTY_BIT VMOFS_TYPE_BIT(VMOFS_REQUEST_DIRTY)
 #define WAITER(name)             \
 	struct page_waiter name; \
 	page_waiter_init(&name)
 
-int get_pages(struct source_rig *r, uint64_t page, uint64_t n, struct page_waiter *w);
-int get_dirty(struct source_rig *r, uint64_t page, uint64_t n, struct page_waiter *w);
 int wait_for(struct source_rig *r, struct page_waiter *w);
-void supplied(struct source_rig *r, uint64_t page, uint64_t n);
-void failed(struct source_rig *r, uint64_t page, uint64_t n, int code);
-unsigned n_parked(struct page_source *s); /* of all types */
 
 /* READ requests for exactly [page, page + n), in order, in as many parts as it takes. */
 void wait_reads(struct fake_provider *f, uint64_t page, uint64_t n);

@@ -18,60 +18,16 @@
 
 #include "base/macros.h"
 #include "lib/fake_provider.h"
+#include "lib/source_rig.h"
 #include "vm/page.h"
 #include "vm/page_source.h"
 
 #define READ      VMOFS_REQUEST_READ
 #define DIRTY     VMOFS_REQUEST_DIRTY
 #define WRITEBACK VMOFS_REQUEST_WRITEBACK
-#define ALL_BITS  (VMOFS_TYPE_BIT(READ) | VMOFS_TYPE_BIT(DIRTY) | VMOFS_TYPE_BIT(WRITEBACK))
+#define TYPES     (VMOFS_TYPE_BIT(DIRTY) | VMOFS_TYPE_BIT(WRITEBACK)) /* besides READ */
 
-struct rig {
-	struct fake_provider *f;
-	struct page_source *s;
-};
-
-static struct rig rig_new(uint64_t max_pages)
-{
-	struct page_source_properties props = {
-		.is_user_pager = true,
-		.supports_request_type = { true, true, true },
-		.max_request_pages = max_pages,
-	};
-	struct rig r = { .f = fake_new(ALL_BITS, 1) };
-
-	assert_int_equal(page_source_new(&r.s, fake_base(r.f), NULL, &props, NULL), 0);
-	return r;
-}
-
-static void rig_release(struct rig *r)
-{
-	page_source_close(r->s);
-	page_source_free(r->s);
-	fake_free(r->f);
-}
-
-#define RIG(name, max_pages) cleanup(rig_release) struct rig name = rig_new(max_pages)
-
-static int get(struct rig *r, uint64_t page, uint64_t n, struct page_waiter *w)
-{
-	return page_source_get_pages(r->s, page_bytes(page), page_bytes(n), w);
-}
-
-static void supplied(struct rig *r, uint64_t page, uint64_t n)
-{
-	page_source_on_pages_supplied(r->s, page_bytes(page), page_bytes(n));
-}
-
-static void failed(struct rig *r, uint64_t page, uint64_t n, int code)
-{
-	page_source_on_pages_failed(r->s, page_bytes(page), page_bytes(n), code, ALL_BITS);
-}
-
-static unsigned n_waiters(struct rig *r)
-{
-	return page_source_n_waiters(r->s, READ);
-}
+#define RIG(name, max_pages) SOURCE(name, TYPES, max_pages)
 
 /* A waiter with a callback. */
 struct call {
@@ -95,10 +51,10 @@ static void call_init(struct call *c)
 	c->w.done = call_done;
 }
 
-static void call_get(struct rig *r, struct call *c, uint64_t page, uint64_t n)
+static void call_get(struct source_rig *r, struct call *c, uint64_t page, uint64_t n)
 {
 	call_init(c);
-	assert_int_equal(get(r, page, n, &c->w), -EINPROGRESS);
+	assert_int_equal(get_pages(r, page, n, &c->w), -EINPROGRESS);
 }
 
 /* ---- requests ---- */
@@ -197,7 +153,7 @@ static void test_cancel_twice_is_harmless(void **state)
 	assert_false(page_source_cancel(r.s, &c.w));
 	assert_int_equal(fake_n_owned(r.f), 0);
 	/* The same waiter serves again. */
-	assert_int_equal(get(&r, 7, 1, &c.w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 7, 1, &c.w), -EINPROGRESS);
 	supplied(&r, 7, 1);
 	assert_int_equal(c.n, 1);
 	assert_false(page_source_cancel(r.s, &c.w));
@@ -253,7 +209,7 @@ static void test_prefetch_is_promoted(void **state)
 	(void)state;
 	call_init(&pre);
 	pre.w.cls = VMOFS_CLASS_PREFETCH;
-	assert_int_equal(get(&r, 0, 8, &pre.w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 0, 8, &pre.w), -EINPROGRESS);
 	assert_int_equal(fake_wait(r.f, READ, 0, 8).cls, VMOFS_CLASS_PREFETCH);
 	call_get(&r, &demand, 2, 1);
 	assert_int_equal(fake_count(r.f, FAKE_SWAP), 1);
@@ -272,10 +228,10 @@ static void test_latest_deadline_counts(void **state)
 	(void)state;
 	call_init(&a);
 	a.w.deadline_ns = 100;
-	assert_int_equal(get(&r, 0, 4, &a.w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 0, 4, &a.w), -EINPROGRESS);
 	call_init(&b);
 	b.w.deadline_ns = 200;
-	assert_int_equal(get(&r, 0, 4, &b.w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 0, 4, &b.w), -EINPROGRESS);
 	assert_true(fake_owned(r.f, 0, &req));
 	assert_int_equal(req.deadline_ns, 200);
 	call_get(&r, &c, 3, 1);
@@ -301,7 +257,7 @@ static void test_blocking_wait_times_out(void **state)
 	(void)state;
 	page_waiter_init(&w);
 	w.deadline_ns = test_now_ns() + 10 * NSEC_PER_MSEC;
-	assert_int_equal(get(&r, 0, 4, &w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 0, 4, &w), -EINPROGRESS);
 	assert_int_equal(page_waiter_wait(r.s, &w), -ETIMEDOUT);
 	assert_int_equal(w.state, PAGE_WAITER_IDLE);
 	assert_int_equal(fake_n_owned(r.f), 0);
@@ -310,7 +266,7 @@ static void test_blocking_wait_times_out(void **state)
 
 static int64_t interrupt(void *arg)
 {
-	struct rig *r = ((void **)arg)[0];
+	struct source_rig *r = ((void **)arg)[0];
 
 	page_waiter_interrupt(r->s, ((void **)arg)[1]);
 	return 0;
@@ -325,7 +281,7 @@ static void test_interrupt(void **state)
 
 	(void)state;
 	page_waiter_init(&w);
-	assert_int_equal(get(&r, 0, 4, &w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 0, 4, &w), -EINPROGRESS);
 	thread_run(&t, interrupt, args);
 	assert_int_equal(page_waiter_wait(r.s, &w), -EINTR);
 	thread_join_status(&t);
@@ -357,7 +313,7 @@ static void test_failure_is_for_the_first_bad_page(void **state)
 	assert_int_equal(whole.status, -ENOSPC);
 	/* Nobody wants what is left. */
 	assert_int_equal(fake_n_owned(r.f), 0);
-	assert_int_equal(n_waiters(&r), 0);
+	assert_int_equal(n_parked(r.s), 0);
 }
 
 static void test_failure_drops_what_is_beyond(void **state)
@@ -382,8 +338,7 @@ static void test_failure_of_one_type(void **state)
 	(void)state;
 	call_get(&r, &reader, 0, 2);
 	call_init(&writer);
-	assert_int_equal(page_source_request_dirty_transition(r.s, 0, page_bytes(2), &writer.w),
-			 -EINPROGRESS);
+	assert_int_equal(get_dirty(&r, 0, 2, &writer.w), -EINPROGRESS);
 	call_init(&stored);
 	assert_int_equal(page_source_request_writeback(r.s, 0, page_bytes(2), &stored.w),
 			 -EINPROGRESS);
@@ -404,7 +359,7 @@ static void test_failure_of_one_type(void **state)
 
 struct again {
 	struct page_waiter w;
-	struct rig *r;
+	struct source_rig *r;
 	unsigned left;
 	unsigned n_ok;
 };
@@ -417,7 +372,7 @@ static void again_done(struct page_waiter *w, int status)
 	if (!--a->left)
 		return;
 	/* From the callback, without locks, on the same waiter. */
-	assert_int_equal(get(a->r, a->left, 1, &a->w), -EINPROGRESS);
+	assert_int_equal(get_pages(a->r, a->left, 1, &a->w), -EINPROGRESS);
 }
 
 static void test_completion_may_ask_again(void **state)
@@ -428,7 +383,7 @@ static void test_completion_may_ask_again(void **state)
 	(void)state;
 	page_waiter_init(&a.w);
 	a.w.done = again_done;
-	assert_int_equal(get(&r, 5, 1, &a.w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 5, 1, &a.w), -EINPROGRESS);
 	for (uint64_t page = 5; page > 0; page--)
 		supplied(&r, page, 1);
 	assert_int_equal(a.n_ok, 5);
@@ -446,14 +401,14 @@ static void test_detach_ends_everybody(void **state)
 	for (uint64_t i = 0; i < 3; i++)
 		call_get(&r, &c[i], 3 * i, 5);
 	page_waiter_init(&w);
-	assert_int_equal(get(&r, 1, 1, &w), -EINPROGRESS);
+	assert_int_equal(get_pages(&r, 1, 1, &w), -EINPROGRESS);
 	page_source_detach(r.s);
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(c[i].status, -ESHUTDOWN);
 	assert_int_equal(page_waiter_wait(r.s, &w), -ESHUTDOWN);
 	assert_true(fake_event(r.f, fake_n_events(r.f) - 1, &e));
 	assert_int_equal(e.kind, FAKE_DETACH);
-	assert_int_equal(get(&r, 0, 1, &w), -ESHUTDOWN);
+	assert_int_equal(get_pages(&r, 0, 1, &w), -ESHUTDOWN);
 	page_source_detach(r.s);
 	assert_int_equal(fake_count(r.f, FAKE_DETACH), 1);
 	page_waiter_release(&w);
@@ -497,7 +452,7 @@ struct model_waiter {
 };
 
 struct model {
-	struct rig r;
+	struct source_rig r;
 	uint64_t seed;
 	bool asked[MODEL_PAGES]; /* by somebody who still waits, and not resolved since */
 	struct model_waiter w[MODEL_WAITERS];
@@ -612,7 +567,7 @@ static void model_check(struct model *m)
 			test_die("page %" PRIu64 " is waited for, but nobody is asked for it", p);
 	for (int i = 0; i < MODEL_WAITERS; i++)
 		n += m->w[i].parked;
-	assert_int_equal(n_waiters(&m->r), n);
+	assert_int_equal(n_parked(m->r.s), n);
 	if (!n && fake_n_owned(m->r.f))
 		test_die("requests that nobody waits for");
 }
@@ -653,11 +608,11 @@ static void test_random_against_model(void **state)
 	(void)state;
 	m.seed = seed ? strtoull(seed, NULL, 10) : test_now_ns() | 1;
 	print_message("VMOFS_TEST_SEED=%" PRIu64 "\n", m.seed);
-	m.r = rig_new(16);
+	m.r = source_rig_new(TYPES, 16);
 	for (int i = 0; i < MODEL_STEPS; i++)
 		model_step(&m);
 	page_source_detach(m.r.s);
-	rig_release(&m.r);
+	source_rig_release(&m.r);
 }
 
 int main(void)
