@@ -18,6 +18,7 @@
 
 #include "base/macros.h"
 #include "lib/fake_provider.h"
+#include "lib/prng.h"
 #include "lib/source_rig.h"
 #include "vm/page.h"
 #include "vm/page_source.h"
@@ -453,18 +454,10 @@ struct model_waiter {
 
 struct model {
 	struct source_rig r;
-	uint64_t seed;
+	struct prng prng;
 	bool asked[MODEL_PAGES]; /* by somebody who still waits, and not resolved since */
 	struct model_waiter w[MODEL_WAITERS];
 };
-
-static uint64_t rnd(struct model *m, uint64_t below)
-{
-	m->seed ^= m->seed << 13;
-	m->seed ^= m->seed >> 7;
-	m->seed ^= m->seed << 17;
-	return m->seed % below;
-}
 
 /* Whether @w is still owed @page: it wants it, and it was pending when last looked at. */
 static bool waits_for(const struct model_waiter *w, uint64_t page)
@@ -505,8 +498,8 @@ static void model_settle(struct model *m)
 
 static void model_park(struct model *m, struct model_waiter *w)
 {
-	uint64_t page = rnd(m, MODEL_PAGES);
-	uint64_t n = 1 + rnd(m, MODEL_PAGES - page);
+	uint64_t page = prng_below(&m->prng, MODEL_PAGES);
+	uint64_t n = 1 + prng_below(&m->prng, MODEL_PAGES - page);
 
 	call_get(&m->r, &w->c, page, n);
 	w->parked = true;
@@ -533,7 +526,7 @@ static void model_supply(struct model *m, uint64_t page, uint64_t n)
 
 static void model_fail(struct model *m, uint64_t page, uint64_t n)
 {
-	int code = rnd(m, 2) ? -EIO : -EBADMSG;
+	int code = prng_below(&m->prng, 2) ? -EIO : -EBADMSG;
 
 	failed(&m->r, page, n, code);
 	for (int i = 0; i < MODEL_WAITERS; i++) {
@@ -574,11 +567,11 @@ static void model_check(struct model *m)
 
 static void model_step(struct model *m)
 {
-	struct model_waiter *w = &m->w[rnd(m, MODEL_WAITERS)];
-	uint64_t page = rnd(m, MODEL_PAGES);
-	uint64_t n = 1 + rnd(m, MIN(12, MODEL_PAGES - page));
+	struct model_waiter *w = &m->w[prng_below(&m->prng, MODEL_WAITERS)];
+	uint64_t page = prng_below(&m->prng, MODEL_PAGES);
+	uint64_t n = 1 + prng_below(&m->prng, MIN(12, MODEL_PAGES - page));
 
-	switch (rnd(m, 8)) {
+	switch (prng_below(&m->prng, 8)) {
 	case 0:
 	case 1:
 	case 2:
@@ -606,8 +599,8 @@ static void test_random_against_model(void **state)
 	static struct model m;
 
 	(void)state;
-	m.seed = seed ? strtoull(seed, NULL, 10) : test_now_ns() | 1;
-	print_message("VMOFS_TEST_SEED=%" PRIu64 "\n", m.seed);
+	m.prng.state = seed ? strtoull(seed, NULL, 10) : test_now_ns();
+	print_message("VMOFS_TEST_SEED=%" PRIu64 "\n", m.prng.state);
 	m.r = source_rig_new(TYPES, 16);
 	for (int i = 0; i < MODEL_STEPS; i++)
 		model_step(&m);
