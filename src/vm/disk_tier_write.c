@@ -371,12 +371,17 @@ static void unflushed_locked(struct disk_io *io, struct disk_tier *t, uint64_t n
 		disk_io_watch_locked(io, t, t->unflushed_ns + UNFLUSHED_NS);
 }
 
-/* Whether every page may be there, as far as is known without looking: that takes no time. */
+/*
+ * Whether every page may be there, as far as is known without asking the disk. The last one first: it comes last to who
+ * reads in order, and what lies before it is a long walk.
+ */
 static bool seems_whole(struct disk_tier *t)
 {
+	uint64_t last = t->n_pages;
 	uint64_t end = t->n_pages;
 
-	return cache_entry_may_have(t->entry, 0, &end) && end == t->n_pages;
+	return cache_entry_may_have(t->entry, t->n_pages - 1, &last) &&
+		cache_entry_may_have(t->entry, 0, &end) && end == t->n_pages;
 }
 
 void disk_tier_write(struct disk_tier *t, const struct tier_job *job)
