@@ -255,6 +255,15 @@ static bool seg_spares(const struct tier_seg *s, uint64_t *first, uint64_t *end)
 	return true;
 }
 
+static bool first_spared_locked(struct disk_io *io UNUSED, struct disk_tier *t, uint64_t *first,
+				uint64_t *end) REQUIRES(io->lock)
+{
+	for (struct tier_seg *s = first_seg(t, *first, *end); s; s = next_seg(s, *first, *end))
+		if (seg_spares(s, first, end))
+			return true;
+	return false;
+}
+
 bool disk_tier_spares(struct vmo_near *n, uint64_t *first, uint64_t *end)
 {
 	struct disk_tier *t = container_of(n, struct disk_tier, near);
@@ -262,12 +271,8 @@ bool disk_tier_spares(struct vmo_near *n, uint64_t *first, uint64_t *end)
 	bool found = false;
 
 	mutex_lock(&io->lock);
-	for (struct tier_seg *s = first_seg(t, *first, *end);
-	     s && !found && io->state != DISK_HANGS; s = next_seg(s, *first, *end)) {
-		found = seg_spares(s, first, end);
-		if (found)
-			break;
-	}
+	if (io->state != DISK_HANGS)
+		found = first_spared_locked(io, t, first, end);
 	mutex_unlock(&io->lock);
 	return found;
 }
