@@ -24,6 +24,8 @@
 #define KEY  UINT64_C(0x2200000000000000)
 
 enum { PAGES = 64, BUDGET = VM_POOL_MIN / PAGE };
+/* The last page is not a whole one. */
+#define SIZE (PAGES * PAGE - 100)
 
 struct scene {
 	struct vmo_near near;
@@ -90,16 +92,25 @@ static const struct vmo_near_ops scene_ops = {
 	.unneeded = scene_unneeded,
 };
 
-static void scene_begin(struct scene *s, uint64_t size)
+/* The nearer place, which has pages [@has_first, @has_end), is not known to the VMO yet. */
+static void scene_alone(struct scene *s, uint64_t has_first, uint64_t has_end)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
-	*s = (struct scene){ .own = fake_new(0, KEY), .by = fake_new(0, KEY) };
+	*s = (struct scene){ .own = fake_new(0, KEY),
+			     .by = fake_new(0, KEY),
+			     .has_first = has_first,
+			     .has_end = has_end };
 	s->near = (struct vmo_near){ .ops = &scene_ops, .provider = fake_base(s->by) };
 	assert_int_equal(vm_pool_new(&s->pool, VM_POOL_MIN, &err), 0);
-	assert_int_equal(vmo_new(&s->vmo, s->pool, fake_base(s->own), size, 0, &err), 0);
+	assert_int_equal(vmo_new(&s->vmo, s->pool, fake_base(s->own), SIZE, 0, &err), 0);
 	fake_attach(s->own, s->vmo);
 	fake_attach(s->by, s->vmo);
+}
+
+static void scene_begin(struct scene *s, uint64_t has_first, uint64_t has_end)
+{
+	scene_alone(s, has_first, has_end);
 	assert_int_equal(vmo_set_near(s->vmo, &s->near), 0);
 }
 
@@ -136,8 +147,6 @@ static void elsewhere(struct scene *s, uint64_t page, uint64_t n)
 	vmo_check(s->vmo);
 }
 
-/* ---- reads ---- */
-
 /* It has been answered, with the right bytes. */
 static void read_end(struct aread *a)
 {
@@ -150,6 +159,11 @@ static bool owns(struct fake_provider *f, uint64_t page, uint64_t n)
 	return fake_owns(f, VMOFS_REQUEST_READ, page, n);
 }
 
+static unsigned n_owned(struct scene *s)
+{
+	return fake_n_owned(s->own) + fake_n_owned(s->by);
+}
+
 /* ---- who is asked ---- */
 
 static void test_a_gap_is_split(void **state UNUSED)
@@ -157,12 +171,10 @@ static void test_a_gap_is_split(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_first = 2;
-	s.has_end = 5;
+	scene_begin(&s, 2, 5);
 	aread_park(&a, s.vmo, 0, 8);
 	assert_true(owns(s.own, 0, 2) && owns(s.by, 2, 3) && owns(s.own, 5, 3));
-	assert_int_equal(fake_n_owned(s.own) + fake_n_owned(s.by), 3);
+	assert_int_equal(n_owned(&s), 3);
 	vmo_check(s.vmo);
 	assert_int_equal(near_supply(&s, 2, 3), 3 * PAGE);
 	assert_int_equal(s.arrived, 0);
@@ -172,28 +184,16 @@ static void test_a_gap_is_split(void **state UNUSED)
 	fake_supply(s.own, 0, 2);
 	assert_int_equal(s.arrived, 5);
 	read_end(&a);
-	assert_int_equal(fake_n_owned(s.own) + fake_n_owned(s.by), 0);
+	assert_int_equal(n_owned(&s), 0);
 }
 
 /* What was asked for before stays where it was asked. */
 static void test_it_may_come_later(void **state UNUSED)
 {
 	cleanup(scene_end) struct scene s;
-	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct aread a, b;
 
-	scene_begin(&s, PAGES * PAGE);
-	vmo_close(s.vmo);
-	vmo_put(s.vmo);
-	fake_free(s.own);
-	fake_free(s.by);
-	s.own = fake_new(0, KEY);
-	s.by = fake_new(0, KEY);
-	s.near.provider = fake_base(s.by);
-	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.own), PAGES * PAGE, 0, &err), 0);
-	fake_attach(s.own, s.vmo);
-	fake_attach(s.by, s.vmo);
-	s.has_end = PAGES;
+	scene_alone(&s, 0, PAGES);
 	aread_park(&a, s.vmo, 0, 8);
 	assert_int_equal(vmo_set_near(s.vmo, &s.near), 0);
 	aread_park(&b, s.vmo, 4, 8);
@@ -213,7 +213,7 @@ static void test_zeros_arrive_too(void **state UNUSED)
 {
 	cleanup(scene_end) struct scene s;
 
-	scene_begin(&s, PAGES * PAGE);
+	scene_begin(&s, 0, 0);
 	assert_int_equal(fake_supply_zero(s.own, 8, 4), 4 * PAGE);
 	assert_true(s.arrived_first == 8 && s.arrived_end == 12);
 	assert_int_equal(fake_supply_zero(s.own, 8, 4), 0);
@@ -226,8 +226,7 @@ static void test_a_prefetch_there_becomes_demand(void **state UNUSED)
 	struct fake_request req;
 	struct aread a;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	assert_int_equal(vmo_prefetch(s.vmo, 0, 8 * PAGE, 0), 8 * PAGE);
 	aread_park(&a, s.vmo, 2, 2);
 	assert_int_equal(fake_count(s.by, FAKE_SWAP), 1);
@@ -243,9 +242,7 @@ static void test_a_cancel_clears_there(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a, b;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_first = 4;
-	s.has_end = PAGES;
+	scene_begin(&s, 4, PAGES);
 	aread_park(&a, s.vmo, 0, 12);
 	aread_park(&b, s.vmo, 4, 2);
 	assert_true(vmo_read_cancel(&a.r));
@@ -264,8 +261,7 @@ static void test_what_is_missing_goes_on(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	aread_park(&a, s.vmo, 0, 8);
 	assert_int_equal(pool_reserved(s.pool), 8);
 	elsewhere(&s, 2, 3);
@@ -290,8 +286,7 @@ static void test_all_of_it_goes_on(void **state UNUSED)
 	const uint64_t deadline = test_now_ns() + 1000 * NSEC_PER_SEC;
 	struct aread a;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	assert_int_equal(vmo_prefetch(s.vmo, 16 * PAGE, 8 * PAGE, deadline), 8 * PAGE);
 	aread_park(&a, s.vmo, 0, 4);
 	elsewhere(&s, 0, PAGES);
@@ -311,8 +306,7 @@ static void test_its_own_failure_is_the_readers(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	aread_park(&a, s.vmo, 0, 4);
 	elsewhere(&s, 1, 2);
 	fake_fail(s.own, 1, 2, -EIO);
@@ -321,7 +315,7 @@ static void test_its_own_failure_is_the_readers(void **state UNUSED)
 	near_supply(&s, 0, 1);
 	assert_int_equal(a.n_done, 1);
 	assert_int_equal(a.status, -EIO);
-	assert_int_equal(fake_n_owned(s.by) + fake_n_owned(s.own), 0);
+	assert_int_equal(n_owned(&s), 0);
 	assert_int_equal(pool_reserved(s.pool), 0);
 }
 
@@ -330,8 +324,7 @@ static void test_without_memory_pages_fail(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a, b;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	aread_park(&a, s.vmo, 0, 4);
 	aread_park(&b, s.vmo, 8, 4);
 	fail_alloc_arm(1);
@@ -352,8 +345,7 @@ static void test_what_nobody_wants_does_not_go_on(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread all, head, tail;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	aread_park(&all, s.vmo, 0, 12);
 	aread_park(&head, s.vmo, 0, 2);
 	aread_park(&tail, s.vmo, 10, 2);
@@ -375,8 +367,7 @@ static void test_two_requests_there_over_each_other(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a, b, c;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	aread_park(&a, s.vmo, 0, 12);
 	aread_park(&b, s.vmo, 8, 4);
 	near_supply(&s, 2, 2);
@@ -399,8 +390,7 @@ static void test_both_hear_of_the_end(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct aread a;
 
-	scene_begin(&s, PAGES * PAGE);
-	s.has_end = 4;
+	scene_begin(&s, 0, 4);
 	aread_park(&a, s.vmo, 0, 8);
 	scene_close(&s);
 	assert_int_equal(a.status, -ESHUTDOWN);
@@ -416,7 +406,7 @@ static void test_eviction_spares(void **state UNUSED)
 {
 	cleanup(scene_end) struct scene s;
 
-	scene_begin(&s, PAGES * PAGE);
+	scene_begin(&s, 0, 0);
 	fake_supply(s.own, 0, 16);
 	s.spare_first = 4;
 	s.spare_end = 6;
@@ -434,7 +424,7 @@ static void test_detach_does_not_spare(void **state UNUSED)
 {
 	cleanup(scene_end) struct scene s;
 
-	scene_begin(&s, PAGES * PAGE);
+	scene_begin(&s, 0, 0);
 	fake_supply(s.own, 0, 16);
 	s.spare_end = PAGES;
 	vmo_detach(s.vmo);
@@ -446,7 +436,7 @@ static void test_present_pages_are_pinned(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct vmo_read r = { .len = PAGES * PAGE };
 
-	scene_begin(&s, PAGES * PAGE - 100);
+	scene_begin(&s, 0, 0);
 	assert_int_equal(vmo_read_present(s.vmo, &r), -ENODATA);
 	fake_supply(s.own, 4, 2);
 	fake_supply_zero(s.own, 6, 3);
@@ -467,8 +457,7 @@ static void test_the_tail_is_pinned_to_the_size(void **state UNUSED)
 	cleanup(scene_end) struct scene s;
 	struct vmo_read r = { .off = (PAGES - 2) * PAGE, .len = 2 * PAGE };
 
-	scene_begin(&s, PAGES * PAGE - 100);
-	s.has_end = PAGES;
+	scene_begin(&s, 0, PAGES);
 	assert_int_equal(near_supply(&s, PAGES - 2, 1), PAGE);
 	assert_int_equal(vmo_read_present(s.vmo, &r), 0);
 	assert_int_equal(r.len, PAGE);
