@@ -213,6 +213,34 @@ assert_same_file() # A B
 	cmp "$1" "$2" || fail "'$1' and '$2' differ"
 }
 
+# assert_same_side_by_side A B ROUNDS: eight readers at once, half of them in order from different places and half at
+# random; after each of its rounds a reader makes the kernel forget what it has of A
+assert_same_side_by_side()
+{
+	python3 - "$@" <<'PY' || fail "'$1' and '$2' differ"
+import os, random, sys, threading
+size, bad, seeded = os.stat(sys.argv[2]).st_size, [], [random.Random(i) for i in range(4)]
+def in_order(i, a):
+    return ((off, 1 << 20) for off in range(i * size // 4, size, 1 << 20))
+def at_random(i, a):
+    if i % 2:
+        os.posix_fadvise(a, 0, 0, os.POSIX_FADV_RANDOM)
+    return ((seeded[i].randrange(size), 30000) for _ in range(200))
+def reader(places, i):
+    a, b = (os.open(p, os.O_RDONLY) for p in sys.argv[1:3])
+    try:
+        for _ in range(int(sys.argv[3])):
+            bad.extend(off for off, n in places(i, a) if os.pread(a, n, off) != os.pread(b, n, off))
+            os.posix_fadvise(a, 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as e:
+        bad.append(e)
+ts = [threading.Thread(target=reader, args=(places, i)) for places in (in_order, at_random) for i in range(4)]
+for t in ts: t.start()
+for t in ts: t.join()
+sys.exit("wrong bytes at %s" % bad[:5] if bad else 0)
+PY
+}
+
 assert_errno() # NAME COMMAND...: fails with this errno
 {
 	want=$1; shift
