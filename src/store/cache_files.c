@@ -643,9 +643,20 @@ static uint64_t disk_bytes(struct cache *c, int fd)
 	return fd >= 0 && c->io->fstat(fd, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
 }
 
+/* Somebody may give the last one back at any time, but only who has `io` adds one. */
+static bool is_pinned(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
+{
+	bool pinned;
+
+	mutex_lock(&e->lock);
+	pinned = e->pins > 0;
+	mutex_unlock(&e->lock);
+	return pinned;
+}
+
 int entry_lock_pages(struct cache_entry *e)
 {
-	if (e->state != ENTRY_WRITER || e->pins)
+	if (e->state != ENTRY_WRITER || is_pinned(e))
 		return -EBUSY;
 	return e->c->io->lock(e->index_fd, F_WRLCK, CACHE_LOCK_PAGES) < 0 ? -EBUSY : 0;
 }
@@ -739,7 +750,7 @@ static int pin_io(struct cache_entry *e) REQUIRES(e->io)
 	if (!cache_entry_is_complete(e))
 		return -EAGAIN;
 	/* A reader that trusts its pages has the lock already. */
-	if (!e->pins && !e->held && e->c->io->lock(e->index_fd, F_RDLCK, CACHE_LOCK_PAGES) < 0)
+	if (!is_pinned(e) && !e->held && e->c->io->lock(e->index_fd, F_RDLCK, CACHE_LOCK_PAGES) < 0)
 		return -EAGAIN;
 	if (e->pin_fd < 0)
 		r = pin_open(e);
