@@ -32,15 +32,6 @@ void cache_dir_tick(uint64_t ms)
 	atomic_fetch_add(&clock_ms, ms);
 }
 
-static struct cache_io test_io;
-
-static void io_init(void)
-{
-	test_io = cache_io_system;
-	test_io.now_ms = test_now_ms;
-	test_io.now_sec = test_now_sec;
-}
-
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
 {
 	(void)st;
@@ -80,10 +71,11 @@ void cache_dir_reopen(struct cache_dir *d, unsigned which)
 		.dir = d->path,
 		.limit = d->limit,
 		.floor = d->floor,
-		.io = d->io,
+		.io = &d->io_of[which],
 	};
 
 	cache_dir_close(d, which);
+	d->io_of[which] = d->io;
 	if (cache_open(&d->cache[which], &p, &err) < 0) {
 		fprintf(stderr, "%s\n", err.msg);
 		abort();
@@ -97,11 +89,12 @@ int cache_dir_setup(void **state)
 
 	if (!d)
 		return -1;
-	io_init();
 	snprintf(d->path, sizeof d->path, "%s/vmofs-cache-XXXXXX", tmp ? tmp : "/tmp");
 	if (!mkdtemp(d->path))
 		return -1;
-	d->io = &test_io;
+	d->io = cache_io_system;
+	d->io.now_ms = test_now_ms;
+	d->io.now_sec = test_now_sec;
 	cache_dir_reopen(d, 0);
 	*state = d;
 	return 0;

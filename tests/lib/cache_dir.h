@@ -14,8 +14,10 @@
 struct cache_dir {
 	char path[256];
 	struct cache *cache[2];
-	uint64_t limit, floor; /* of caches opened from now on */
-	const struct cache_io *io;
+	/* Of caches opened from now on. */
+	uint64_t limit, floor;
+	struct cache_io io;       /* those of the system, with the clock below */
+	struct cache_io io_of[2]; /* of the open ones */
 };
 
 int cache_dir_setup(void **state); /* *state: struct cache_dir with cache[0] open */

@@ -21,7 +21,6 @@
 
 /* ---- the disk: a gate, and failures ---- */
 
-static struct cache_io io;
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t gate_cond = PTHREAD_COND_INITIALIZER;
 static bool gate_shut;        /* gate_lock */
@@ -230,11 +229,9 @@ int disk_scene_setup(void **state)
 	int r = cache_dir_setup(state);
 	struct cache_dir *d = *state;
 
-	io = *d->io;
-	io.openat = gated_openat;
-	io.pread = failing_pread;
-	io.pwritev = failing_pwritev;
-	d->io = &io;
+	d->io.openat = gated_openat;
+	d->io.pread = failing_pread;
+	d->io.pwritev = failing_pwritev;
 	cache_dir_reopen(d, 0);
 	gate_shut = false;
 	pread_error = write_error = 0;

@@ -38,7 +38,6 @@ struct unsafe {
 };
 
 static struct {
-	const struct cache_io *base;
 	unsigned calls;
 	unsigned fail_at; /* the number of the call that fails; 0: none */
 	bool stop;        /* that one and all after it: the process is dead */
@@ -58,22 +57,22 @@ static bool fails(void)
 
 static int bad_openat(int dir, const char *path, int flags, mode_t mode)
 {
-	return fails() ? -1 : disk.base->openat(dir, path, flags, mode);
+	return fails() ? -1 : cache_io_system.openat(dir, path, flags, mode);
 }
 
 static int bad_mkdirat(int dir, const char *path, mode_t mode)
 {
-	return fails() ? -1 : disk.base->mkdirat(dir, path, mode);
+	return fails() ? -1 : cache_io_system.mkdirat(dir, path, mode);
 }
 
 static int bad_unlinkat(int dir, const char *path)
 {
-	return fails() ? -1 : disk.base->unlinkat(dir, path);
+	return fails() ? -1 : cache_io_system.unlinkat(dir, path);
 }
 
 static ssize_t bad_pread(int fd, void *buf, size_t n, off_t off)
 {
-	return fails() ? -1 : disk.base->pread(fd, buf, n, off);
+	return fails() ? -1 : cache_io_system.pread(fd, buf, n, off);
 }
 
 static void remember(int fd, off_t off, size_t len)
@@ -125,18 +124,18 @@ static ssize_t bad_pwritev(int fd, const struct iovec *iov, int n, off_t off)
 
 		/* A crash may come in the middle of it. */
 		if (disk.stop && disk.calls == disk.fail_at)
-			disk.base->pwritev(fd, &half, 1, off);
+			cache_io_system.pwritev(fd, &half, 1, off);
 		errno = disk.err;
 		return -1;
 	}
 	if (disk.remember)
 		remember(fd, off, len);
-	return disk.base->pwritev(fd, iov, n, off);
+	return cache_io_system.pwritev(fd, iov, n, off);
 }
 
 static int bad_fallocate(int fd, int mode, off_t off, off_t len)
 {
-	return fails() ? -1 : disk.base->fallocate(fd, mode, off, len);
+	return fails() ? -1 : cache_io_system.fallocate(fd, mode, off, len);
 }
 
 static int bad_fdatasync(int fd)
@@ -150,20 +149,20 @@ static int bad_fdatasync(int fd)
 
 static int bad_ftruncate(int fd, off_t len)
 {
-	return fails() ? -1 : disk.base->ftruncate(fd, len);
+	return fails() ? -1 : cache_io_system.ftruncate(fd, len);
 }
 
 static int bad_fstat(int fd, struct stat *st)
 {
-	return fails() ? -1 : disk.base->fstat(fd, st);
+	return fails() ? -1 : cache_io_system.fstat(fd, st);
 }
 
 static int bad_lock(int fd, short type, off_t byte)
 {
-	return fails() ? -1 : disk.base->lock(fd, type, byte);
+	return fails() ? -1 : cache_io_system.lock(fd, type, byte);
 }
 
-static struct cache_io bad_io;
+static struct cache_io good_io, bad_io;
 
 /* Sanitizers take their time; there, not every call has its turn. */
 #ifdef VMOFS_SANITIZED
@@ -186,8 +185,7 @@ static int setup(void **state)
 	struct cache_dir *d = *state;
 
 	memset(&disk, 0, sizeof disk);
-	disk.base = d->io;
-	bad_io = *d->io;
+	good_io = bad_io = d->io;
 	bad_io.openat = bad_openat;
 	bad_io.mkdirat = bad_mkdirat;
 	bad_io.unlinkat = bad_unlinkat;
@@ -309,7 +307,7 @@ static unsigned count_calls(struct cache_dir *d)
 {
 	unsigned n;
 
-	d->io = &bad_io;
+	d->io = bad_io;
 	cache_dir_reopen(d, 0);
 	disk_reset(0, false, 0);
 	life(d);
@@ -322,7 +320,7 @@ static unsigned count_calls(struct cache_dir *d)
 /* Life with call @k failing, or the last one; then another process on what is left. */
 static void one_life(struct cache_dir *d, unsigned k, bool stop, int err, enum loss loss)
 {
-	d->io = &bad_io;
+	d->io = bad_io;
 	disk_reset(0, false, 0);
 	cache_dir_reopen(d, 0);
 	disk.remember = loss != LOSS_NONE;
@@ -334,7 +332,7 @@ static void one_life(struct cache_dir *d, unsigned k, bool stop, int err, enum l
 	cache_dir_close(d, 0);
 	power_cut(loss);
 	disk.remember = false;
-	d->io = disk.base;
+	d->io = good_io;
 	cache_dir_reopen(d, 0);
 	check_after(d);
 	wipe(d);
@@ -376,7 +374,7 @@ static void test_writes_that_are_lost_later(void **state)
 	struct cache_entry *e;
 	struct cache_stats st;
 
-	d->io = &bad_io;
+	d->io = bad_io;
 	disk_reset(0, false, 0);
 	cache_dir_reopen(d, 0);
 	disk.remember = true;

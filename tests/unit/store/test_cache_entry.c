@@ -302,7 +302,7 @@ static void test_other_version_is_refused(void **state)
 {
 	static const char *const other[] = { "vmofs cache 2\n", "vmofs cache 1 \n", "something\n" };
 	struct cache_dir *d = *state;
-	struct cache_params p = { .dir = d->path, .io = d->io };
+	struct cache_params p = { .dir = d->path, .io = &d->io };
 
 	for (size_t i = 0; i < ARRAY_LEN(other); i++) {
 		struct vmofs_err err = VMOFS_ERR_INIT;

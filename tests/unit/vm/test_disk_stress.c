@@ -33,7 +33,6 @@ enum { READERS = 6, READS = 150, ROUNDS = 8, LONGEST = 96 };
 
 /* ---- a disk that lies ---- */
 
-static struct cache_io io;
 static _Atomic bool disk_lies;
 static _Atomic uint64_t n_calls;
 
@@ -277,11 +276,9 @@ static int setup(void **state)
 	int r = cache_dir_setup(state);
 	struct cache_dir *d = *state;
 
-	io = *d->io;
-	io.pread = lying_pread;
-	io.pwritev = lying_pwritev;
-	io.fdatasync = lying_fdatasync;
-	d->io = &io;
+	d->io.pread = lying_pread;
+	d->io.pwritev = lying_pwritev;
+	d->io.fdatasync = lying_fdatasync;
 	d->limit = MIB(8);
 	cache_dir_reopen(d, 0);
 	return r;
