@@ -12,26 +12,6 @@ ROOT = os.environ.get("VMOFS_TEST_CACHE", "/var/cache/vmofs-tests") + "/radosgw-
 ENV = {"AWS_ACCESS_KEY_ID": "BENCHKEY000000000000", "AWS_SECRET_ACCESS_KEY": "bench/secret", "AWS_REGION": "us-east-1",
        "AWS_EC2_METADATA_DISABLED": "true"}
 
-CEPH_CONF = """[global]
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
-rgw_backend_store = dbstore
-rgw_config_store = dbstore
-dbstore_db_dir = /srv/db
-dbstore_config_uri = file:/srv/db/config.db
-rgw_filter = posix
-rgw_posix_base_path = /srv/posix
-rgw_posix_database_root = /srv/db
-rgw_frontends = beast endpoint=127.0.0.1:{port} tcp_nodelay=1
-rgw_thread_pool_size = 16
-rgw_data = /srv/run
-run_dir = /srv/run
-admin_socket =
-log_file = /srv/rgw.log
-debug_rgw = 1/1
-"""
-
 # The folder becomes /srv of the root; the mounts are seen by this process alone, and it holds none of others.
 CHROOT = """umount -a -i -l -t fuse.vmofs || :; mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
 root=$0; shift; exec chroot "$root" "$@" """
@@ -61,8 +41,8 @@ class Radosgw(Server):
             os.mkdir(f"{self.dir}/{name}")
         port = free_port()
         self._at(f"http://127.0.0.1:{port}")
-        with open(f"{self.dir}/ceph.conf", "w") as f:
-            f.write(CEPH_CONF.format(port=port))
+        with open(f"{TOP}/tests/lib/radosgw.conf") as template, open(f"{self.dir}/ceph.conf", "w") as f:
+            f.write(template.read().replace("@PORT@", str(port)))
         common = ["-c", "/srv/ceph.conf", "-n", "client.rgw", "--no-mon-config"]
         subprocess.run(self._inside("radosgw-admin", *common, "user", "create", "--uid=bench", "--display-name=bench",
                                     "--access-key=" + ENV["AWS_ACCESS_KEY_ID"],

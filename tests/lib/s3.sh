@@ -70,28 +70,7 @@ s3_configure()
 	S3_N=$((S3_N + 1)) S3_DIR=$TEST_TMP/s3.$S3_N S3_LOG=$TEST_TMP/s3.$S3_N/rgw.log
 	mkdir -p "$S3_DIR/db" "$S3_DIR/posix" "$S3_DIR/run"
 	S3_PORT=$(free_port) S3_URL=http://127.0.0.1:$S3_PORT
-	cat >"$S3_DIR/ceph.conf" <<CONF
-[global]
-auth_cluster_required = none
-auth_service_required = none
-auth_client_required = none
-rgw_backend_store = dbstore
-rgw_config_store = dbstore
-dbstore_db_dir = /srv/db
-dbstore_config_uri = file:/srv/db/config.db
-rgw_filter = posix
-rgw_posix_base_path = /srv/posix
-rgw_posix_database_root = /srv/db
-rgw_frontends = beast endpoint=127.0.0.1:$S3_PORT tcp_nodelay=1
-rgw_thread_pool_size = 16
-rgw_data = /srv/run
-run_dir = /srv/run
-admin_socket =
-log_file = /srv/rgw.log
-debug_rgw = 1/1
-rgw_crypt_require_ssl = false
-$(printf '%s\n' "$@")
-CONF
+	{ sed "s/@PORT@/$S3_PORT/" "$TEST_LIB/radosgw.conf"; printf '%s\n' "$@"; } >"$S3_DIR/ceph.conf"
 }
 
 # s3_start_moto: the same for moto; any key is right
