@@ -105,7 +105,7 @@ void workers_call(struct workers *w)
 	mutex_lock(&w->lock);
 	w->due++;
 	/* Where none can be started, those that are there get to it. */
-	if (w->due > w->n_idle && w->n_threads < w->p.max)
+	if (w->due > w->n_idle && w->n_threads < w->p.max && !w->ending)
 		(void)start_locked(w);
 	cond_signal(&w->wake);
 	mutex_unlock(&w->lock);
