@@ -67,12 +67,13 @@ static inline void count(_Atomic uint64_t *n, uint64_t add)
 	atomic_fetch_add_explicit(n, add, memory_order_relaxed);
 }
 
-/* Of every request once, on the thread that took it. */
+/* Of every request once, on the thread that took it; those of rings are counted here, others where they are read. */
 static inline struct fs_session *fs_session_of(fuse_req_t req)
 {
 	struct fs_session *s = fuse_req_userdata(req);
 
-	count(&s->n_requests, uring_enter(req));
+	if (uring_enter(req))
+		count(&s->n_requests, 1);
 	return s;
 }
 
