@@ -12,10 +12,6 @@ ROOT = os.environ.get("VMOFS_TEST_CACHE", "/var/cache/vmofs-tests") + "/radosgw-
 ENV = {"AWS_ACCESS_KEY_ID": "BENCHKEY000000000000", "AWS_SECRET_ACCESS_KEY": "bench/secret", "AWS_REGION": "us-east-1",
        "AWS_EC2_METADATA_DISABLED": "true"}
 
-# The folder becomes /srv of the root; the mounts are seen by this process alone, and it holds none of others.
-CHROOT = """umount -a -i -l -t fuse.vmofs || :; mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
-root=$0; shift; exec chroot "$root" "$@" """
-
 
 def environment(base):
     """What the tools read their credentials from; s3fs has names of its own. Nothing else of AWS gets through."""
@@ -55,7 +51,7 @@ class Radosgw(Server):
         self._filled = False
 
     def _inside(self, *argv):
-        return ["unshare", "--mount", "sh", "-euc", CHROOT, ROOT, self.dir, *argv]
+        return ["unshare", "--mount", "sh", f"{TOP}/tests/lib/s3_inside.sh", ROOT, self.dir, *argv]
 
     def client(self, *argv):
         env = dict(self.env, S3_URL=self.base, S3_KEY=ENV["AWS_ACCESS_KEY_ID"], S3_SECRET=ENV["AWS_SECRET_ACCESS_KEY"])

@@ -21,14 +21,10 @@ need_s3()
 	[ -e "$S3_ROOT/stamp" ] || skip "no S3 server: 'sh conf/setup.sh --s3' prepares one, or says why it cannot"
 }
 
-# s3_chroot DIR COMMAND...: with DIR as /srv; the mounts are seen by this process alone. Its namespace begins as a copy
-# of all mounts of the machine: a vmofs mount in it, of a case that runs beside, would live as long as the server.
+# s3_chroot DIR COMMAND...: with DIR as /srv; ended after S3_WITHIN seconds where that is set
 s3_chroot()
 {
-	where=$1; shift
-	# shellcheck disable=SC2016
-	exec ${S3_WITHIN:+timeout -k 1 "$S3_WITHIN"} unshare --mount sh -euc 'umount -a -i -l -t fuse.vmofs || :; mount --bind "$1" "$0/srv"; mount -t proc proc "$0/proc"; mount --rbind /dev "$0/dev"
-		root=$0; shift; exec chroot "$root" "$@"' "$S3_ROOT" "$where" "$@"
+	exec ${S3_WITHIN:+timeout -k 1 "$S3_WITHIN"} unshare --mount sh "$TEST_LIB/s3_inside.sh" "$S3_ROOT" "$@"
 }
 
 # Once in a few hundred times radosgw-admin waits for itself for ever: such a one is ended, and tried again.
