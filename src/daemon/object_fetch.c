@@ -6,7 +6,6 @@
 #include "daemon/object_fetch.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/loop.h"

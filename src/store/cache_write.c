@@ -4,8 +4,6 @@
  * What fails is not kept, and that is all. Any thread that may block.
  */
 #include <errno.h>
-#include <limits.h>
-#include <string.h>
 
 #include "base/macros.h"
 #include "store/cache_private.h"

@@ -5,7 +5,6 @@
  * from the store's memory, run by run. The pages stay clean and evictable but for what is spared, so memory is
  * never short because of the disk.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
