@@ -88,14 +88,12 @@ int mount_open_cache(struct mount *m, struct vmofs_err *err)
 
 void mount_free_cache(struct mount *m)
 {
-	if (disk_io_free(m->disk) < 0) {
-		/* The threads that hang use both until the process ends. */
+	if (disk_io_free(m->disk) < 0 || cache_free(m->disk_cache) < 0) {
+		/* The threads that hang use the cache and the pool until the process ends. */
 		log_warn("the disk of the cache directory '%s' does not answer; what it was being "
 			 "told is left",
 			 m->cache_dir);
 		m->pool = NULL;
-	} else {
-		cache_free(m->disk_cache);
 	}
 	free(m->cache_dir);
 }

@@ -175,17 +175,19 @@ int cache_open(struct cache **out, const struct cache_params *p, struct vmofs_er
 	return 0;
 }
 
-void cache_free(struct cache *c)
+int cache_free(struct cache *c)
 {
 	if (!c)
-		return;
-	cache_house_stop(c);
+		return 0;
+	if (cache_house_stop(c) < 0)
+		return -ETIMEDOUT;
 	if (c->dir_fd >= 0)
 		c->io->close(c->dir_fd);
 	cond_destroy(&c->wake);
 	mutex_destroy(&c->lock);
 	free(c->dir);
 	free(c);
+	return 0;
 }
 
 /* -- errors ----------------------------------------------------------------------------------- */

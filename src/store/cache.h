@@ -59,8 +59,11 @@ struct cache_params {
 
 /* -EPROTO: the directory is of another version; -EACCES, -ENOTDIR, ...: with what to do. */
 int cache_open(struct cache **out, const struct cache_params *p, struct vmofs_err *err);
-/* Every entry has been closed. NULL is fine. */
-void cache_free(struct cache *c);
+/*
+ * Every entry has been closed. NULL is fine. -ETIMEDOUT: the disk hangs under the housekeeping, and nothing has been
+ * freed; it may be tried again.
+ */
+int cache_free(struct cache *c);
 
 struct cache_key {
 	const char *url;       /* without credentials */

@@ -77,7 +77,7 @@ static int plan_count(struct plan *p)
 	struct cache_walk w = { .c = p->c, .gentle = p->gentle, .fn = count_one, .arg = p };
 	int r = cache_walk(&w);
 
-	if (r < 0 || (p->gentle && atomic_load(&p->c->stopping)))
+	if (r < 0 || atomic_load(&p->c->stopping))
 		return r < 0 ? r : -EINTR;
 	atomic_store(&p->c->bytes, p->bytes);
 	atomic_store(&p->c->counted, p->bytes);

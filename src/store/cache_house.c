@@ -14,9 +14,10 @@
 #include "store/cache_clean.h"
 
 #define TICK_NS     NSEC_PER_SEC
-#define FIRST_TICKS 1u  /* a start has better things to do */
-#define VAIN_TICKS  5u  /* after a round that freed nothing */
-#define COUNT_TICKS 10u /* between two counts that only the free space asked for */
+#define STOP_NS     (5 * NSEC_PER_SEC) /* a disk that has not answered by then hangs */
+#define FIRST_TICKS 1u                 /* a start has better things to do */
+#define VAIN_TICKS  5u                 /* after a round that freed nothing */
+#define COUNT_TICKS 10u                /* between two counts that only the free space asked for */
 #define CLOSE_TICKS 15u
 
 void cache_kick(struct cache *c)
@@ -108,6 +109,10 @@ static void *house_main(void *arg)
 		if (!atomic_load(&h.c->stopping))
 			house_work(&h, kicked);
 	}
+	mutex_lock(&h.c->lock);
+	h.c->has_ended = true;
+	cond_signal(&h.c->wake);
+	mutex_unlock(&h.c->lock);
 	return NULL;
 }
 
@@ -124,12 +129,23 @@ int cache_house_start(struct cache *c)
 	return r == 0 ? 0 : -EAGAIN;
 }
 
-void cache_house_stop(struct cache *c)
+int cache_house_stop(struct cache *c)
 {
+	const uint64_t until = loop_now_ns() + STOP_NS;
+	bool ended;
+
 	if (!c->has_thread)
-		return;
+		return 0;
 	atomic_store(&c->stopping, true);
 	cache_kick(c);
+	mutex_lock(&c->lock);
+	while (!c->has_ended && cond_wait_until(&c->wake, &c->lock, until))
+		;
+	ended = c->has_ended;
+	mutex_unlock(&c->lock);
+	if (!ended)
+		return -ETIMEDOUT;
 	pthread_join(c->thread, NULL);
 	c->has_thread = false;
+	return 0;
 }

@@ -170,6 +170,7 @@ struct cache {
 	struct cond wake; /* of the housekeeping thread */
 	bool kicked;
 	bool has_thread;
+	bool has_ended; /* the thread: it does nothing more */
 	pthread_t thread;
 };
 
@@ -203,7 +204,8 @@ uint64_t cache_disk_free(struct cache *c);
 
 /* A thread that keeps limit and floor. -EAGAIN: it cannot be started. */
 int cache_house_start(struct cache *c);
-void cache_house_stop(struct cache *c);
+/* -ETIMEDOUT: it hangs. */
+int cache_house_stop(struct cache *c);
 /* There is something to do now. */
 void cache_kick(struct cache *c);
 

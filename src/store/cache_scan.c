@@ -111,15 +111,13 @@ static void folder_pair(struct folder *f)
 	f->n = n;
 }
 
-/* After a slice of work, as long a rest. False: it is time to stop. */
+/* After a slice of gentle work, as long a rest. False: it is time to stop. */
 static bool walk_rests(const struct cache_walk *w, uint64_t *slice)
 {
 	uint64_t now = loop_now_ns();
 	struct timespec rest = { .tv_nsec = SLICE_NS };
 
-	if (!w->gentle)
-		return true;
-	if (now - *slice >= SLICE_NS) {
+	if (w->gentle && now - *slice >= SLICE_NS) {
 		nanosleep(&rest, NULL);
 		*slice = loop_now_ns();
 	}

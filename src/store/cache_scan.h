@@ -11,12 +11,12 @@
 /* How a walk is done. */
 struct cache_walk {
 	struct cache *c;
-	bool gentle; /* sleeps half of the time, and ends when the cache is stopping */
+	bool gentle; /* sleeps half of the time */
 	/* @name as cache_name_of(). False ends. */
 	bool (*fn)(void *arg, const char *name, bool has_index, bool has_data);
 	void *arg;
 };
-/* In no order. 0, or -errno when the directory cannot be read. */
+/* In no order; ends when the cache is stopping. 0, or -errno when the directory cannot be read. */
 int cache_walk(const struct cache_walk *w);
 
 /* An entry as its index has it. */
