@@ -19,7 +19,6 @@
 #include "http/http_private.h"
 
 #define PART_MIN     MIB(1) /* a large request is not split below this */
-#define FAR_NS       (5 * NSEC_PER_MSEC)
 #define FAR_PART_MIN KIB(128)
 #define FAR_OPENING  KIB(512) /* what is fetched ahead before a rate is known */
 #define FAR_FIRST    16       /* requests */
@@ -45,7 +44,7 @@ static uint64_t least_part(const struct http_origin *o, enum vmofs_request_class
 	uint64_t sent =
 		atomic_load_explicit(&o->counters.v[HTTP_COUNT_REQUESTS], memory_order_relaxed);
 
-	if (delay <= FAR_NS)
+	if (delay <= HTTP_FAR_NS)
 		return PART_MIN;
 	if (cls == VMOFS_CLASS_DEMAND)
 		return sent < FAR_FIRST ? FAR_PART_MIN : PART_MIN;

@@ -8,12 +8,14 @@
 
 #include "base/macros.h"
 
-#define WINDOW_NS    (10 * NSEC_PER_MSEC) /* of busy time: shorter ones are noise */
-#define WINDOW_BYTES KIB(512)
-#define PART_MIN     MIB(1)
-#define GAP_SHARE    4
-#define PART_DELAYS  4 /* the pause between two requests is a small part of the time */
-#define PART_NS      (16 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
+#define WINDOW_NS     (10 * NSEC_PER_MSEC) /* of busy time: shorter ones are noise */
+#define WINDOW_BYTES  KIB(512)
+#define PART_MIN      MIB(1)
+#define GAP_SHARE     4
+#define PART_DELAYS   4 /* the pause between two requests is a small part of the time */
+#define OPENING_TIMES 8
+#define OPENING_MIN   KIB(512)
+#define PART_NS       (16 * NSEC_PER_MSEC) /* a part that comes in faster is mostly overhead */
 
 /* The new figure is 1/@weight on the way from @old to @seen. */
 static uint64_t towards(uint64_t old, uint64_t seen, uint64_t weight)
@@ -64,15 +66,26 @@ void http_pace_flow_end(struct http_pace *p, uint64_t total, uint64_t now_ns)
 	p->flows--;
 }
 
-uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t max)
+/*
+ * A young connection brings in a few round trips only several times of what it has brought before: a long part on one
+ * would keep its reader waiting while all others are done.
+ */
+static uint64_t opening(uint64_t delay_ns, unsigned parts, uint64_t total)
+{
+	return delay_ns > HTTP_FAR_NS ? MAX(OPENING_TIMES * total / parts, OPENING_MIN)
+				      : UINT64_MAX;
+}
+
+uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t total, uint64_t max)
 {
 	uint64_t rate = atomic_load_explicit(&p->rate, memory_order_relaxed);
 	uint64_t delay = atomic_load_explicit(&p->delay_ns, memory_order_relaxed);
 	double bytes = (double)rate / MAX(parts, 1u) / (double)NSEC_PER_SEC *
 		(double)MAX(PART_DELAYS * delay, PART_NS);
 
+	max = MIN(max, opening(delay, MAX(parts, 1u), total));
 	if (!rate || bytes >= (double)max)
-		return max;
+		return max & ~UINT64_C(0xfff);
 	return MAX((uint64_t)bytes, MIN(PART_MIN, max)) & ~UINT64_C(0xfff);
 }
 

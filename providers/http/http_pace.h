@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define HTTP_FAR_NS (5 * NSEC_PER_MSEC) /* beyond it the start of a connection is slow */
+
 struct http_pace {
 	/* Written with the lock held, read without; 0: not known. */
 	_Atomic uint64_t delay_ns; /* near the least that an answer takes to begin */
@@ -33,8 +35,11 @@ void http_pace_answer(struct http_pace *p, uint64_t ns, bool alone);
 /* A long answer begins or ends to come in; @total counts all bytes of the origin so far. */
 void http_pace_flow_begin(struct http_pace *p, uint64_t total, uint64_t now_ns);
 void http_pace_flow_end(struct http_pace *p, uint64_t total, uint64_t now_ns);
-/* How long a request has to be to be worth a connection of its own, of @parts that share the rate. */
-uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t max);
+/*
+ * How long a request has to be to be worth a connection of its own, of @parts that share the rate and have brought
+ * @total bytes so far.
+ */
+uint64_t http_pace_part(const struct http_pace *p, unsigned parts, uint64_t total, uint64_t max);
 /* The longest gap that is cheaper to read than to leave out, which costs another request; 0: not known. */
 uint64_t http_pace_gap(const struct http_pace *p);
 

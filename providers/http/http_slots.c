@@ -35,12 +35,6 @@ unsigned http_parts_free(struct http_origin *o, enum http_rank rank)
 	return MIN(n > taken ? n - taken : 1, longs);
 }
 
-uint64_t http_part_size(const struct http_origin *o)
-{
-	return http_pace_part(&o->pace, atomic_load_explicit(&o->parts, memory_order_relaxed),
-			      o->limits.part_size);
-}
-
 bool http_wait_locked(struct http_origin *o, struct http_waiter *w, uint64_t now_ns)
 {
 	if (!vmofs_list_empty(&w->link))
@@ -156,6 +150,12 @@ static void pause_locked(struct http_origin *o, const struct http_verdict *v, ui
 static uint64_t fetched(const struct http_origin *o)
 {
 	return atomic_load_explicit(&o->counters.v[HTTP_COUNT_FETCHED], memory_order_relaxed);
+}
+
+uint64_t http_part_size(const struct http_origin *o)
+{
+	return http_pace_part(&o->pace, atomic_load_explicit(&o->parts, memory_order_relaxed),
+			      fetched(o), o->limits.part_size);
 }
 
 static void long_change_locked(struct http_origin *o, unsigned n, uint64_t now_ns) REQUIRES(o->lock)

@@ -32,7 +32,8 @@ enum {
 #define PIECE_MIN  KIB(256)
 #define BLIND_MAX  MIB(64)              /* where the pace is not known */
 #define BUSY_NS    (20 * NSEC_PER_MSEC) /* and of a near origin, this much time's worth */
-#define UNPAID_MAX MIB(64)              /* beyond it as much as was read may be ahead, if far */
+#define UNPAID_MAX \
+	MIB(64) /* beyond it, and beyond a far window, as much as was read may be ahead */
 
 void stream_seq_begin_locked(struct stream_set *s, struct stream *st, const struct stream_run *run,
 			     enum stream_how how)
@@ -112,11 +113,12 @@ static uint64_t far_window(const struct stream_set *s) REQUIRES(s->lock)
 static uint64_t earned(const struct stream_set *s, const struct stream_seq *q) REQUIRES(s->lock)
 {
 	uint64_t trusted = q->bytes * s->state->trust / STREAM_TRUST_UNIT;
+	uint64_t far = far_window(s);
 
 	if (!q->proven)
 		trusted /= n_unproven(s);
-	return MAX(MIN(trusted, MAX(UNPAID_MAX, MIN(q->bytes, FAR_FACTOR * far_window(s)))),
-		   STREAM_WINDOW_MIN);
+	far = MAX(far, MIN(q->bytes, FAR_FACTOR * far));
+	return MAX(MIN(trusted, MAX(UNPAID_MAX, far)), STREAM_WINDOW_MIN);
 }
 
 /* What the origin can make use of. */

@@ -82,16 +82,31 @@ static void test_parts_grow_with_delay_and_rate(void **state UNUSED)
 {
 	struct http_pace p = { 0 };
 
-	assert_int_equal(http_pace_part(&p, 4, MIB(8)), MIB(8)); /* nothing is known */
+	assert_int_equal(http_pace_part(&p, 4, GIB(1), MIB(8)), MIB(8)); /* nothing is known */
 	atomic_store(&p.rate, MIB(12));
 	atomic_store(&p.delay_ns, 20 * MS);
-	assert_int_equal(http_pace_part(&p, 4, MIB(8)), MIB(1));
+	assert_int_equal(http_pace_part(&p, 4, GIB(1), MIB(8)), MIB(1));
 	atomic_store(&p.rate, MIB(1000));
-	assert_int_equal(http_pace_part(&p, 4, MIB(8)), MIB(8));
-	atomic_store(&p.rate, MIB(1000));
+	assert_int_equal(http_pace_part(&p, 4, GIB(1), MIB(8)), MIB(8));
 	atomic_store(&p.delay_ns, MS / 10);
-	assert_in_range(http_pace_part(&p, 4, MIB(8)), MIB(4) - 4096, MIB(4));
-	assert_int_equal(http_pace_part(&p, 4, KIB(64)), KIB(64));
+	assert_in_range(http_pace_part(&p, 4, GIB(1), MIB(8)), MIB(4) - 4096, MIB(4));
+	assert_int_equal(http_pace_part(&p, 4, GIB(1), KIB(64)), KIB(64));
+}
+
+static void test_young_far_connections_get_short_parts(void **state UNUSED)
+{
+	struct http_pace p = { 0 };
+
+	atomic_store(&p.delay_ns, 80 * MS);
+	assert_int_equal(http_pace_part(&p, 28, 0, MIB(8)), KIB(512));
+	assert_in_range(http_pace_part(&p, 28, MIB(7), MIB(8)), MIB(2) - 4096, MIB(2));
+	assert_int_equal(http_pace_part(&p, 28, MIB(28), MIB(8)), MIB(8));
+	assert_int_equal(http_pace_part(&p, 28, 0, KIB(64)), KIB(64));
+	atomic_store(&p.rate, MIB(1000));
+	assert_in_range(http_pace_part(&p, 28, MIB(7), MIB(8)), MIB(2) - 4096, MIB(2));
+	/* A near one has no slow start to speak of. */
+	atomic_store(&p.delay_ns, MS);
+	assert_int_equal(http_pace_part(&p, 2, 0, MIB(8)), MIB(8));
 }
 
 static void test_gaps_worth_reading(void **state UNUSED)
@@ -135,6 +150,7 @@ int main(void)
 		cmocka_unit_test(test_rate_rises_at_once_and_falls_slowly),
 		cmocka_unit_test(test_short_windows_are_noise),
 		cmocka_unit_test(test_parts_grow_with_delay_and_rate),
+		cmocka_unit_test(test_young_far_connections_get_short_parts),
 		cmocka_unit_test(test_gaps_worth_reading),
 		cmocka_unit_test(test_a_provider_has_a_pace),
 	};
