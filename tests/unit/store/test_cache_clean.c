@@ -144,6 +144,21 @@ static void test_protected_share_is_bounded(void **state)
 	assert_true(touch(d, "used", MIB(32)) >= 4096);
 }
 
+static void test_a_full_disk_takes_what_is_protected_too(void **state)
+{
+	struct cache_dir *d = *state;
+
+	fill(d, "used", MIB(8));
+	cache_dir_tick(60000);
+	assert_int_equal(touch(d, "used", MIB(8)), 2048);
+	cache_dir_tick(60000);
+	/* More is missing than all of the cache has. */
+	d->floor = UINT64_C(1) << 60;
+	cache_dir_reopen(d, 0);
+	gc(d);
+	assert_int_equal(touch(d, "used", MIB(8)), 0);
+}
+
 static void test_who_reads_in_a_circle_finds_some(void **state)
 {
 	struct cache_dir *d = *state;
@@ -385,6 +400,7 @@ int main(void)
 		T(test_small_objects_go_whole),
 		T(test_scan_does_not_drive_out_what_is_used),
 		T(test_protected_share_is_bounded),
+		T(test_a_full_disk_takes_what_is_protected_too),
 		T(test_who_reads_in_a_circle_finds_some),
 		T(test_pinned_and_foreign_stay),
 		T(test_pinned_by_a_reader_stays),
