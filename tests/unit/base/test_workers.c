@@ -3,6 +3,7 @@
  * Threads on demand: every call is made, as many at once as there may be threads, also by an alarm and at the end. The work
  * waits at a gate, so that nothing depends on how fast threads are.
  */
+#include <dirent.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -140,6 +141,90 @@ static void test_the_end_waits(void **state UNUSED)
 	workers_free(NULL);
 }
 
+/* ---- calls during the end ---- */
+
+/*
+ * Of two threads one has a call made by its work after the other has ended, which only happens once the end has counted
+ * both; what that begins is seen before either goes on.
+ */
+struct late {
+	struct place p;
+	struct workers *w;
+	pthread_key_t key;
+	unsigned n_calls;       /* p.lock */
+	unsigned n_ended;       /* p.lock: threads on their way out */
+	unsigned before, after; /* threads of the process */
+	unsigned counted;       /* p.lock */
+};
+
+static unsigned n_threads(void)
+{
+	DIR *d = opendir("/proc/self/task");
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static void late_raise(struct late *l, unsigned *what)
+{
+	pthread_mutex_lock(&l->p.lock);
+	(*what)++;
+	pthread_cond_broadcast(&l->p.cond);
+	pthread_mutex_unlock(&l->p.lock);
+}
+
+static void late_thread_ends(void *arg)
+{
+	struct late *l = arg;
+
+	late_raise(l, &l->n_ended);
+	wait_for(&l->p, &l->counted, 1);
+}
+
+static void late_work(void *arg, void **own UNUSED)
+{
+	struct late *l = arg;
+	unsigned nth;
+
+	pthread_mutex_lock(&l->p.lock);
+	nth = l->n_calls++;
+	pthread_cond_broadcast(&l->p.cond);
+	pthread_mutex_unlock(&l->p.lock);
+	if (nth == 0) {
+		wait_for(&l->p, &l->n_ended, 1);
+		l->before = n_threads();
+		workers_call(l->w);
+		l->after = n_threads();
+		late_raise(l, &l->counted);
+	} else if (nth == 1) {
+		pthread_setspecific(l->key, l);
+	}
+}
+
+static void test_no_thread_begins_once_they_end(void **state UNUSED)
+{
+	struct late l = { .p = { .lock = PTHREAD_MUTEX_INITIALIZER,
+				 .cond = PTHREAD_COND_INITIALIZER } };
+	const struct workers_params wp = { .name = "test", .max = 8, .work = late_work, .arg = &l };
+
+	assert_int_equal(pthread_key_create(&l.key, late_thread_ends), 0);
+	assert_int_equal(workers_new(&l.w, &wp), 0);
+	workers_call(l.w);
+	wait_for(&l.p, &l.n_calls, 1);
+	workers_call(l.w);
+	wait_for(&l.p, &l.n_calls, 2);
+	workers_free(l.w);
+	pthread_key_delete(l.key);
+	/* One that never had anything to do may have ended in between. */
+	assert_true(l.after <= l.before);
+	/* What was called for so late is done all the same. */
+	assert_int_equal(l.n_calls, 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -147,6 +232,7 @@ int main(void)
 		cmocka_unit_test(test_as_many_at_once_as_may_be),
 		cmocka_unit_test(test_an_alarm_is_a_call),
 		cmocka_unit_test(test_the_end_waits),
+		cmocka_unit_test(test_no_thread_begins_once_they_end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
