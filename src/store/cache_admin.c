@@ -78,8 +78,8 @@ static bool each_record(void *arg, uint64_t idx, int r, const struct cache_recor
 		i->damaged = true;
 		return true;
 	}
-	i->present += (uint64_t)cache_bits_count(record->present) * CACHE_PAGE;
-	if (end > i->size && cache_bit(record->present, last))
+	i->present += (uint64_t)bits_count(record->present, CACHE_SEG_WORDS) * CACHE_PAGE;
+	if (end > i->size && bits_has(record->present, last))
 		i->present -= end - i->size;
 	i->used_sec = MAX(i->used_sec, record->used_sec);
 	return true;
@@ -208,7 +208,7 @@ static bool sum_record(void *arg, uint64_t idx, int r, const struct cache_record
 	uint64_t *pages = arg;
 
 	(void)idx;
-	*pages += r == 0 ? cache_bits_count(record->present) : 0;
+	*pages += r == 0 ? bits_count(record->present, CACHE_SEG_WORDS) : 0;
 	return true;
 }
 

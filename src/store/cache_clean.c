@@ -127,7 +127,8 @@ static uint64_t beside_of(const struct cache_look *look)
 static bool census_record(void *arg, uint64_t idx, int r, const struct cache_record *record)
 {
 	struct plan *p = arg;
-	uint64_t bytes = (uint64_t)cache_bits_count(record->present) * CACHE_PAGE + p->beside;
+	uint64_t bytes =
+		(uint64_t)bits_count(record->present, CACHE_SEG_WORDS) * CACHE_PAGE + p->beside;
 
 	(void)idx;
 	if (r == 0)
@@ -149,7 +150,7 @@ static bool lent_record(void *arg, uint64_t idx, int r, const struct cache_recor
 	(void)idx;
 	if (r < 0)
 		return true;
-	sum->pages += cache_bits_count(record->present);
+	sum->pages += bits_count(record->present, CACHE_SEG_WORDS);
 	sum->used_sec = MAX(sum->used_sec, record->used_sec);
 	sum->hits = MAX(sum->hits, record->hits);
 	return true;
@@ -413,7 +414,7 @@ static bool due_record(void *arg, uint64_t idx, int r, const struct cache_record
 	/* What a damaged record spoke of is nobody's. */
 	if (r == 0 &&
 	    (!is_due(d->plan, record->hits, record->used_sec) ||
-	     !cache_bits_count(record->present)))
+	     !bits_count(record->present, CACHE_SEG_WORDS)))
 		return true;
 	return due_add(d, idx);
 }
@@ -444,7 +445,7 @@ static bool any_record(void *arg, uint64_t idx, int r, const struct cache_record
 	bool *any = arg;
 
 	(void)idx;
-	*any = r < 0 || cache_bits_count(record->present);
+	*any = r < 0 || bits_count(record->present, CACHE_SEG_WORDS);
 	return !*any;
 }
 
@@ -490,7 +491,7 @@ static bool small_record(void *arg, uint64_t idx, int r, const struct cache_reco
 
 	(void)idx;
 	s->due = r < 0 || is_due(s->p, record->hits, record->used_sec);
-	s->pages = r < 0 ? 0 : cache_bits_count(record->present);
+	s->pages = r < 0 ? 0 : bits_count(record->present, CACHE_SEG_WORDS);
 	return false;
 }
 

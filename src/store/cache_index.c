@@ -147,16 +147,10 @@ static uint32_t record_crc(const struct cache_layout *at, uint64_t seg, const ui
 		      cache_record_len(at->size) - R_HITS);
 }
 
-/* Bits of pages that a segment does not have, cleared; whether there were none. */
-static bool bits_clip(uint64_t bits[CACHE_SEG_WORDS], uint32_t pages)
+/* Clears the bits of pages that a segment does not have; whether there were none. */
+static bool record_clip(uint64_t bits[CACHE_SEG_WORDS], uint32_t pages)
 {
-	bool clean = true;
-
-	for (uint32_t i = pages; i < CACHE_SEG_PAGES; i++) {
-		clean = clean && !cache_bit(bits, i);
-		cache_bit_clear(bits, i);
-	}
-	return clean;
+	return bits_fill(bits, false, pages, CACHE_SEG_PAGES) == 0;
 }
 
 void cache_record_encode(const struct cache_layout *at, uint64_t seg, const struct cache_record *r,
@@ -166,13 +160,13 @@ void cache_record_encode(const struct cache_layout *at, uint64_t seg, const stru
 	uint32_t n = cache_record_pages(at->size);
 
 	memcpy(bits, r->present, sizeof bits);
-	bits_clip(bits, cache_segment_pages(at->size, seg));
+	record_clip(bits, cache_segment_pages(at->size, seg));
 	put32(out + R_HITS, r->hits);
 	put64(out + R_USED, r->used_sec);
 	for (unsigned i = 0; i < CACHE_SEG_WORDS; i++)
 		put64(out + R_BITS + 8 * i, bits[i]);
 	for (uint32_t i = 0; i < n; i++)
-		put32(out + CACHE_RECORD_HEAD + 4 * i, cache_bit(bits, i) ? r->crc[i] : 0);
+		put32(out + CACHE_RECORD_HEAD + 4 * i, bits_has(bits, i) ? r->crc[i] : 0);
 	put32(out + R_CRC, record_crc(at, seg, out));
 }
 
@@ -196,7 +190,7 @@ int cache_record_decode(const struct cache_layout *at, uint64_t seg, const void 
 		return -EBADMSG;
 	for (unsigned i = 0; i < CACHE_SEG_WORDS; i++)
 		r->present[i] = get64(p + R_BITS + 8 * i);
-	if (!bits_clip(r->present, cache_segment_pages(at->size, seg))) {
+	if (!record_clip(r->present, cache_segment_pages(at->size, seg))) {
 		memset(r, 0, sizeof *r);
 		return -EBADMSG;
 	}
@@ -205,32 +199,4 @@ int cache_record_decode(const struct cache_layout *at, uint64_t seg, const void 
 	for (uint32_t i = 0; i < cache_record_pages(at->size); i++)
 		r->crc[i] = get32(p + CACHE_RECORD_HEAD + 4 * i);
 	return 0;
-}
-
-/* -- bits ------------------------------------------------------------------------------------- */
-
-uint32_t cache_bits_count(const uint64_t bits[CACHE_SEG_WORDS])
-{
-	uint32_t n = 0;
-
-	for (unsigned i = 0; i < CACHE_SEG_WORDS; i++)
-		n += (uint32_t)__builtin_popcountll(bits[i]);
-	return n;
-}
-
-uint32_t cache_bits_run(const uint64_t bits[CACHE_SEG_WORDS], uint32_t from, uint32_t end)
-{
-	bool want = cache_bit(bits, from);
-	uint32_t i = from;
-
-	while (i < end) {
-		uint64_t differ = (want ? ~bits[i / 64] : bits[i / 64]) >> (i % 64);
-
-		if (differ) {
-			i += (uint32_t)__builtin_ctzll(differ);
-			return i < end ? i : end;
-		}
-		i = (i / 64 + 1) * 64;
-	}
-	return end;
 }

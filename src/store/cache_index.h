@@ -19,9 +19,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/bits.h"
+
 #define CACHE_PAGE          4096u
 #define CACHE_SEG_PAGES     512u
-#define CACHE_SEG_WORDS     (CACHE_SEG_PAGES / 64)
+#define CACHE_SEG_WORDS     BITS_WORDS(CACHE_SEG_PAGES)
 #define CACHE_URL_MAX       4096u /* with the final zero */
 #define CACHE_VALIDATOR_MAX 512u
 #define CACHE_SIZE_MAX      (UINT64_C(1) << 46) /* 64 TiB */
@@ -96,24 +98,5 @@ int cache_record_decode(const struct cache_layout *at, uint64_t seg, const void 
 
 /* Pages of segment @seg, at most CACHE_SEG_PAGES. */
 uint32_t cache_segment_pages(uint64_t size, uint64_t seg);
-/* The number of pages marked in @bits. */
-uint32_t cache_bits_count(const uint64_t bits[CACHE_SEG_WORDS]);
-/* Where the run of bits equal to bit @from ends, at most @end. */
-uint32_t cache_bits_run(const uint64_t bits[CACHE_SEG_WORDS], uint32_t from, uint32_t end);
-
-static inline bool cache_bit(const uint64_t bits[CACHE_SEG_WORDS], uint32_t i)
-{
-	return bits[i / 64] >> (i % 64) & 1;
-}
-
-static inline void cache_bit_set(uint64_t bits[CACHE_SEG_WORDS], uint32_t i)
-{
-	bits[i / 64] |= UINT64_C(1) << (i % 64);
-}
-
-static inline void cache_bit_clear(uint64_t bits[CACHE_SEG_WORDS], uint32_t i)
-{
-	bits[i / 64] &= ~(UINT64_C(1) << (i % 64));
-}
 
 #endif

@@ -26,8 +26,8 @@ static bool may_have_here(struct cache_entry *e, uint64_t page, uint64_t *end) R
 	*end = MIN(base + CACHE_SEG_PAGES, e->n_pages);
 	if (!s)
 		return known != 0;
-	has = cache_bit(s->present, (uint32_t)(page - base));
-	*end = base + cache_bits_run(s->present, (uint32_t)(page - base), s->n_pages);
+	has = bits_has(s->present, page - base);
+	*end = base + bits_find(s->present, !has, page - base, s->n_pages);
 	return has;
 }
 
@@ -194,9 +194,7 @@ static bool part_take(struct cache_entry *e, uint64_t first, uint64_t n, struct 
 		return false;
 	mutex_lock(&e->lock);
 	p->first = at;
-	p->n = 0;
-	if (cache_bit(p->s->present, at))
-		p->n = cache_bits_run(p->s->present, at, (uint32_t)MIN(at + n, p->s->n_pages)) - at;
+	p->n = (uint32_t)bits_find(p->s->present, false, at, MIN(at + n, p->s->n_pages)) - at;
 	mutex_unlock(&e->lock);
 	if (!p->n)
 		segment_release(e, p->s);
@@ -291,7 +289,7 @@ static bool segment_is_whole(struct cache_entry *e, uint64_t idx)
 	if (s || known >= 0)
 		return whole;
 	return record_read(e->c, e->index_fd, &e->at, idx, &r) == 0 &&
-		cache_bits_count(r.present) == pages;
+		bits_count(r.present, CACHE_SEG_WORDS) == pages;
 }
 
 bool cache_entry_is_whole(struct cache_entry *e)
@@ -318,13 +316,12 @@ static bool untrusted_run(struct cache_entry *e, struct cache_segment *s, uint32
 	for (unsigned i = 0; i < CACHE_SEG_WORDS; i++)
 		rest[i] = s->present[i] & ~s->trusted[i];
 	mutex_unlock(&e->lock);
-	if (!cache_bit(rest, at))
-		at = cache_bits_run(rest, at, s->n_pages);
+	at = (uint32_t)bits_find(rest, true, at, s->n_pages);
 	if (at >= s->n_pages)
 		return false;
 	p->s = s;
 	p->first = at;
-	p->n = cache_bits_run(rest, at, MIN(s->n_pages, at + max)) - at;
+	p->n = (uint32_t)bits_find(rest, false, at, MIN(s->n_pages, at + max)) - at;
 	return true;
 }
 

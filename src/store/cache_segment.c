@@ -57,13 +57,13 @@ static void whole_set(struct cache_entry *e, uint64_t idx, bool whole) REQUIRES(
 	struct cache_chunk *k = chunk_of(e, idx);
 	uint32_t i = idx % CACHE_CHUNK_SEGMENTS;
 
-	if (cache_bit(k->whole, i) == whole)
+	if (bits_has(k->whole, i) == whole)
 		return;
 	if (whole) {
-		cache_bit_set(k->whole, i);
+		bits_set(k->whole, i);
 		e->n_whole++;
 	} else {
-		cache_bit_clear(k->whole, i);
+		bits_clear(k->whole, i);
 		e->n_whole--;
 	}
 }
@@ -115,7 +115,7 @@ static struct cache_segment *segment_new(struct cache_entry *e, uint64_t idx) RE
 	s->idx = idx;
 	s->n_pages = pages;
 	k->seg[idx % CACHE_CHUNK_SEGMENTS] = s;
-	cache_bit_clear(k->empty, idx % CACHE_CHUNK_SEGMENTS);
+	bits_clear(k->empty, idx % CACHE_CHUNK_SEGMENTS);
 	atomic_fetch_add(&e->c->record_bytes, segment_bytes(pages));
 	return s;
 }
@@ -144,7 +144,7 @@ static void chunk_refresh(struct cache_entry *e, uint64_t at) REQUIRES(e->lock)
 
 	memset(k->empty, 0, sizeof k->empty);
 	for (unsigned i = 0; i < chunk_segments(e, at); i++)
-		if (can_forget(e, k->seg[i]) && !cache_bit(k->whole, i))
+		if (can_forget(e, k->seg[i]) && !bits_has(k->whole, i))
 			segment_forget(e, k->seg[i]);
 }
 
@@ -167,9 +167,9 @@ int segment_peek(struct cache_entry *e, uint64_t idx, struct cache_segment **out
 	*out = k ? k->seg[i] : NULL;
 	if (*out)
 		return (*out)->n_present > 0;
-	if (k && cache_bit(k->whole, i))
+	if (k && bits_has(k->whole, i))
 		return 1;
-	if (idx >= e->known_end || (k && cache_bit(k->empty, i)))
+	if (idx >= e->known_end || (k && bits_has(k->empty, i)))
 		return 0;
 	return -1;
 }
@@ -206,9 +206,9 @@ static void segment_fill(struct cache_entry *e, struct cache_segment *s,
 	s->reserved = true;
 	memcpy(s->present, r->present, sizeof s->present);
 	memcpy(s->crc, r->crc, s->n_pages * sizeof *s->crc);
-	s->n_present = cache_bits_count(s->present);
+	s->n_present = bits_count(s->present, CACHE_SEG_WORDS);
 	/* It was, before it was forgotten, and the lock has been ours since. */
-	whole = cache_bit(k->whole, s->idx % CACHE_CHUNK_SEGMENTS) && s->n_present == s->n_pages &&
+	whole = bits_has(k->whole, s->idx % CACHE_CHUNK_SEGMENTS) && s->n_present == s->n_pages &&
 		may_trust(e);
 	if (whole) {
 		memcpy(s->trusted, s->present, sizeof s->trusted);
@@ -227,7 +227,7 @@ static int segment_install(struct cache_entry *e, uint64_t idx, int r,
 	mutex_lock(&e->lock);
 	if (segment_peek(e, idx, &s) == 0 || s) {
 		/* known by now */
-	} else if (r == 0 && cache_bits_count(record->present)) {
+	} else if (r == 0 && bits_count(record->present, CACHE_SEG_WORDS)) {
 		s = segment_new(e, idx);
 		if (s)
 			segment_fill(e, s, record);
@@ -235,7 +235,7 @@ static int segment_install(struct cache_entry *e, uint64_t idx, int r,
 			ret = -ENOMEM;
 	} else if (chunk_make(e, idx)) {
 		whole_set(e, idx, false);
-		cache_bit_set(chunk_of(e, idx)->empty, idx % CACHE_CHUNK_SEGMENTS);
+		bits_set(chunk_of(e, idx)->empty, idx % CACHE_CHUNK_SEGMENTS);
 	} else {
 		ret = -ENOMEM;
 	}
@@ -307,9 +307,9 @@ void segment_trust(struct cache_entry *e, struct cache_segment *s, uint32_t i)
 {
 	if (!may_trust(e) || !e->synced || s->written > e->n_synced)
 		return;
-	if (!cache_bit(s->present, i) || cache_bit(s->trusted, i))
+	if (!bits_has(s->present, i) || bits_has(s->trusted, i))
 		return;
-	cache_bit_set(s->trusted, i);
+	bits_set(s->trusted, i);
 	s->n_trusted++;
 	if (s->n_trusted == s->n_pages)
 		whole_set(e, s->idx, true);
@@ -317,24 +317,24 @@ void segment_trust(struct cache_entry *e, struct cache_segment *s, uint32_t i)
 
 void segment_add(struct cache_entry *e, struct cache_segment *s, uint32_t i, uint32_t crc)
 {
-	if (cache_bit(s->present, i))
+	if (bits_has(s->present, i))
 		return;
 	s->crc[i] = crc;
-	cache_bit_set(s->present, i);
+	bits_set(s->present, i);
 	s->n_present++;
 	segment_dirty(e, s);
 }
 
 void segment_drop_page(struct cache_entry *e, struct cache_segment *s, uint32_t i)
 {
-	if (!cache_bit(s->present, i))
+	if (!bits_has(s->present, i))
 		return;
-	if (cache_bit(s->trusted, i)) {
-		cache_bit_clear(s->trusted, i);
+	if (bits_has(s->trusted, i)) {
+		bits_clear(s->trusted, i);
 		s->n_trusted--;
 		whole_set(e, s->idx, false);
 	}
-	cache_bit_clear(s->present, i);
+	bits_clear(s->present, i);
 	s->n_present--;
 	segment_dirty(e, s);
 }

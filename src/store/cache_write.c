@@ -108,14 +108,13 @@ static size_t piece_bytes(const struct cache_entry *e, const struct piece *p, ui
 /* Moves to the next run of pages that are not there, among the @left from p->at on. -EBUSY: they are going. */
 static int piece_next(struct cache_entry *e, struct piece *p, uint32_t *left) EXCLUDES(e->lock)
 {
-	uint32_t end = p->at + *left, from = p->at;
+	uint32_t end = p->at + *left, from;
 	bool busy;
 
 	mutex_lock(&e->lock);
 	busy = p->s->punching;
-	if (cache_bit(p->s->present, from))
-		from = cache_bits_run(p->s->present, from, end);
-	p->n = from < end ? cache_bits_run(p->s->present, from, end) - from : 0;
+	from = (uint32_t)bits_find(p->s->present, false, p->at, end);
+	p->n = (uint32_t)bits_find(p->s->present, true, from, end) - from;
 	mutex_unlock(&e->lock);
 	place_skip(&p->place, p->n ? (size_t)(from - p->at) * CACHE_PAGE : 0);
 	*left -= from - p->at;

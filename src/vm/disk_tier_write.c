@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/bits.h"
 #include "base/loop.h"
 #include "base/macros.h"
 #include "vm/disk_tier_private.h"
@@ -37,38 +38,6 @@ static struct tier_seg *next_seg(struct tier_seg *s, uint64_t first, uint64_t en
 }
 
 /* ---- bits ---- */
-
-static bool bit_is_set(const uint64_t *bits, unsigned i)
-{
-	return bits[i / 64] >> (i % 64) & 1;
-}
-
-/* The first run of set bits in [*from, to), of at most CACHE_SEGMENT_PAGES; false: none. */
-static bool next_run(const uint64_t *bits, unsigned *from, unsigned *to)
-{
-	unsigned i = *from;
-	unsigned end = *to;
-
-	while (i < end && !bit_is_set(bits, i))
-		i += bits[i / 64] >> (i % 64) ? 1 : 64 - i % 64;
-	*from = MIN(i, end);
-	while (i < end && bit_is_set(bits, i))
-		i++;
-	*to = MIN(i, end);
-	return *from < *to;
-}
-
-/* Sets [from, to); returns how many were clear. */
-static unsigned set_bits(uint64_t *bits, unsigned from, unsigned to)
-{
-	unsigned n = 0;
-
-	for (unsigned i = from; i < to; i++) {
-		n += !bit_is_set(bits, i);
-		bits[i / 64] |= UINT64_C(1) << (i % 64);
-	}
-	return n;
-}
 
 /* Clears what is set in @which; returns how many were set. */
 static unsigned clear_bits(uint64_t *bits, const uint64_t *which)
@@ -220,7 +189,7 @@ static void remember_locked(struct disk_io *io, struct disk_tier *t, uint64_t fi
 		atomic_fetch_add(&io->skipped, end - first);
 		return;
 	}
-	n = set_bits(s->bits, (unsigned)(first - s->pages.first), (unsigned)(end - s->pages.first));
+	n = (unsigned)bits_fill(s->bits, true, first - s->pages.first, end - s->pages.first);
 	count_locked(io, t, s, n);
 	if (n)
 		file_locked(io, t, s);
@@ -244,10 +213,10 @@ void disk_tier_arrived(struct vmo_near *n, uint64_t first, uint64_t end)
 static bool seg_spares(const struct tier_seg *s, uint64_t *first, uint64_t *end)
 {
 	uint64_t base = s->pages.first;
-	unsigned from = (unsigned)(MAX(*first, base) - base);
-	unsigned to = (unsigned)(MIN(*end, s->pages.end) - base);
+	uint64_t from = MAX(*first, base) - base;
+	uint64_t to = MIN(*end, s->pages.end) - base;
 
-	if (!s->spared || !next_run(s->bits, &from, &to))
+	if (!s->spared || !bits_next_run(s->bits, &from, &to))
 		return false;
 	*first = base + from;
 	*end = base + to;
@@ -391,12 +360,12 @@ static bool seems_whole(struct disk_tier *t)
 void disk_tier_write(struct disk_tier *t, const struct tier_job *job)
 {
 	struct disk_io *io = t->io;
-	unsigned from = 0;
-	unsigned to = CACHE_SEGMENT_PAGES;
+	uint64_t from = 0;
+	uint64_t to = CACHE_SEGMENT_PAGES;
 	uint64_t n = 0;
 	bool unneeded;
 
-	while (next_run(job->bits, &from, &to)) {
+	while (bits_next_run(job->bits, &from, &to)) {
 		uint64_t first = job->first + from;
 
 		while (write_some(t, job->vmo, &first, job->first + to))
@@ -476,10 +445,10 @@ static bool is_waiting_locked(struct disk_io *io UNUSED, struct disk_tier *t, ui
 			      uint64_t end) REQUIRES(io->lock)
 {
 	for (struct tier_seg *s = first_seg(t, first, end); s; s = next_seg(s, first, end)) {
-		unsigned from = (unsigned)(MAX(first, s->pages.first) - s->pages.first);
-		unsigned to = (unsigned)(MIN(end, s->pages.end) - s->pages.first);
+		uint64_t from = MAX(first, s->pages.first) - s->pages.first;
+		uint64_t to = MIN(end, s->pages.end) - s->pages.first;
 
-		if (next_run(s->bits, &from, &to))
+		if (bits_next_run(s->bits, &from, &to))
 			return true;
 	}
 	return false;

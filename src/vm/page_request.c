@@ -4,29 +4,14 @@
 
 #include <stdlib.h>
 
+#include "base/bits.h"
 #include "base/macros.h"
 #include "vm/page.h"
-
-enum { WORD_BITS = 64 };
-
-/* The first index in [i, n) whose bit is set in (bitmap ^ flip); n if none. */
-static uint64_t scan(const uint64_t *bitmap, uint64_t i, uint64_t n, uint64_t flip)
-{
-	while (i < n) {
-		uint64_t word = (bitmap[i / WORD_BITS] ^ flip) >> (i % WORD_BITS);
-
-		if (word)
-			return MIN(i + (uint64_t)__builtin_ctzll(word), n);
-		i = (i / WORD_BITS + 1) * WORD_BITS;
-	}
-	return n;
-}
 
 struct page_request *page_request_new(enum vmofs_request_type type, uint64_t first, uint64_t end)
 {
 	uint64_t n = end - first;
-	uint64_t words = (n + WORD_BITS - 1) / WORD_BITS;
-	struct page_request *r = calloc(1, sizeof *r + words * sizeof r->bitmap[0]);
+	struct page_request *r = calloc(1, sizeof *r + BITS_WORDS(n) * sizeof r->bitmap[0]);
 
 	if (!r)
 		return NULL;
@@ -36,9 +21,7 @@ struct page_request *page_request_new(enum vmofs_request_type type, uint64_t fir
 	vmofs_list_init(&r->pub.link);
 	r->range.first = first;
 	r->range.end = end;
-	r->n_pending = n;
-	for (uint64_t i = 0; i < n; i++)
-		r->bitmap[i / WORD_BITS] |= UINT64_C(1) << (i % WORD_BITS);
+	r->n_pending = bits_fill(r->bitmap, true, 0, n);
 	return r;
 }
 
@@ -72,28 +55,22 @@ uint64_t page_request_next_pending(const struct page_request *r, uint64_t page, 
 {
 	uint64_t base = r->range.first;
 
-	return base + scan(r->bitmap, page - base, limit - base, 0);
+	return base + bits_find(r->bitmap, true, page - base, limit - base);
 }
 
 uint64_t page_request_next_settled(const struct page_request *r, uint64_t page, uint64_t limit)
 {
 	uint64_t base = r->range.first;
 
-	return base + scan(r->bitmap, page - base, limit - base, UINT64_MAX);
+	return base + bits_find(r->bitmap, false, page - base, limit - base);
 }
 
 uint64_t page_request_resolve(struct page_request *r, uint64_t first, uint64_t end)
 {
 	uint64_t from = MAX(first, r->range.first) - r->range.first;
 	uint64_t to = MIN(end, r->range.end) - r->range.first;
-	uint64_t n = 0;
+	uint64_t n = bits_fill(r->bitmap, false, from, to);
 
-	for (uint64_t i = from; i < to; i++) {
-		uint64_t bit = UINT64_C(1) << (i % WORD_BITS);
-
-		n += !!(r->bitmap[i / WORD_BITS] & bit);
-		r->bitmap[i / WORD_BITS] &= ~bit;
-	}
 	r->n_pending -= n;
 	return n;
 }

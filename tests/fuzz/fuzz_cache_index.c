@@ -70,8 +70,8 @@ static void check_record(const struct cache_layout *at, uint64_t seg, const uint
 	int got = cache_record_decode(at, seg, p, len, &r);
 
 	assert(got == 0 || got == -ENODATA || got == -EBADMSG);
-	assert(got == 0 || cache_bits_count(r.present) == 0);
-	assert(cache_bits_count(r.present) <= cache_segment_pages(at->size, seg));
+	assert(got == 0 || bits_count(r.present, CACHE_SEG_WORDS) == 0);
+	assert(bits_count(r.present, CACHE_SEG_WORDS) <= cache_segment_pages(at->size, seg));
 	if (got < 0)
 		return;
 	cache_record_encode(at, seg, &r, out);
@@ -79,7 +79,7 @@ static void check_record(const struct cache_layout *at, uint64_t seg, const uint
 	assert(memcmp(r.present, again.present, sizeof r.present) == 0);
 	assert(r.hits == again.hits && r.used_sec == again.used_sec);
 	for (uint32_t i = 0; i < CACHE_SEG_PAGES; i++)
-		assert(!cache_bit(r.present, i) || r.crc[i] == again.crc[i]);
+		assert(!bits_has(r.present, i) || r.crc[i] == again.crc[i]);
 	/* It is nobody else's. */
 	assert(cache_record_decode(at, seg + 1, out, sizeof out, &again) == -EBADMSG);
 }

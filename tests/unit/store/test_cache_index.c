@@ -75,7 +75,7 @@ static struct cache_record record_of(unsigned seed)
 
 	for (unsigned i = 0; i < CACHE_SEG_PAGES; i++) {
 		if (i * seed % 7 < 4)
-			cache_bit_set(r.present, i);
+			bits_set(r.present, i);
 		r.crc[i] = i * 2654435761u + seed;
 	}
 	return r;
@@ -98,9 +98,9 @@ static void test_records(void **state)
 		assert_int_equal(got.hits, r.hits);
 		assert_int_equal(got.used_sec, r.used_sec);
 		for (uint32_t p = 0; p < CACHE_SEG_PAGES; p++) {
-			assert_int_equal(cache_bit(got.present, p),
-					 p < pages && cache_bit(r.present, p));
-			if (cache_bit(got.present, p))
+			assert_int_equal(bits_has(got.present, p),
+					 p < pages && bits_has(r.present, p));
+			if (bits_has(got.present, p))
 				assert_int_equal(got.crc[p], r.crc[p]);
 		}
 		/* Another place, another file. */
@@ -108,7 +108,7 @@ static void test_records(void **state)
 				 -EBADMSG);
 		at.salt++;
 		assert_int_equal(cache_record_decode(&at, last, buf, sizeof buf, &got), -EBADMSG);
-		assert_int_equal(cache_bits_count(got.present), 0);
+		assert_int_equal(bits_count(got.present, CACHE_SEG_WORDS), 0);
 	}
 }
 
@@ -130,22 +130,6 @@ static void test_every_bit_of_a_record_counts(void **state)
 	assert_int_equal(cache_record_decode(&at, 1, NULL, 0, &got), -ENODATA);
 }
 
-static void test_runs(void **state)
-{
-	uint64_t bits[CACHE_SEG_WORDS] = { 0 };
-
-	(void)state;
-	for (uint32_t i = 60; i < 200; i++)
-		cache_bit_set(bits, i);
-	assert_int_equal(cache_bits_count(bits), 140);
-	for (uint32_t from = 0; from < CACHE_SEG_PAGES; from++)
-		for (uint32_t end = from; end <= CACHE_SEG_PAGES; end += 37) {
-			uint32_t want = from < 60 ? 60 : from < 200 ? 200 : CACHE_SEG_PAGES;
-
-			assert_int_equal(cache_bits_run(bits, from, end), MIN(want, end));
-		}
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -154,7 +138,6 @@ int main(void)
 		cmocka_unit_test(test_what_cannot_be_kept),
 		cmocka_unit_test(test_records),
 		cmocka_unit_test(test_every_bit_of_a_record_counts),
-		cmocka_unit_test(test_runs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
