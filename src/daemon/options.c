@@ -18,7 +18,7 @@ const struct vmofs_option mount_options[] = {
 	{ "readahead-max", "SIZE", "256M", "most that is fetched ahead of a sequential reader" },
 	{ "keep-behind", "SIZE", "32M",
 	  "kept behind a long sequential reader; 0 keeps all that memory has room for" },
-	{ "readahead", "SIZE", "1M", "read-ahead of the kernel (root only)" },
+	{ "readahead", "SIZE", "2M", "read-ahead of the kernel (root only)" },
 	{ "max-request", "SIZE", "4M", "largest read request, where the kernel allows it" },
 	{ "max-background", "N", "16384",
 	  "read-ahead and asynchronous requests of the kernel at once" },
