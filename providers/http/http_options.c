@@ -81,18 +81,6 @@ static int read_headers(const struct vmofs_config *config, struct headers *h, st
 	return 0;
 }
 
-/* The index of the value of @name in @choices, which ends with NULL. */
-static int read_choice(const struct vmofs_config *config, const char *name,
-		       const char *const *choices, struct vmofs_err *err)
-{
-	const char *value = config_str(config, name);
-
-	for (int i = 0; choices[i]; i++)
-		if (strcmp(value, choices[i]) == 0)
-			return i;
-	return vmofs_err_set(err, -EINVAL, "option '%s': unknown value '%s'", name, value);
-}
-
 /* -- credentials ------------------------------------------------------------------------------ */
 
 static int read_user_file(const char *path, char *out, size_t cap, struct vmofs_err *err)
@@ -170,7 +158,7 @@ static int read_hedge(const struct vmofs_config *c, unsigned *out, struct vmofs_
 static int read_limits(const struct vmofs_config *c, struct http_limits *l, struct vmofs_err *err)
 {
 	static const char *const probes[] = { "get", "head", NULL };
-	int probe = read_choice(c, "probe", probes, err);
+	int probe = config_choice(c, "probe", probes, err);
 
 	if (probe < 0)
 		return probe;
@@ -194,7 +182,7 @@ static int read_settings(const struct vmofs_config *c, struct http_settings_init
 	static const char *const versions[] = { "1.1", "2", "auto", NULL };
 	static const enum http_version values[] = { HTTP_VERSION_11, HTTP_VERSION_2,
 						    HTTP_VERSION_AUTO };
-	int version = read_choice(c, "http", versions, err);
+	int version = config_choice(c, "http", versions, err);
 
 	if (version < 0)
 		return version;

@@ -117,15 +117,13 @@ static bool wants_path(const struct s3_options *o)
 static int read_addressing(struct s3_options *o, const struct vmofs_config *c,
 			   struct vmofs_err *err)
 {
-	const char *v = config_str(c, "addressing");
+	enum { AUTO, PATH };
+	static const char *const words[] = { [AUTO] = "auto", [PATH] = "path", "virtual", NULL };
+	int choice = config_choice(c, "addressing", words, err);
 
-	if (strcmp(v, "path") == 0)
-		o->path_style = true;
-	else if (strcmp(v, "auto") == 0)
-		o->path_style = wants_path(o);
-	else if (strcmp(v, "virtual") != 0)
-		return vmofs_err_set(err, -EINVAL,
-				     "option 'addressing': '%s' is none of auto, path, virtual", v);
+	if (choice < 0)
+		return choice;
+	o->path_style = choice == PATH || (choice == AUTO && wants_path(o));
 	return 0;
 }
 

@@ -303,6 +303,23 @@ int config_u64(const struct vmofs_config *c, const char *name, uint64_t *out, st
 	return config_number(c, name, out, config_parse_u64, err);
 }
 
+int config_choice(const struct vmofs_config *c, const char *name, const char *const *words,
+		  struct vmofs_err *err)
+{
+	const char *text = config_str(c, name);
+	char all[128] = "";
+	size_t n = 0;
+
+	for (int i = 0; words[i]; i++) {
+		if (!strcmp(text, words[i]))
+			return i;
+		if (n < sizeof all)
+			n += (size_t)snprintf(all + n, sizeof all - n, "%s%s", i ? ", " : "",
+					      words[i]);
+	}
+	return vmofs_err_set(err, -EINVAL, "option '%s': '%s' is none of %s", name, text, all);
+}
+
 void config_each(const struct vmofs_config *c, const char *name,
 		 void (*fn)(void *arg, const char *value), void *arg)
 {

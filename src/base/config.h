@@ -48,6 +48,10 @@ int config_time(const struct vmofs_config *c, const char *name, uint64_t *out_ns
 int config_u64(const struct vmofs_config *c, const char *name, uint64_t *out,
 	       struct vmofs_err *err);
 
+/* The index of the value in @words, which ends with NULL; -EINVAL: it is none of them. The option has a default. */
+int config_choice(const struct vmofs_config *c, const char *name, const char *const *words,
+		  struct vmofs_err *err);
+
 /* Calls @fn for every value of a name that may be given more than once (custom headers). */
 void config_each(const struct vmofs_config *c, const char *name,
 		 void (*fn)(void *arg, const char *value), void *arg);

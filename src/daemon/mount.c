@@ -98,23 +98,20 @@ static void mount_ended(void *arg)
 		log_error("cannot tell the main thread of the end: %s", strerror(errno));
 }
 
-static int read_choice(const struct vmofs_config *c, const char *name, enum fs_choice *out,
-		       struct vmofs_err *err)
+static int read_uring(const struct vmofs_config *c, enum fs_choice *out, struct vmofs_err *err)
 {
 	static const char *const words[] = {
 		[FS_AUTO] = "auto",
-		[FS_NO] = "no",
 		[FS_YES] = "yes",
+		[FS_NO] = "no",
+		NULL,
 	};
-	const char *text = config_str(c, name);
+	int choice = config_choice(c, "io-uring", words, err);
 
-	for (unsigned i = 0; i < ARRAY_LEN(words); i++)
-		if (!strcmp(text, words[i])) {
-			*out = (enum fs_choice)i;
-			return 0;
-		}
-	return vmofs_err_set(err, -EINVAL, "option '%s': '%s' is none of auto, yes, no", name,
-			     text);
+	if (choice < 0)
+		return choice;
+	*out = (enum fs_choice)choice;
+	return 0;
 }
 
 /* How many requests the kernel sends at once, and when it begins to hold back. */
@@ -147,7 +144,7 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 	    config_size(c, "readahead", &sp->kernel_readahead, err) ||
 	    config_size(c, "max-request", &sp->max_request, err) ||
 	    config_size(c, "siblings-max", &sp->siblings_max, err) || read_depths(c, sp, err) ||
-	    read_choice(c, "io-uring", &sp->io_uring, err))
+	    read_uring(c, &sp->io_uring, err))
 		return err->code;
 	if (sp->max_request < VMOFS_PAGE_SIZE)
 		return vmofs_err_set(err, -EINVAL, "option 'max-request': at least 4K");

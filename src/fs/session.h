@@ -23,7 +23,7 @@ struct fs_tree;
 struct loop_pool;
 
 /* AUTO: where it is switched on already. */
-enum fs_choice { FS_AUTO, FS_NO, FS_YES };
+enum fs_choice { FS_AUTO, FS_YES, FS_NO };
 
 struct fs_session_params {
 	struct loop_pool *loops;   /* borrowed; started */

@@ -16,9 +16,13 @@
 #include "base/macros.h"
 
 static const struct vmofs_option table[] = {
-	{ "memory", "SIZE", "64M", "memory" },  { "timeout", "TIME", "60s", "deadline" },
-	{ "threads", "N", NULL, "threads" },    { "allow-other", NULL, NULL, "others may read" },
-	{ "header", "TEXT", NULL, "a header" }, { 0 },
+	{ "memory", "SIZE", "64M", "memory" },
+	{ "timeout", "TIME", "60s", "deadline" },
+	{ "threads", "N", NULL, "threads" },
+	{ "allow-other", NULL, NULL, "others may read" },
+	{ "header", "TEXT", NULL, "a header" },
+	{ "push", "auto|yes|no", "auto", "how" },
+	{ 0 },
 };
 
 static struct vmofs_config *config_make(void)
@@ -215,6 +219,36 @@ static void test_time(void **state UNUSED)
 	assert_int_equal(config_parse_time("5d", &n), -EINVAL);
 }
 
+static void test_choice(void **state UNUSED)
+{
+	static const char *const words[] = { "yes", "auto", "no", NULL };
+	struct vmofs_config *c = config_make();
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	assert_int_equal(config_choice(c, "push", words, &err), 1);
+	assert_int_equal(config_set(c, "push", "no", &err), 0);
+	assert_int_equal(config_choice(c, "push", words, &err), 2);
+	assert_int_equal(config_set(c, "push", "n", &err), 0);
+	assert_int_equal(config_choice(c, "push", words, &err), -EINVAL);
+	assert_string_equal(err.msg, "option 'push': 'n' is none of yes, auto, no");
+	config_free(c);
+}
+
+/* More words than a message has place for. */
+static void test_choice_of_many(void **state UNUSED)
+{
+	static const char word[] = "a word that is as long as none is";
+	const char *words[12] = { 0 };
+	struct vmofs_config *c = config_make();
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	for (unsigned i = 0; i < ARRAY_LEN(words) - 1; i++)
+		words[i] = word;
+	assert_int_equal(config_choice(c, "push", words, &err), -EINVAL);
+	assert_non_null(strstr(err.msg, word));
+	config_free(c);
+}
+
 static void test_distance(void **state UNUSED)
 {
 	assert_int_equal(config_edit_distance("", "abc"), 3);
@@ -230,6 +264,7 @@ int main(void)
 		cmocka_unit_test(test_errors),      cmocka_unit_test(test_file),
 		cmocka_unit_test(test_file_errors), cmocka_unit_test(test_file_missing),
 		cmocka_unit_test(test_size),        cmocka_unit_test(test_time),
+		cmocka_unit_test(test_choice),      cmocka_unit_test(test_choice_of_many),
 		cmocka_unit_test(test_distance),
 	};
 
