@@ -10,17 +10,27 @@
 
 #define PAUSE_MAX (30 * NSEC_PER_SEC)
 
-/* A quarter of the slots is kept free of prefetch; of what is long, a few are kept free of all. */
+/* The slots that requests of @rank may fill: of prefetch a quarter is kept free, an eighth where it is long. */
+static unsigned room_locked(const struct http_origin *o, enum http_rank rank, bool is_long)
+	REQUIRES(o->lock)
+{
+	unsigned n = o->limit;
+
+	if (rank != HTTP_RANK_PREFETCH)
+		return n;
+	return n - (is_long ? n / 8 : (n + 3) / 4 - (n == 1));
+}
+
+/* Of what is long there are as many as have proven good, and a few more that are no prefetch. */
 static bool may_have_locked(const struct http_origin *o, enum http_rank rank, bool is_long)
 	REQUIRES(o->lock)
 {
-	unsigned n = o->limit, many = o->climb.n;
+	unsigned many = o->climb.n;
 
-	if (rank == HTTP_RANK_PREFETCH)
-		n -= is_long ? n / 8 : (n + 3) / 4 - (n == 1);
-	else
+	if (rank != HTTP_RANK_PREFETCH)
 		many += MAX(many / 4, 1u);
-	return atomic_load(&o->nactive) < n && (!is_long || o->nlong < many);
+	return atomic_load(&o->nactive) < room_locked(o, rank, is_long) &&
+		(!is_long || o->nlong < many);
 }
 
 unsigned http_parts_free(struct http_origin *o, enum http_rank rank)
@@ -29,7 +39,7 @@ unsigned http_parts_free(struct http_origin *o, enum http_rank rank)
 
 	mutex_lock(&o->lock);
 	taken = atomic_load(&o->nactive) - 1;
-	n = o->limit - (rank == HTTP_RANK_PREFETCH ? o->limit / 8 : 0);
+	n = room_locked(o, rank, true);
 	longs = o->climb.n > o->nlong ? o->climb.n - o->nlong : 1;
 	mutex_unlock(&o->lock);
 	return MIN(n > taken ? n - taken : 1, longs);
@@ -91,20 +101,16 @@ static struct http_waiter *next_locked(struct http_origin *o) REQUIRES(o->lock)
 	return best;
 }
 
-struct http_waiter *http_slot_take_locked(struct http_origin *o, struct http_lane *lane,
-					  uint64_t now_ns)
+static bool is_open_locked(const struct http_origin *o, const struct http_lane *lane,
+			   uint64_t now_ns) REQUIRES(o->lock)
 {
-	struct http_waiter *w;
+	return o->pause_until_ns <= now_ns && lane->nactive < o->lane_limit;
+}
 
-	if (o->pause_until_ns > now_ns || lane->nactive >= o->lane_limit)
-		return NULL;
-	w = next_locked(o);
-	if (!w)
-		return NULL;
-	vmofs_list_del(&w->link);
+static void slot_fill_locked(struct http_origin *o, struct http_lane *lane) REQUIRES(o->lock)
+{
 	atomic_fetch_add(&o->nactive, 1);
 	lane->nactive++;
-	return w;
 }
 
 static void slot_give_locked(struct http_origin *o, struct http_lane *lane) REQUIRES(o->lock)
@@ -112,6 +118,18 @@ static void slot_give_locked(struct http_origin *o, struct http_lane *lane) REQU
 	assert(lane->nactive > 0);
 	atomic_fetch_sub(&o->nactive, 1);
 	lane->nactive--;
+}
+
+struct http_waiter *http_slot_take_locked(struct http_origin *o, struct http_lane *lane,
+					  uint64_t now_ns)
+{
+	struct http_waiter *w = is_open_locked(o, lane, now_ns) ? next_locked(o) : NULL;
+
+	if (!w)
+		return NULL;
+	vmofs_list_del(&w->link);
+	slot_fill_locked(o, lane);
+	return w;
 }
 
 /*
@@ -246,15 +264,14 @@ static bool affordable_locked(const struct http_origin *o, uint64_t bytes) REQUI
 bool http_hedge_slot(struct http_lane *lane, uint64_t bytes, uint64_t now_ns)
 {
 	struct http_origin *o = lane->o;
-	bool taken = false;
+	bool taken;
 
 	mutex_lock(&o->lock);
-	if (o->pause_until_ns <= now_ns && atomic_load(&o->nactive) < o->limit &&
-	    lane->nactive < o->lane_limit && affordable_locked(o, bytes)) {
+	taken = is_open_locked(o, lane, now_ns) && atomic_load(&o->nactive) < o->limit &&
+		affordable_locked(o, bytes);
+	if (taken) {
 		o->hedged += bytes;
-		atomic_fetch_add(&o->nactive, 1);
-		lane->nactive++;
-		taken = true;
+		slot_fill_locked(o, lane);
 	}
 	mutex_unlock(&o->lock);
 	return taken;
