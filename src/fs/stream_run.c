@@ -8,7 +8,6 @@
  * little beside the end of a run. What then has more holes than bytes is no run.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "fs/stream_private.h"
 
@@ -36,10 +35,11 @@ static void runs_grow(struct stream_state *t)
 	more = calloc(2 * (size_t)t->n_runs, sizeof *more);
 	if (!more)
 		return;
-	memcpy(more, t->runs, t->n_runs * sizeof *more);
+	/* The oldest first: rows are looked for in the order of time. */
+	for (unsigned i = 0; i < t->n_runs; i++)
+		more[i] = *run_at(t, t->next_run + i);
 	free(t->runs);
 	t->runs = more;
-	/* The old ones are the first half; their order does not matter where they are looked up. */
 	t->next_run = t->n_runs;
 	t->n_runs *= 2;
 }

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Read-ahead: what counts as a stream, how its window grows, and that random readers get nothing. */
+/*
+ * Read-ahead: what counts as a stream, how its window grows, and that random readers get nothing.
+ *
+ * LINK: -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,6 +14,7 @@
 
 #include "base/macros.h"
 #include "fs/stream_private.h"
+#include "lib/fail_alloc.h"
 
 static struct stream_set set;
 
@@ -326,6 +331,43 @@ static void test_steps_ask_for_pieces_alone(void **state UNUSED)
 	stop();
 }
 
+/* One of many small reads here and there, which make no row. */
+static void noise(uint64_t i)
+{
+	assert_int_equal(ask_as(GIB(1) + i * i * MIB(1), 4096, STREAM_MISS).len, 0);
+}
+
+/* The same while there is no memory to remember more of them. */
+static struct stream_piece ask_without_memory(uint64_t off, uint64_t len)
+{
+	struct stream_piece asked;
+
+	fail_alloc_arm(1);
+	asked = ask_as(off, len, STREAM_MISS);
+	assert_true(fail_alloc_disarm());
+	return asked;
+}
+
+static void test_steps_are_seen_after_memory_was_short(void **state UNUSED)
+{
+	struct stream_piece ask;
+	uint64_t i = 0;
+
+	start(GIB(8), MIB(64));
+	while (i < 2 * STREAM_RUNS_MIN)
+		noise(i++);
+	assert_int_equal(ask_without_memory(MIB(10), KIB(64)).len, 0);
+	assert_int_equal(ask_without_memory(MIB(20), KIB(64)).len, 0);
+	/* There is memory again. */
+	noise(i++);
+	assert_int_equal(set.state->n_runs, 2 * STREAM_RUNS_MIN);
+	noise(i++);
+	ask = ask_as(MIB(30), KIB(64), STREAM_MISS);
+	assert_int_equal(ask.off, MIB(40));
+	assert_int_equal(ask.len, KIB(64));
+	stop();
+}
+
 static void test_as_many_streams_as_read(void **state UNUSED)
 {
 	unsigned served = 0;
@@ -363,6 +405,7 @@ int main(void)
 		cmocka_unit_test(test_evicted_unread_halves_the_window),
 		cmocka_unit_test(test_who_leaves_much_is_trusted_less),
 		cmocka_unit_test(test_steps_ask_for_pieces_alone),
+		cmocka_unit_test(test_steps_are_seen_after_memory_was_short),
 		cmocka_unit_test(test_as_many_streams_as_read),
 	};
 
