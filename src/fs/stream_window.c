@@ -32,8 +32,7 @@ enum {
 #define PIECE_MIN  KIB(256)
 #define BLIND_MAX  MIB(64)              /* where the pace is not known */
 #define BUSY_NS    (20 * NSEC_PER_MSEC) /* and of a near origin, this much time's worth */
-#define UNPAID_MAX \
-	MIB(64) /* beyond it, and beyond a far window, as much as was read may be ahead */
+#define UNPAID_MAX MIB(64)              /* most that is earned, but for a far window */
 
 void stream_seq_begin_locked(struct stream_set *s, struct stream *st, const struct stream_run *run,
 			     enum stream_how how)
