@@ -127,26 +127,34 @@ void vm_pool_release(struct vm_pool *p, uint64_t n)
 
 /* ---- waiting ---- */
 
-bool vm_pool_reserve_now(struct vm_pool *p, uint64_t n)
+/* @evict returns how many pages it freed. */
+static bool reserve(struct vm_pool *p, uint64_t n,
+		    uint64_t (*evict)(struct vm_pool *p, uint64_t pages))
 {
 	/* Some more than is needed, so that the next one finds room. */
 	uint64_t batch = MAX(n, p->limit / 64);
 
 	while (!vm_pool_try_reserve(p, n))
-		if (!vm_pool_evict(p, batch))
+		if (!evict(p, batch))
 			return vm_pool_try_reserve(p, n);
 	return true;
 }
 
+bool vm_pool_reserve_now(struct vm_pool *p, uint64_t n)
+{
+	return reserve(p, n, vm_pool_evict);
+}
+
+static uint64_t evict_unused(struct vm_pool *p, uint64_t pages)
+{
+	uint64_t freed = evictor_evict_pages(p, pages, EVICT_ONLY_OLDEST);
+
+	return freed ? freed : evictor_evict_pages(p, pages, EVICT_INCLUDE_NEWEST);
+}
+
 bool vm_pool_reserve_spare(struct vm_pool *p, uint64_t n)
 {
-	uint64_t batch = MAX(n, p->limit / 64);
-
-	while (!vm_pool_try_reserve(p, n))
-		if (!evictor_evict_pages(p, batch, EVICT_ONLY_OLDEST) &&
-		    !evictor_evict_pages(p, batch, EVICT_INCLUDE_NEWEST))
-			return vm_pool_try_reserve(p, n);
-	return true;
+	return reserve(p, n, evict_unused);
 }
 
 static bool is_gone(const _Atomic bool *gone)
