@@ -61,14 +61,25 @@ struct vmofs_request {
 	void *priv;             /* the provider's own, NULL at send() */
 };
 
+#define VMOFS_IDENTITY_LEN 32
+
 /* What is known of one object version before its first page. */
 struct vmofs_object_info {
 	uint64_t size;
 	struct timespec mtime; /* tv_sec 0: not known */
 	char name[256];        /* last path component, decoded; never empty, never with a slash */
-	char url[4096];        /* where it comes from, without credentials */
+	char url[4096];        /* where it comes from, for people: without credentials */
 	char validator[512];   /* strong ETag, Last-Modified, version id; "" when there is none */
 	bool weak;             /* the validator cannot prove that two bytes are of one version */
+	/*
+	 * Where url does not tell the object from every other one (a part of it is hidden, or it has no server
+	 * in it), or is not the same each time (it is signed): SHA-256 of a text that does, and is. What is
+	 * kept on disk is found by identity, validator and size. Where a part of the URL is hidden there
+	 * is one, whatever that part says. Held by value; the text may have secrets in it and stays
+	 * with the provider.
+	 */
+	bool has_identity; /* false: url is the identity */
+	uint8_t identity[VMOFS_IDENTITY_LEN];
 };
 
 /* The last failure of an object, for user.vmofs.error and `vmofs stat`. */

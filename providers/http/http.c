@@ -100,20 +100,23 @@ static struct http *make_object(const struct opening *op)
 	return h;
 }
 
-static void fill_info(const struct opening *op, struct vmofs_object_info *info)
+static int fill_info(const struct opening *op, struct vmofs_object_info *info,
+		     struct vmofs_err *err)
 {
 	const struct http_object *o = &op->found;
 	const char *validator = o->etag[0] ? o->etag : o->last_modified;
 	int64_t mtime = 0;
+	int r;
 
 	*info = (struct vmofs_object_info){ .size = o->size };
 	http_parse_date(o->last_modified, strlen(o->last_modified), &mtime);
 	info->mtime.tv_sec = mtime;
-	memcpy(info->url, op->shown, strlen(op->shown) + 1);
 	memcpy(info->validator, validator, strlen(validator) + 1);
 	info->weak = o->size > 0 && o->etag[0] != '"';
 	if (url_name(&op->url, info->name, sizeof info->name) < 0)
 		memcpy(info->name, "object", sizeof "object");
+	r = http_object_where(op->origin, &op->url, info);
+	return r < 0 ? vmofs_err_set(err, r, "cannot tell what '%s' is", op->shown) : 0;
 }
 
 /* A token that is read, and is none, is better found now than by the first read. */
@@ -165,8 +168,11 @@ static int http_open(struct vmofs_provider **out, const char *source,
 		return vmofs_err_set(err, -ENOMEM, "cannot allocate an HTTP source");
 	op->source = source;
 	r = open_object(op, env, out, err);
-	if (r == 0)
-		fill_info(op, info);
+	if (r == 0) {
+		r = fill_info(op, info, err);
+		if (r < 0)
+			(*out)->ops->free(*out);
+	}
 	http_origin_put(op->origin);
 	explicit_bzero(op, sizeof *op);
 	free(op);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/macros.h"
 #include "http/http_private.h"
 
@@ -147,6 +148,45 @@ void http_object_spec_validator(struct http_object_spec *spec, const char *valid
 
 	spec->etag = dated ? "" : validator;
 	spec->last_modified = dated ? validator : "";
+}
+
+static bool is_origins(const struct http_origin *o, const struct url *u)
+{
+	struct url own;
+
+	return url_parse(o->url, strlen(o->url), &own) == 0 && url_same_origin(&own, u);
+}
+
+/* With the final zero, after which nobody asks, or somebody. */
+static int digest_where(char text[URL_MAX + SHA256_LEN], const uint8_t *asker,
+			struct vmofs_object_info *info)
+{
+	size_t n = strlen(text) + 1;
+
+	if (asker)
+		memcpy(text + n, asker, SHA256_LEN);
+	info->has_identity = true;
+	return digest_sha256(text, asker ? n + SHA256_LEN : n, info->identity);
+}
+
+int http_object_where(struct http_origin *o, const struct url *u, struct vmofs_object_info *info)
+{
+	char text[URL_MAX + SHA256_LEN];
+	uint8_t asker[SHA256_LEN];
+	bool shown = false;
+	int told = 0;
+	int r = url_redact(u, info->url, sizeof info->url);
+
+	if (r == 0)
+		r = url_identity(u, text, URL_MAX, &shown);
+	if (r == 0 && is_origins(o, u))
+		told = http_settings_asker(o->settings, asker);
+	if (r == 0)
+		r = MIN(told, 0);
+	if (r == 0 && (told || !shown))
+		r = digest_where(text, told ? asker : NULL, info);
+	explicit_bzero(text, sizeof text);
+	return r;
 }
 
 int http_object_new(struct vmofs_provider **out, struct http_origin *o,

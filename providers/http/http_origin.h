@@ -19,6 +19,7 @@
 
 #include "net/http_call.h"
 #include "net/http_settings.h"
+#include "net/url.h"
 
 struct http_origin;
 struct http_lane;
@@ -164,6 +165,12 @@ struct http_object_spec {
 
 /* Sets etag and last_modified from an entry's validator, which may be a date or "". Borrowed. */
 void http_object_spec_validator(struct http_object_spec *spec, const char *validator);
+
+/*
+ * Sets url and identity of the object at @u. What requests of @o say of who asks is part of the identity where the server
+ * is told. -ENAMETOOLONG; -ENOMEM, -EIO: no memory.
+ */
+int http_object_where(struct http_origin *o, const struct url *u, struct vmofs_object_info *info);
 
 /*
  * Asks nobody, never blocks. The provider keeps a reference to @o. Its free() does not block either, on

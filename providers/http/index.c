@@ -281,15 +281,16 @@ static int index_object(struct vmofs_source *src, const struct vmofs_entry *e,
 	struct url u;
 	int r = url_of(s, e->key, e->key_len, url);
 
+	*info = (struct vmofs_object_info){ .size = e->size, .mtime = e->mtime };
 	if (r == 0)
 		r = url_parse(url, strlen(url), &u);
+	if (r == 0)
+		r = http_object_where(s->origin, &u, info);
 	if (r < 0)
 		return vmofs_err_set(err, r, "the URL of '%s' is too long", e->key);
-	*info = (struct vmofs_object_info){ .size = e->size, .mtime = e->mtime };
 	snprintf(info->validator, sizeof info->validator, "%s", e->validator);
 	info->weak = e->size > 0 && e->validator[0] && e->validator[0] != '"';
-	if (url_redact(&u, info->url, sizeof info->url) < 0 ||
-	    url_name(&u, info->name, sizeof info->name) < 0)
+	if (url_name(&u, info->name, sizeof info->name) < 0)
 		memcpy(info->name, "object", sizeof "object");
 	http_object_spec_validator(&spec, e->validator);
 	return http_object_new(out, s->origin, &spec, err);

@@ -586,7 +586,7 @@ static int http_object(struct list_version *v, const struct vmofs_entry *e,
 	struct url u;
 
 	if (url_parse(text, strlen(text), &u) < 0 || url_strip(&u, url, sizeof url) < 0 ||
-	    url_redact(&u, info->url, sizeof info->url) < 0)
+	    http_object_where(v->origins[item->origin], &u, info) < 0)
 		return vmofs_err_set(err, -EINVAL, "the URL of '%s' is too long", e->key);
 	http_object_spec_validator(&spec, e->validator);
 	return http_object_new(out, v->origins[item->origin], &spec, err);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/digest.h"
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/macros.h"
@@ -380,20 +381,31 @@ static const struct http_location_ops object_ops = {
 
 /* -- making one ------------------------------------------------------------------------------- */
 
-static void fill_info(const struct s3 *s, const struct vmofs_entry *e,
-		      struct vmofs_object_info *info)
+/* Names of buckets are another world's at each endpoint, and in each partition of AWS. */
+static int identify(struct s3 *s, struct vmofs_object_info *info)
+{
+	char text[sizeof info->url + S3_WHERE_MAX];
+	int n = s3_where(s, text, S3_WHERE_MAX);
+
+	n += snprintf(text + n, sizeof text - (size_t)n, " %s", info->url);
+	info->has_identity = true;
+	return digest_sha256(text, (size_t)n, info->identity);
+}
+
+static int fill_info(struct s3 *s, const struct vmofs_entry *e, struct vmofs_object_info *info)
 {
 	const char *slash = memrchr(e->key, '/', e->key_len);
 	const char *name = slash && slash[1] ? slash + 1 : e->key;
-	int n;
+	size_t n;
 
 	*info = (struct vmofs_object_info){ .size = e->size, .mtime = e->mtime };
 	snprintf(info->name, sizeof info->name, "%s",
 		 name[0] && !strchr(name, '/') ? name : "object");
-	n = snprintf(info->url, sizeof info->url, "s3://%s/%s", s->o.bucket, s->o.prefix);
-	snprintf(info->url + n, sizeof info->url - (size_t)n, "%s", e->key);
+	n = (size_t)snprintf(info->url, sizeof info->url, "s3://%s/%s", s->o.bucket, s->o.prefix);
+	n += (size_t)snprintf(info->url + n, sizeof info->url - n, "%s", e->key);
 	snprintf(info->validator, sizeof info->validator, "%s", e->validator);
 	info->weak = e->size > 0 && e->validator[0] != '"';
+	return n < sizeof info->url ? identify(s, info) : -ENAMETOOLONG;
 }
 
 int s3_object(struct vmofs_source *source, const struct vmofs_entry *e, struct vmofs_provider **out,
@@ -414,10 +426,13 @@ int s3_object(struct vmofs_source *source, const struct vmofs_entry *e, struct v
 
 	if (!o)
 		return vmofs_err_set(err, -ENOMEM, "no memory for an object");
-	fill_info(s, e, info);
-	r = s3_url(s, o->text, url, sizeof url);
-	if (r < 0)
+	r = fill_info(s, e, info);
+	if (r == 0)
+		r = s3_url(s, o->text, url, sizeof url);
+	if (r == -ENAMETOOLONG)
 		vmofs_err_set(err, r, "the key '%s' is too long for a URL", o->text);
+	else if (r < 0)
+		vmofs_err_set(err, r, "no memory for an object");
 	else
 		r = http_object_new(out, s->origin, &spec, err);
 	if (r < 0)

@@ -102,6 +102,9 @@ int s3_sign(struct s3 *s, const struct s3_request *r, struct s3_signed *out, str
 void s3_signed_clear(struct s3_signed *g);
 /* Where @key is, without a signature. */
 int s3_url(struct s3 *s, const char *key, char *out, size_t cap);
+#define S3_WHERE_MAX 640
+/* Where names of buckets are looked up: the endpoint's URL, or the partition of AWS. Returns the length. */
+int s3_where(struct s3 *s, char *out, size_t cap);
 
 /* What a request has learned on its way to an answer. */
 struct s3_trouble {

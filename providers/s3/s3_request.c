@@ -58,6 +58,26 @@ static int make_path(const struct s3_options *o, const char *key, char *out, siz
 	return r < 0 ? r : 0;
 }
 
+static const char *partition_of(const char *region)
+{
+	if (strncmp(region, "cn-", 3) == 0)
+		return "aws-cn";
+	return strncmp(region, "us-gov-", 7) == 0 ? "aws-us-gov" : "aws";
+}
+
+int s3_where(struct s3 *s, char *out, size_t cap)
+{
+	char region[S3_REGION];
+
+	if (s->o.host[0])
+		return snprintf(out, cap, "%s://%s%s", s->o.tls ? "https" : "http", s->o.host,
+				s->o.base);
+	mutex_lock(&s->lock);
+	memcpy(region, s->region, sizeof region);
+	mutex_unlock(&s->lock);
+	return snprintf(out, cap, "%s", partition_of(region));
+}
+
 int s3_url(struct s3 *s, const char *key, char *out, size_t cap)
 {
 	char host[S3_HOST_MAX], region[S3_REGION];

@@ -22,12 +22,14 @@ static int make_text(struct fs_object *o, const struct vmofs_object_info *info)
 {
 	size_t n_url = strlen(info->url) + 1;
 	size_t n_validator = strlen(info->validator) + 1;
+	size_t n_identity = info->has_identity ? sizeof info->identity : 0;
 
-	o->text = malloc(n_url + n_validator);
+	o->text = malloc(n_url + n_validator + n_identity);
 	if (!o->text)
 		return -ENOMEM;
 	memcpy(o->text, info->url, n_url);
 	memcpy(o->text + n_url, info->validator, n_validator);
+	memcpy(o->text + n_url + n_validator, info->identity, n_identity);
 	return 0;
 }
 
@@ -70,6 +72,7 @@ int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		.size = info->size,
 		.mtime = info->mtime,
 		.weak = info->weak,
+		.has_identity = info->has_identity,
 	};
 	r = make_text(o, info);
 	if (!r)
@@ -115,6 +118,13 @@ const char *fs_object_url(const struct fs_object *o)
 const char *fs_object_validator(const struct fs_object *o)
 {
 	return o->text + strlen(o->text) + 1;
+}
+
+const uint8_t *fs_object_identity(const struct fs_object *o)
+{
+	const char *validator = fs_object_validator(o);
+
+	return o->has_identity ? (const uint8_t *)validator + strlen(validator) + 1 : NULL;
 }
 
 /* What does not fit into memory is not asked for: its reader will ask itself. */

@@ -27,12 +27,13 @@ struct fs_object {
 	uint64_t ino;                    /* its number in the tree, given by the tree */
 	uint64_t size;
 	struct timespec mtime;  /* tv_sec 0: not known */
-	char *text;             /* owned: URL and validator, each ended by a zero */
+	char *text;             /* owned: URL and validator, each ended by a zero; identity */
 	struct fs_ahead *ahead; /* counted; NULL: small */
 	/* Owned; NULL: not kept on disk, or not yet: then @disk is where it may be. Set once. */
 	struct disk_tier *_Atomic tier;
 	struct disk_io *_Atomic disk; /* borrowed */
 	bool weak; /* the validator cannot prove that two bytes are of one version */
+	bool has_identity;
 };
 
 struct fs_object_params {
@@ -58,6 +59,8 @@ void fs_object_release(struct fs_object *o);
 /* Where it comes from, without credentials; and what proves its version, "" when nothing does. */
 const char *fs_object_url(const struct fs_object *o);
 const char *fs_object_validator(const struct fs_object *o);
+/* VMOFS_IDENTITY_LEN bytes; NULL: the URL is the identity. */
+const uint8_t *fs_object_identity(const struct fs_object *o);
 
 /*
  * How @o is read, with a reference: once a read has been answered its file may be closed and @o be gone,

@@ -16,6 +16,7 @@ static void make_tier(struct fs_object *o, struct disk_io *disk, const char *val
 		.url = fs_object_url(o),
 		.validator = validator,
 		.size = o->size,
+		.identity = fs_object_identity(o),
 	};
 	struct disk_tier *tier;
 	int r = disk_tier_new(&tier, disk, o->vmo, &key);

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 #include <vmofs/version.h>
 
@@ -122,6 +123,48 @@ uint64_t http_settings_stall_ns(const struct http_settings *s)
 bool http_settings_multiplex(const struct http_settings *s)
 {
 	return s->version != HTTP_VERSION_11;
+}
+
+/* -- who asks --------------------------------------------------------------------------------- */
+
+static bool is_proof(const char *line)
+{
+	return strncasecmp(line, "Authorization:", 14) == 0;
+}
+
+/* Lines as they go out, and "NAME:", each with its final zero; only counted where @out is NULL. */
+static size_t asker_text(const struct http_settings *s, char *out)
+{
+	size_t user = s->userpwd ? strcspn(s->userpwd, ":") + 1 : 0;
+	size_t len = 0;
+
+	for (unsigned i = 0; i < s->nheaders; i++) {
+		size_t n = is_proof(s->headers[i]) ? 0 : strlen(s->headers[i]) + 1;
+
+		if (out)
+			memcpy(out + len, s->headers[i], n);
+		len += n;
+	}
+	if (out && user)
+		snprintf(out + len, user + 1, "%.*s:", (int)user - 1, s->userpwd);
+	return user ? len + user + 1 : len;
+}
+
+int http_settings_asker(const struct http_settings *s, uint8_t out[SHA256_LEN])
+{
+	size_t n = asker_text(s, NULL);
+	char *text = n ? malloc(n) : NULL;
+	int r;
+
+	if (!n)
+		return 0;
+	if (!text)
+		return -ENOMEM;
+	asker_text(s, text);
+	r = digest_sha256(text, n, out);
+	explicit_bzero(text, n);
+	free(text);
+	return r < 0 ? r : 1;
 }
 
 /* -- endpoints -------------------------------------------------------------------------------- */

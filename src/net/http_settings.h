@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <vmofs/err.h>
 
+#include "base/digest.h"
 #include "net/http_reply.h"
 
 enum http_version { HTTP_VERSION_11, HTTP_VERSION_2, HTTP_VERSION_AUTO, HTTP_NVERSIONS };
@@ -37,6 +38,12 @@ struct http_settings *http_settings_new(const struct http_settings_init *init,
 struct http_settings *http_settings_get(struct http_settings *s);
 void http_settings_put(struct http_settings *s);
 uint64_t http_settings_stall_ns(const struct http_settings *s);
+/*
+ * What servers that are told credentials may choose an answer by: a digest of the further header lines and the user's
+ * name. Not of what only proves who that is (password, token, a line Authorization), for that is renewed.
+ * 1; 0: there is nothing; -ENOMEM, -EIO.
+ */
+int http_settings_asker(const struct http_settings *s, uint8_t out[SHA256_LEN]);
 /* Whether several requests may share a connection. */
 bool http_settings_multiplex(const struct http_settings *s);
 

@@ -216,34 +216,144 @@ static bool is_secret(const char *name, size_t n)
 	return false;
 }
 
-static void add_parameter(struct text *t, const char *s, size_t n)
-{
-	size_t name = span_until(s, n, "=");
+/* "name=value" of a query. */
+struct parameter {
+	struct url_span text;
+	size_t name; /* length; all of it where there is no value */
+};
 
-	if (name < n && is_secret(s, name)) {
-		text_add(t, s, name + 1);
-		text_add(t, "***", 3);
-	} else {
-		text_add(t, s, n);
-	}
+/* Takes the first one off @rest, which begins with the '?' or '&' before it. */
+static bool next_parameter(struct url_span *rest, struct parameter *out)
+{
+	size_t len;
+
+	if (rest->len == 0)
+		return false;
+	len = span_until(rest->p + 1, rest->len - 1, "&");
+	out->text = (struct url_span){ rest->p + 1, len };
+	out->name = span_until(out->text.p, len, "=");
+	rest->p += len + 1;
+	rest->len -= len + 1;
+	return true;
+}
+
+static bool is_hidden(const struct parameter *p)
+{
+	return p->name < p->text.len && is_secret(p->text.p, p->name);
 }
 
 int url_redact(const struct url *u, char *out, size_t cap)
 {
 	struct text t = text_on(out, cap);
-	const char *s = u->query.p;
-	size_t n = u->query.len;
+	struct url_span rest = u->query;
+	struct parameter p;
 
 	add_origin(&t, u);
 	add_path(&t, u);
-	while (n > 0) {
-		size_t len;
+	while (next_parameter(&rest, &p)) {
+		text_add(&t, p.text.p - 1, 1);
+		text_add(&t, p.text.p, is_hidden(&p) ? p.name + 1 : p.text.len);
+		if (is_hidden(&p))
+			text_add(&t, "***", 3);
+	}
+	return t.r;
+}
 
-		text_add(&t, s, 1); /* the '?' or '&' before it */
-		len = span_until(s + 1, n - 1, "&");
-		add_parameter(&t, s + 1, len);
-		s += len + 1;
-		n -= len + 1;
+/* -- identity --------------------------------------------------------------------------------- */
+
+/* A way to sign URLs: who has all of @needs means it, and then @drops say nothing of what is there. */
+struct signing {
+	const char *needs[4];
+	const char *drops[8];
+};
+
+static const struct signing signings[] = {
+	{ { "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature" },
+	  { "X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-Date", "X-Amz-Expires",
+	    "X-Amz-Security-Token", "X-Amz-SignedHeaders" } },
+	{ { "AWSAccessKeyId", "Expires", "Signature" },
+	  { "AWSAccessKeyId", "Expires", "Signature", "x-amz-security-token" } },
+	{ { "X-Goog-Algorithm", "X-Goog-Credential", "X-Goog-Signature" },
+	  { "X-Goog-Algorithm", "X-Goog-Credential", "X-Goog-Signature", "X-Goog-Date",
+	    "X-Goog-Expires", "X-Goog-SignedHeaders" } },
+	{ { "GoogleAccessId", "Expires", "Signature" },
+	  { "GoogleAccessId", "Expires", "Signature" } },
+	/* CloudFront */
+	{ { "Key-Pair-Id", "Expires", "Signature" },
+	  { "Key-Pair-Id", "Expires", "Signature", "Hash-Algorithm" } },
+	{ { "Key-Pair-Id", "Policy", "Signature" },
+	  { "Key-Pair-Id", "Policy", "Signature", "Hash-Algorithm" } },
+	/* Azure: what does not change with the time stays */
+	{ { "sv", "se", "sig" }, { "se", "sig", "st", "ske", "skt" } },
+	{ { "sv", "si", "sig" }, { "sig" } },
+};
+
+static bool is_named(const struct parameter *p, const char *name)
+{
+	return p->name < p->text.len && strlen(name) == p->name &&
+		memcmp(name, p->text.p, p->name) == 0;
+}
+
+static bool has_parameter(const struct url *u, const char *name)
+{
+	struct url_span rest = u->query;
+	struct parameter p;
+
+	while (next_parameter(&rest, &p))
+		if (is_named(&p, name))
+			return true;
+	return false;
+}
+
+static bool is_signed_by(const struct url *u, const struct signing *s)
+{
+	for (size_t i = 0; i < ARRAY_LEN(s->needs) && s->needs[i]; i++)
+		if (!has_parameter(u, s->needs[i]))
+			return false;
+	return true;
+}
+
+/* Bit i: by signings[i]. */
+static unsigned ways_signed(const struct url *u)
+{
+	unsigned ways = 0;
+
+	for (size_t i = 0; i < ARRAY_LEN(signings); i++)
+		if (is_signed_by(u, &signings[i]))
+			ways |= 1u << i;
+	return ways;
+}
+
+static bool is_of_signature(const struct parameter *p, unsigned ways)
+{
+	for (; ways; ways &= ways - 1) {
+		const struct signing *s = &signings[__builtin_ctz(ways)];
+
+		for (size_t i = 0; i < ARRAY_LEN(s->drops) && s->drops[i]; i++)
+			if (is_named(p, s->drops[i]))
+				return true;
+	}
+	return false;
+}
+
+int url_identity(const struct url *u, char *out, size_t cap, bool *shown)
+{
+	struct text t = text_on(out, cap);
+	struct url_span rest = u->query;
+	unsigned ways = ways_signed(u);
+	char before = '?';
+	struct parameter p;
+
+	*shown = !ways;
+	add_origin(&t, u);
+	add_path(&t, u);
+	while (next_parameter(&rest, &p)) {
+		*shown = *shown && !is_hidden(&p);
+		if (is_of_signature(&p, ways))
+			continue;
+		text_add(&t, &before, 1);
+		text_add_span(&t, p.text);
+		before = '&';
 	}
 	return t.r;
 }

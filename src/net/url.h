@@ -42,6 +42,14 @@ int url_strip(const struct url *u, char *out, size_t cap);
 /* As url_strip(), and with the values of query parameters that carry secrets hidden. */
 int url_redact(const struct url *u, char *out, size_t cap);
 
+/*
+ * What stands for the object, whoever has signed the URL and until when: as url_strip(), without the parameters of a
+ * signature. Only those of ways to sign that are known (AWS, Google, CloudFront, Azure), and where the URL has all that
+ * such a signature needs. Secrets may be in it. *@shown: what url_redact() gives tells as much, for nothing is hidden
+ * there and nothing left out here.
+ */
+int url_identity(const struct url *u, char *out, size_t cap, bool *shown);
+
 /* @location (absolute, or relative to @base) as an absolute URL without userinfo and fragment. */
 int url_resolve(const struct url *base, const char *location, size_t n, char *out, size_t cap);
 

@@ -7,10 +7,11 @@
  *   DIR/version            "vmofs cache 1"; another version is left alone, with an error
  *   DIR/lock               flock: who cleans up (one at a time, nobody waits)
  *   DIR/ab/cdef....data    one object version: a sparse file of exactly its size, page p at p * 4096
- *   DIR/ab/cdef....index   what is in it: a header (url, validator, size) and one record for each
+ *   DIR/ab/cdef....index   what is in it: a header (url, identity, validator, size) and one record for each
  *                          segment of 512 pages: which are present, CRC32C of each, when last used
  *
- * The name is the SHA-256 of url, validator and size. Only objects with a strong validator are kept.
+ * The name is the SHA-256 of identity (the url, where there is no other), validator and size. Only objects with a
+ * strong validator are kept.
  *
  * What makes it safe. Data is written before the index that speaks of it; header and records have checksums
  * of their own, salted with a number of that file's, and every page has one. A page is believed only
@@ -65,10 +66,19 @@ int cache_open(struct cache **out, const struct cache_params *p, struct vmofs_er
  */
 int cache_free(struct cache *c);
 
+#define CACHE_IDENTITY_LEN 32u
+
+/* Copied by who takes one. */
 struct cache_key {
 	const char *url;       /* without credentials */
 	const char *validator; /* strong */
 	uint64_t size;
+	/*
+	 * CACHE_IDENTITY_LEN bytes of a digest: what the entry is found by in place of @url, which is then for
+	 * people only, and that of the first who came. NULL: @url tells the object from every other one. A key with
+	 * an identity and one without are never of one entry.
+	 */
+	const uint8_t *identity;
 };
 
 /*

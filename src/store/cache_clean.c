@@ -575,6 +575,7 @@ int cache_entry_of(struct cache *c, const struct cache_look *look, struct cache_
 		.url = look->header.url,
 		.validator = look->header.validator,
 		.size = look->header.at.size,
+		.identity = cache_header_identity(&look->header),
 	};
 
 	return cache_entry_get(c, &key, out);

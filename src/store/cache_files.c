@@ -110,9 +110,13 @@ static int index_lock(struct cache_entry *e, struct files *f)
 	return st.st_nlink ? 0 : -ESTALE;
 }
 
+/* With an identity the URL is that of who made it. */
 static bool header_fits(const struct cache_entry *e, const struct cache_header *h)
 {
-	return h->at.size == e->size && strcmp(h->url, e->url) == 0 &&
+	bool same = e->has_identity ? memcmp(h->identity, e->identity, sizeof e->identity) == 0
+				    : strcmp(h->url, e->url) == 0;
+
+	return same && h->has_identity == e->has_identity && h->at.size == e->size &&
 		strcmp(h->validator, e->validator) == 0;
 }
 
@@ -135,12 +139,13 @@ static int index_read(struct cache_entry *e, struct files *f)
 static int index_begin(struct cache_entry *e, struct files *f)
 {
 	uint8_t buf[CACHE_HEADER_MAX];
-	struct cache_header h = { .at = { .size = e->size } };
+	struct cache_header h = { .at = { .size = e->size }, .has_identity = e->has_identity };
 	struct iovec v = { .iov_base = buf };
 	ssize_t n;
 
 	strcpy(h.url, e->url);
 	strcpy(h.validator, e->validator);
+	memcpy(h.identity, e->identity, sizeof h.identity);
 	if (getrandom(&h.at.salt, sizeof h.at.salt, 0) != sizeof h.at.salt)
 		return -EIO;
 	v.iov_len = (size_t)cache_header_encode(&h, buf);

@@ -11,8 +11,9 @@
 #include "base/digest.h"
 #include "base/macros.h"
 
-#define MAGIC   "vmofsidx"
-#define VERSION 1u
+#define MAGIC            "vmofsidx"
+#define VERSION          1u
+#define VERSION_IDENTITY 2u
 
 /* Offsets in the header. */
 enum { H_VERSION = 8, H_PAGE = 12, H_SEG = 16, H_LEN = 20, H_SALT = 24, H_SIZE = 32 };
@@ -50,10 +51,11 @@ static uint32_t crc_of(uint64_t begin, const void *p, size_t n)
 
 /* -- header ----------------------------------------------------------------------------------- */
 
-/* Of the header with these texts. */
-static uint32_t header_len(size_t url, size_t validator)
+/* Of the header with these texts, and an identity where @h has one. */
+static uint32_t header_len(const struct cache_header *h, size_t url, size_t validator)
 {
-	size_t len = H_TEXT + url + validator + 4;
+	size_t identity = h->has_identity ? CACHE_ID_LEN : 0;
+	size_t len = H_TEXT + url + validator + identity + 4;
 
 	return (uint32_t)((len + CACHE_HEADER_STEP - 1) / CACHE_HEADER_STEP * CACHE_HEADER_STEP);
 }
@@ -66,10 +68,10 @@ int cache_header_encode(struct cache_header *h, uint8_t out[CACHE_HEADER_MAX])
 	if (url == CACHE_URL_MAX || validator == CACHE_VALIDATOR_MAX || !h->at.size ||
 	    h->at.size > CACHE_SIZE_MAX)
 		return -EINVAL;
-	h->at.len = header_len(url, validator);
+	h->at.len = header_len(h, url, validator);
 	memset(out, 0, h->at.len);
 	memcpy(out, MAGIC, 8);
-	put32(out + H_VERSION, VERSION);
+	put32(out + H_VERSION, h->has_identity ? VERSION_IDENTITY : VERSION);
 	put32(out + H_PAGE, CACHE_PAGE);
 	put32(out + H_SEG, CACHE_SEG_PAGES);
 	put32(out + H_LEN, h->at.len);
@@ -79,6 +81,8 @@ int cache_header_encode(struct cache_header *h, uint8_t out[CACHE_HEADER_MAX])
 	put32(out + H_VALIDATOR_LEN, (uint32_t)validator);
 	memcpy(out + H_TEXT, h->url, url);
 	memcpy(out + H_TEXT + url, h->validator, validator);
+	if (h->has_identity)
+		memcpy(out + H_TEXT + url + validator, h->identity, CACHE_ID_LEN);
 	put32(out + h->at.len - 4, crc_of(0, out, h->at.len - 4));
 	return (int)h->at.len;
 }
@@ -103,10 +107,13 @@ static int header_take(struct cache_header *h, const uint8_t *p)
 	uint32_t validator = get32(p + H_VALIDATOR_LEN);
 
 	if (url >= CACHE_URL_MAX || validator >= CACHE_VALIDATOR_MAX ||
-	    h->at.len != header_len(url, validator) || !h->at.size || h->at.size > CACHE_SIZE_MAX)
+	    h->at.len != header_len(h, url, validator) || !h->at.size ||
+	    h->at.size > CACHE_SIZE_MAX)
 		return -EBADMSG;
 	memcpy(h->url, p + H_TEXT, url);
 	memcpy(h->validator, p + H_TEXT + url, validator);
+	if (h->has_identity)
+		memcpy(h->identity, p + H_TEXT + url + validator, CACHE_ID_LEN);
 	/* A text with a zero in it would be another text when it is written again. */
 	return strlen(h->url) == url && strlen(h->validator) == validator ? 0 : -EBADMSG;
 }
@@ -114,14 +121,17 @@ static int header_take(struct cache_header *h, const uint8_t *p)
 int cache_header_decode(struct cache_header *h, const void *buf, size_t n)
 {
 	const uint8_t *p = buf;
+	uint32_t version;
 
 	memset(h, 0, sizeof *h);
 	h->at.len = header_len_told(p, n);
 	if (!h->at.len)
 		return -EBADMSG;
-	if (get32(p + H_VERSION) != VERSION || get32(p + H_PAGE) != CACHE_PAGE ||
-	    get32(p + H_SEG) != CACHE_SEG_PAGES)
+	version = get32(p + H_VERSION);
+	if ((version != VERSION && version != VERSION_IDENTITY) ||
+	    get32(p + H_PAGE) != CACHE_PAGE || get32(p + H_SEG) != CACHE_SEG_PAGES)
 		return -EPROTO;
+	h->has_identity = version == VERSION_IDENTITY;
 	h->at.salt = get64(p + H_SALT);
 	h->at.size = get64(p + H_SIZE);
 	return header_take(h, p);

@@ -4,8 +4,8 @@
  * over (pointer, length); bytes come from a disk that anything may have happened to. Any thread.
  *
  *   header   "vmofsidx", u32 version, u32 page size, u32 pages of a segment, u32 header length (a multiple
- *            of 512), u64 salt, u64 object size, u32 url length, u32 validator length, url, validator, zeros,
- *            u32 CRC32C of all before it
+ *            of 512), u64 salt, u64 object size, u32 url length, u32 validator length, url, validator,
+ *            32 bytes of identity (version 2; in version 1 there is none), zeros, u32 CRC32C of all before it
  *   record   u32 CRC32C of salt, segment number and all that follows; u32 hits, u64 last use (seconds),
  *            64 bytes: bitmap of pages that are there, u32 CRC32C of each page
  *
@@ -29,6 +29,7 @@
 #define CACHE_SIZE_MAX      (UINT64_C(1) << 46) /* 64 TiB */
 #define CACHE_HEADER_STEP   512u
 #define CACHE_HEADER_MAX    (CACHE_URL_MAX + CACHE_VALIDATOR_MAX + CACHE_HEADER_STEP)
+#define CACHE_ID_LEN        32u
 #define CACHE_RECORD_HEAD   80u /* of a record, up to the bitmap's end */
 #define CACHE_RECORD_MAX    (CACHE_RECORD_HEAD + 4 * CACHE_SEG_PAGES)
 
@@ -43,7 +44,15 @@ struct cache_header {
 	struct cache_layout at;
 	char url[CACHE_URL_MAX];
 	char validator[CACHE_VALIDATOR_MAX];
+	bool has_identity; /* else the url is it, and this is zeros */
+	uint8_t identity[CACHE_ID_LEN];
 };
+
+/* As in struct cache_key. */
+static inline const uint8_t *cache_header_identity(const struct cache_header *h)
+{
+	return h->has_identity ? h->identity : NULL;
+}
 
 struct cache_record {
 	uint32_t hits;

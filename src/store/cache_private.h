@@ -93,6 +93,8 @@ struct cache_entry {
 	struct cache *c;
 	char *url;       /* owned */
 	char *validator; /* owned */
+	uint8_t identity[CACHE_IDENTITY_LEN];
+	bool has_identity; /* else the url is it */
 	char name[CACHE_NAME_LEN + 1];
 	bool unfit; /* too long or too large to be kept: always OFF */
 	uint64_t size;

@@ -221,6 +221,7 @@ bool cache_look_is_named(const struct cache_look *look, const char *name)
 		.url = look->header.url,
 		.validator = look->header.validator,
 		.size = look->header.at.size,
+		.identity = cache_header_identity(&look->header),
 	};
 	char right[CACHE_NAME_LEN + 1];
 

@@ -23,8 +23,13 @@ int cache_name_of(const struct cache_key *key, char name[CACHE_NAME_LEN + 1])
 	if (!s)
 		return -ENOMEM;
 	snprintf(size, sizeof size, "%" PRIu64, key->size);
-	/* With the final zeros, so that no two keys are one text. */
-	sha256_add(s, key->url, strlen(key->url) + 1);
+	/* With the final zeros, so that no two keys are one text; no URL is empty. */
+	if (key->identity) {
+		sha256_add(s, "", 1);
+		sha256_add(s, key->identity, CACHE_IDENTITY_LEN);
+	} else {
+		sha256_add(s, key->url, strlen(key->url) + 1);
+	}
 	sha256_add(s, key->validator, strlen(key->validator) + 1);
 	sha256_add(s, size, strlen(size) + 1);
 	sha256_end(s, sum);
@@ -92,6 +97,9 @@ static struct cache_entry *entry_new(struct cache *c, const struct cache_key *ke
 	e->c = c;
 	e->url = strdup(key->url);
 	e->validator = strdup(key->validator);
+	e->has_identity = key->identity;
+	if (key->identity)
+		memcpy(e->identity, key->identity, sizeof e->identity);
 	strcpy(e->name, name);
 	e->unfit = !is_fit(key);
 	e->size = key->size;

@@ -212,7 +212,11 @@ static struct disk_tier *tier_alloc(struct disk_io *io, struct vmo *v, const str
 	t->io = io;
 	t->vmo = v;
 	t->refs = 1;
-	t->key = (struct cache_key){ strdup(key->url), strdup(key->validator), key->size };
+	t->key = (struct cache_key){ .url = strdup(key->url),
+				     .validator = strdup(key->validator),
+				     .size = key->size };
+	if (key->identity)
+		t->key.identity = memcpy(t->identity, key->identity, sizeof t->identity);
 	t->n_pages = page_ceil(key->size);
 	for (unsigned c = 0; c < VMOFS_NCLASSES; c++)
 		vmofs_list_init(&t->requests[c]);

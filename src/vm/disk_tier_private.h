@@ -52,6 +52,8 @@ struct disk_tier {
 	struct disk_io *io;             /* borrowed */
 	struct vmo *vmo;                /* borrowed; not used once OFF */
 	struct cache_key key;           /* its texts are owned */
+	/* The key's, where it has one. */
+	uint8_t identity[CACHE_IDENTITY_LEN];
 	uint64_t n_pages;
 	_Atomic unsigned refs;     /* the owner's, and one for each thread at work for it */
 	_Atomic unsigned state;    /* enum disk_tier_state; written with io->lock */

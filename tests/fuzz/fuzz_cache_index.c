@@ -61,6 +61,8 @@ static void check_header(const struct cache_header *h)
 	assert(cache_header_decode(&again, out, (size_t)n) == 0);
 	assert(again.at.salt == h->at.salt && again.at.size == h->at.size);
 	assert(strcmp(again.url, h->url) == 0 && strcmp(again.validator, h->validator) == 0);
+	assert(again.has_identity == h->has_identity);
+	assert(memcmp(again.identity, h->identity, sizeof h->identity) == 0);
 }
 
 static void check_record(const struct cache_layout *at, uint64_t seg, const uint8_t *p, size_t len)

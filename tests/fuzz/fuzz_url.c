@@ -13,12 +13,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
 
 static void check_text(const struct url *u)
 {
-	char out[URL_MAX], name[256];
+	char out[URL_MAX], other[URL_MAX], name[256];
 	struct url again;
+	bool shown;
 
 	if (url_strip(u, out, sizeof out) == 0) {
 		assert(url_parse(out, strlen(out), &again) == 0);
 		assert(!again.userinfo.p && url_same_origin(u, &again));
+	}
+	if (url_identity(u, out, sizeof out, &shown) == 0) {
+		assert(url_redact(u, other, sizeof other) < 0 || !shown || strcmp(out, other) == 0);
+		assert(url_parse(out, strlen(out), &again) == 0 && !again.userinfo.p);
+		assert(url_identity(&again, other, sizeof other, &shown) == 0);
+		assert(strcmp(out, other) == 0);
 	}
 	url_redact(u, out, sizeof out);
 	url_credentials(u, out, sizeof out);

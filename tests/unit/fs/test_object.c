@@ -54,8 +54,31 @@ static void test_what_it_says_of_itself(void **state)
 	bench_up(&b, 4096);
 	assert_string_equal(fs_object_url(&b.object), "http://host/x");
 	assert_string_equal(fs_object_validator(&b.object), "\"1\"");
+	assert_null(fs_object_identity(&b.object));
 	assert_int_equal(b.object.size, 4096);
 	assert_true(b.object.weak);
+	bench_down(&b);
+}
+
+static void test_its_identity_is_kept(void **state)
+{
+	const struct fs_object_params p = { .readahead_max = MIB(1) };
+	struct vmofs_object_info info = {
+		.size = 4096,
+		.url = "http://host/x?key=***",
+		.validator = "\"1\"",
+		.has_identity = true,
+	};
+	struct fs_object o;
+	struct bench b;
+
+	(void)state;
+	bench_up(&b, 4096);
+	memset(info.identity, 7, sizeof info.identity);
+	assert_int_equal(fs_object_init(&o, &info, fake_base(b.fake), b.vmo, &p), 0);
+	assert_memory_equal(fs_object_identity(&o), info.identity, sizeof info.identity);
+	assert_string_equal(fs_object_validator(&o), "\"1\"");
+	fs_object_release(&o);
 	bench_down(&b);
 }
 
@@ -109,6 +132,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_it_says_of_itself),
+		cmocka_unit_test(test_its_identity_is_kept),
 		cmocka_unit_test(test_small_ones_do_not_read_ahead),
 		cmocka_unit_test(test_a_sequential_reader_is_read_ahead_of),
 		cmocka_unit_test(test_reading_ahead_outlives_the_object),

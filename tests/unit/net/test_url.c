@@ -180,6 +180,64 @@ static void test_redact(void **state UNUSED)
 	}
 }
 
+#define AMZ(date, sig)                                                  \
+	"X-Amz-Algorithm=A&X-Amz-Credential=C" date "&X-Amz-Date=" date \
+	"&X-Amz-Expires=60&X-Amz-Security-Token=t" sig                  \
+	"&X-Amz-SignedHeaders=host&X-Amz-Signature=" sig
+
+static void test_identity(void **state UNUSED)
+{
+	static const struct {
+		const char *url, *identity; /* NULL: what is shown is enough */
+	} cases[] = {
+		{ "http://u:p@h/a?b=c&d#e", NULL },
+		{ "http://h", NULL },
+		{ "http://h/?", NULL },
+		{ "http://h/a?x&&y=", NULL },
+		{ "http://h/a?key=a", "http://h/a?key=a" },
+		{ "http://h/a?KEY=b&x", "http://h/a?KEY=b&x" },
+		{ "http://h/a?key=***", "http://h/a?key=***" },
+		/* signed, in any order, beside what is not of the signature */
+		{ "https://h/a?" AMZ("1", "2"), "https://h/a" },
+		{ "https://h/a?versionId=3&" AMZ("1", "2") "&x-id=GetObject",
+		  "https://h/a?versionId=3&x-id=GetObject" },
+		{ "https://h/a?Signature=1&Expires=2&AWSAccessKeyId=3&uploadId=4",
+		  "https://h/a?uploadId=4" },
+		{ "https://h/a?X-Goog-Algorithm=1&X-Goog-Credential=2&X-Goog-Date=3&X-Goog-Expires=4&"
+		  "X-Goog-SignedHeaders=5&X-Goog-Signature=6&generation=7",
+		  "https://h/a?generation=7" },
+		{ "https://h/a?GoogleAccessId=1&Expires=2&Signature=3", "https://h/a" },
+		{ "https://h/a?v=1&Expires=1&Signature=2&Key-Pair-Id=3&Policy=4",
+		  "https://h/a?v=1" },
+		{ "https://h/a?Policy=1&Signature=2&Key-Pair-Id=3", "https://h/a" },
+		{ "https://h/a?sv=1&st=2&se=3&sr=b&sp=r&sig=4&snapshot=5",
+		  "https://h/a?sv=1&sr=b&sp=r&snapshot=5" },
+		{ "https://h/a?sv=1&si=p&sig=4", "https://h/a?sv=1&si=p" },
+		/* names alone are no signature */
+		{ "http://h/a?Expires=1", NULL },
+		{ "http://h/a?Policy=1&Key-Pair-Id=2", NULL },
+		{ "http://h/a?st=1&se=2&si=3", NULL },
+		{ "http://h/a?sig=1&se=2", "http://h/a?sig=1&se=2" },
+		{ "http://h/a?Signature=1&Expires=2", "http://h/a?Signature=1&Expires=2" },
+		{ "http://h/a?X-Amz-Signature=1&X-Amz-Date=2",
+		  "http://h/a?X-Amz-Signature=1&X-Amz-Date=2" },
+		{ "http://h/a?AWSAccessKeyId&Expires=1&Signature=2",
+		  "http://h/a?AWSAccessKeyId&Expires=1&Signature=2" },
+	};
+	char out[URL_MAX], want[URL_MAX];
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct url u = parsed(cases[i].url);
+		bool shown;
+
+		assert_int_equal(url_identity(&u, out, sizeof out, &shown), 0);
+		assert_int_equal(shown, !cases[i].identity);
+		assert_int_equal(url_redact(&u, want, sizeof want), 0);
+		assert_string_equal(out, cases[i].identity ? cases[i].identity : want);
+		assert_int_equal(url_identity(&u, out, strlen(out), &shown), -ENAMETOOLONG);
+	}
+}
+
 static void test_names(void **state UNUSED)
 {
 	static const char *const cases[][2] = {
@@ -224,7 +282,8 @@ int main(void)
 		cmocka_unit_test(test_parts),         cmocka_unit_test(test_bad_urls),
 		cmocka_unit_test(test_same_origin),   cmocka_unit_test(test_resolve),
 		cmocka_unit_test(test_long_location), cmocka_unit_test(test_redact),
-		cmocka_unit_test(test_names),         cmocka_unit_test(test_credentials),
+		cmocka_unit_test(test_identity),      cmocka_unit_test(test_names),
+		cmocka_unit_test(test_credentials),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

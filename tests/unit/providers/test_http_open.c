@@ -138,6 +138,75 @@ static void test_secrets_are_not_shown(void **state UNUSED)
 	httpd_free(h);
 }
 
+/* Of what is at @path, asked for as @user (a prefix with its @) and with @opts. */
+static const uint8_t *identity_of(struct httpd *h, const char *user, const char *path,
+				  const char *opts, uint8_t out[VMOFS_IDENTITY_LEN])
+{
+	const struct vmofs_object_info *info;
+	struct sink *s;
+	char url[512];
+
+	snprintf(url, sizeof url, "http://%s127.0.0.1:%u%s", user, httpd_port(h), path);
+	s = sink_must_open(url, opts, 1);
+	info = sink_info(s);
+	memcpy(out, info->identity, VMOFS_IDENTITY_LEN);
+	out = info->has_identity ? out : NULL;
+	sink_close(s);
+	return out;
+}
+
+static void test_what_is_hidden_tells_objects_apart(void **state UNUSED)
+{
+	static const struct {
+		const char *user, *path, *opts;
+	} asked[] = {
+		{ "", "/f?key=a", NULL },
+		{ "", "/f?key=b", NULL },
+		{ "", "/f?key=***", NULL },
+		{ "", "/f?token=a", NULL },
+		{ "joe:secret@", "/f?key=a", NULL },
+		{ "joe:secret@", "/f", NULL },
+		{ "jane:secret@", "/f", NULL },
+		{ "", "/f", "header=X-Tenant: 1" },
+		{ "", "/f", "header=X-Tenant: 2" },
+		{ "", "/f", "header=Host: other" },
+	};
+	uint8_t id[ARRAY_LEN(asked)][VMOFS_IDENTITY_LEN], again[VMOFS_IDENTITY_LEN];
+	struct httpd *h = httpd_new(1 << 20, NULL);
+
+	assert_null(identity_of(h, "", "/f", NULL, again));
+	assert_null(identity_of(h, "", "/f?a=b&X-Amz-Date=1", NULL, again));
+	for (size_t i = 0; i < ARRAY_LEN(asked); i++) {
+		assert_non_null(identity_of(h, asked[i].user, asked[i].path, asked[i].opts, id[i]));
+		assert_non_null(identity_of(h, asked[i].user, asked[i].path, asked[i].opts, again));
+		assert_memory_equal(id[i], again, sizeof again);
+		for (size_t k = 0; k < i; k++)
+			assert_memory_not_equal(id[i], id[k], sizeof again);
+	}
+	httpd_free(h);
+}
+
+/* What is renewed. */
+static void test_a_proof_is_no_identity(void **state UNUSED)
+{
+	static const char signature[] = "/f?v=1&X-Amz-Algorithm=A&X-Amz-Credential=C&X-Amz-Date=%d&"
+					"X-Amz-Signature=%d";
+	uint8_t a[VMOFS_IDENTITY_LEN], b[VMOFS_IDENTITY_LEN];
+	struct httpd *h = httpd_new(1 << 20, NULL);
+	char one[256], two[256];
+
+	snprintf(one, sizeof one, signature, 1, 2);
+	snprintf(two, sizeof two, signature, 3, 4);
+	assert_non_null(identity_of(h, "", one, NULL, a));
+	assert_non_null(identity_of(h, "", two, NULL, b));
+	assert_memory_equal(a, b, sizeof a);
+	assert_non_null(identity_of(h, "joe:old@", "/f", NULL, a));
+	assert_non_null(identity_of(h, "joe:new@", "/f", NULL, b));
+	assert_memory_equal(a, b, sizeof a);
+	assert_null(identity_of(h, "", "/f", "header=authorization: Bearer x", a));
+	httpd_free(h);
+}
+
 static char *temp_file(const char *text)
 {
 	char *path = strdup("/tmp/vmofs-test-XXXXXX");
@@ -394,6 +463,8 @@ int main(void)
 		cmocka_unit_test(test_redirects_that_do_not_end),
 		cmocka_unit_test(test_secrets_stay_with_their_origin),
 		cmocka_unit_test(test_secrets_are_not_shown),
+		cmocka_unit_test(test_what_is_hidden_tells_objects_apart),
+		cmocka_unit_test(test_a_proof_is_no_identity),
 		cmocka_unit_test(test_basic_authentication),
 		cmocka_unit_test(test_token_is_read_again),
 		cmocka_unit_test(test_expired_target),

@@ -42,6 +42,33 @@ static void test_header_is_read_as_written(void **state)
 	}
 }
 
+static void test_header_with_an_identity(void **state)
+{
+	static const size_t urls[] = { 0, 421, 422, 423, CACHE_URL_MAX - 1 };
+	uint8_t plain[CACHE_HEADER_MAX], buf[CACHE_HEADER_MAX];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(urls); i++) {
+		struct cache_header h = header_of(77, urls[i]), got;
+		int n;
+
+		assert_true(cache_header_encode(&h, plain) > 0);
+		assert_null(cache_header_identity(&h));
+		h.has_identity = true;
+		memset(h.identity, 0xa0 + (int)i, sizeof h.identity);
+		n = cache_header_encode(&h, buf);
+		assert_true(n > 0 && (size_t)n <= sizeof buf);
+		assert_int_equal(cache_header_decode(&got, buf, (size_t)n), 0);
+		assert_true(got.has_identity);
+		assert_memory_equal(got.identity, h.identity, sizeof h.identity);
+		assert_string_equal(got.url, h.url);
+		assert_string_equal(got.validator, h.validator);
+		/* Those without one are as they always were. */
+		assert_int_equal(plain[8], 1);
+		assert_int_equal(buf[8], 2);
+	}
+}
+
 static void test_every_bit_of_a_header_counts(void **state)
 {
 	struct cache_header h = header_of(MIB(3), 100), got;
@@ -134,6 +161,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_header_is_read_as_written),
+		cmocka_unit_test(test_header_with_an_identity),
 		cmocka_unit_test(test_every_bit_of_a_header_counts),
 		cmocka_unit_test(test_what_cannot_be_kept),
 		cmocka_unit_test(test_records),
