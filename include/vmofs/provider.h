@@ -179,9 +179,10 @@ struct vmofs_provider_ops {
 	/* Below: called without locks. */
 	/*
 	 * The strong validator of the version, where open() did not know it and an answer has told it
-	 * since. false: not (yet) known, or weak. Cheap enough for every read that misses; NULL: never.
+	 * since: 0. -EAGAIN: not known yet; -ENODATA: the answer has none, and it will not be known. Cheap enough for
+	 * every read that misses; NULL: never.
 	 */
-	bool (*version)(struct vmofs_provider *p, char *out, size_t cap);
+	int (*version)(struct vmofs_provider *p, char *out, size_t cap);
 	/* NULL: not known. Cheap enough for every read. */
 	void (*pace)(struct vmofs_provider *p, struct vmofs_pace *out);
 	void (*stats)(struct vmofs_provider *p, struct vmofs_provider_stats *out);
@@ -206,7 +207,7 @@ const struct vmofs_provider_ops *vmofs_provider_find(const char *source);
 /*
  * Answers. All take page aligned @off; @len is page aligned or ends at the object's size (the tail
  * of the last page is then zero). -EINVAL misaligned, -ERANGE beyond the object, -ESHUTDOWN
- * detached, -ENOMEM no room in the budget.
+ * detached, -EBADMSG distrusted, -ENOMEM no room in the budget.
  */
 
 /*
@@ -227,6 +228,13 @@ int vmofs_fail(struct vmo *vmo, uint64_t off, uint64_t len, int code, unsigned t
  * origin), -EACCES, -ENOENT, -ETIMEDOUT, -ENOSPC, -EDQUOT, -ENOBUFS, -ESHUTDOWN.
  */
 bool vmofs_is_failure_code(int code);
+
+/*
+ * The contents of this version are not what they should be, and which of them nobody can tell: a sum over all of it does
+ * not agree. Not for an answer that is bad by itself (that is vmofs_fail()). What is here of it goes, also from the
+ * disk; from now on every reader gets -EBADMSG and so does every supply: the source is as good as detached. May be repeated.
+ */
+void vmofs_distrust(struct vmo *vmo);
 
 /* Grants DIRTY over the range: all or nothing. -ENOENT: a page of it is absent. */
 int vmofs_grant_dirty(struct vmo *vmo, uint64_t off, uint64_t len);

@@ -283,11 +283,11 @@ static void fault_on_close(struct vmofs_provider *p)
 	fault_of(p)->inner->ops->on_close(fault_of(p)->inner);
 }
 
-static bool fault_version(struct vmofs_provider *p, char *out, size_t cap)
+static int fault_version(struct vmofs_provider *p, char *out, size_t cap)
 {
 	struct fault *f = fault_of(p);
 
-	return f->inner->ops->version && f->inner->ops->version(f->inner, out, cap);
+	return f->inner->ops->version ? f->inner->ops->version(f->inner, out, cap) : -ENODATA;
 }
 
 static void fault_pace(struct vmofs_provider *p, struct vmofs_pace *out)

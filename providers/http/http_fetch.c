@@ -126,6 +126,7 @@ static void fetch_init_locked(struct http *h, struct http_fetch *f, enum vmofs_r
 	f->n_seconds = 0;
 	atomic_store(&f->cut, false);
 	f->supply_error = 0;
+	f->untrue = false;
 	f->staged = 0;
 	f->is_long = f->flow = false;
 	f->alone = atomic_load_explicit(&h->origin->nactive, memory_order_relaxed) == 1;
@@ -262,7 +263,7 @@ static int fetch_check(struct http_fetch *f, uint64_t pos, const uint8_t *buf, u
 	if (!h->location || !h->location->check || skip == n)
 		return 0;
 	mutex_lock(&h->check_lock);
-	r = h->location->check(h->arg, pos + skip, buf + skip, n - skip);
+	r = h->location->check(h->arg, f->vmo, pos + skip, buf + skip, n - skip);
 	mutex_unlock(&h->check_lock);
 	f->fed = pos + n;
 	if (f->twin)
@@ -271,6 +272,7 @@ static int fetch_check(struct http_fetch *f, uint64_t pos, const uint8_t *buf, u
 		return 0;
 	http_count(h, HTTP_COUNT_INTEGRITY, 1);
 	f->supply_error = -EBADMSG;
+	f->untrue = true;
 	return -EBADMSG;
 }
 
@@ -677,6 +679,9 @@ void http_fetch_done(struct http_fetch *f, const struct http_result *result)
 	http_watch_ended(f, end.outcome);
 	http_slot_free(f->lane, &end.verdict);
 	fetch_end(f, &end);
+	/* Its own readers have been told why; now everything of the object goes that came before. */
+	if (f->untrue)
+		vmofs_distrust(f->vmo);
 	fetch_release(f);
 }
 

@@ -346,17 +346,18 @@ void http_pace(struct vmofs_provider *p, struct vmofs_pace *out)
 	out->part_bytes = http_part_size(h->origin);
 }
 
-bool http_version(struct vmofs_provider *p, char *out, size_t cap)
+int http_version(struct vmofs_provider *p, char *out, size_t cap)
 {
 	struct http *h = container_of(p, struct http, base);
-	bool strong;
+	int r = -EAGAIN;
 
 	mutex_lock(&h->lock);
-	strong = h->adopted && h->etag[0] == '"' && strlen(h->etag) < cap;
-	if (strong)
+	if (h->adopted)
+		r = h->etag[0] == '"' && strlen(h->etag) < cap ? 0 : -ENODATA;
+	if (r == 0)
 		strcpy(out, h->etag);
 	mutex_unlock(&h->lock);
-	return strong;
+	return r;
 }
 
 const char *http_shown(const struct http *h, char *buf, size_t cap)

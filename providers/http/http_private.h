@@ -84,11 +84,12 @@ struct http_fetch {
 	atomic_bool cut;          /* nobody wants the rest */
 	_Atomic uint64_t pos;     /* everything before it has been supplied */
 	int supply_error;         /* loop thread */
-	bool alone;               /* loop thread; nothing else was under way at its start */
-	bool is_long;             /* loop thread; it counts among those whose number is tried out */
-	bool flow;                /* loop thread; its answer is a long one that has begun */
-	bool second;              /* loop thread; the hedge of its twin, without pieces */
-	bool silent;              /* loop thread; its connection may be dead */
+	bool untrue;  /* loop thread; the object's digest says that something of it is wrong */
+	bool alone;   /* loop thread; nothing else was under way at its start */
+	bool is_long; /* loop thread; it counts among those whose number is tried out */
+	bool flow;    /* loop thread; its answer is a long one that has begun */
+	bool second;  /* loop thread; the hedge of its twin, without pieces */
+	bool silent;  /* loop thread; its connection may be dead */
 	/* Brings the same bytes; written on the loop thread with h->lock held. NULL: none does. */
 	struct http_fetch *twin;
 	unsigned n_seconds;      /* loop thread; second requests for it so far */
@@ -416,7 +417,7 @@ void http_get_ref(struct http *h);
 void http_put(struct http *h);
 void http_count(struct http *h, enum http_counter what, uint64_t n);
 void http_pace(struct vmofs_provider *p, struct vmofs_pace *out);
-bool http_version(struct vmofs_provider *p, char *out, size_t cap);
+int http_version(struct vmofs_provider *p, char *out, size_t cap);
 /* The object's URL for people, into @buf. */
 const char *http_shown(const struct http *h, char *buf, size_t cap);
 /* Makes the endpoint that @f wants; 0, or -errno with @err. */

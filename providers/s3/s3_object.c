@@ -7,6 +7,7 @@
  *
  * Objects of more than one GET: no answer to a range has the checksum, so HEAD is asked for it once
  * half has been read, or more than one GET brings. Until it answers, all kinds are computed.
+ * Where they do not agree, everything that was supplied before is distrusted too; not where the object is closed before the HEAD answers.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -255,6 +256,7 @@ static void want_locked(struct s3_object *o, const struct s3_sum_wanted *w) REQU
 struct sum_ask {
 	struct s3_ask ask;
 	struct s3_object *o; /* counted */
+	struct vmo *vmo;     /* counted: whom the bytes went to */
 	char *version;
 	struct http_reply reply; /* the checksums of the head */
 	struct s3_head head;
@@ -272,12 +274,17 @@ static void sum_done(struct s3_ask *a, int code, const struct http_refusal *why 
 	struct sum_ask *s = container_of(a, struct sum_ask, ask);
 	struct s3_sum_wanted w = { .kind = S3_SUM_NONE };
 	struct s3_object *o = s->o;
+	bool spoiled;
 
 	if (code == 0 && strcmp(s->head.etag, o->etag) == 0)
 		s3_sum_parse(a->http.call.reply.checksums, &w);
 	mutex_lock(&o->lock);
 	want_locked(o, &w);
+	spoiled = o->spoiled;
 	mutex_unlock(&o->lock);
+	if (spoiled)
+		vmofs_distrust(s->vmo);
+	vmofs_vmo_put(s->vmo);
 	free(s->version);
 	free(s);
 	object_put(o);
@@ -285,7 +292,7 @@ static void sum_done(struct s3_ask *a, int code, const struct http_refusal *why 
 
 static const struct s3_ask_ops sum_ops = { .header = sum_header, .done = sum_done };
 
-static void ask_for_sum(struct s3_object *o)
+static void ask_for_sum(struct s3_object *o, struct vmo *vmo)
 {
 	struct sum_ask *s = calloc(1, sizeof *s);
 
@@ -293,6 +300,7 @@ static void ask_for_sum(struct s3_object *o)
 		return;
 	atomic_fetch_add(&o->refs, 1);
 	s->o = o;
+	s->vmo = vmofs_vmo_get(vmo);
 	s->version = copy_version(o);
 	s->ask.s = o->s;
 	s->ask.ops = &sum_ops;
@@ -323,7 +331,7 @@ static int check_locked(struct s3_object *o, uint64_t off, const void *buf, uint
 	return 0;
 }
 
-static int object_check(void *arg, uint64_t off, const void *buf, uint64_t n)
+static int object_check(void *arg, struct vmo *vmo, uint64_t off, const void *buf, uint64_t n)
 {
 	struct s3_object *o = arg;
 	bool ask;
@@ -336,7 +344,7 @@ static int object_check(void *arg, uint64_t off, const void *buf, uint64_t n)
 	o->asked = o->asked || ask;
 	mutex_unlock(&o->lock);
 	if (ask)
-		ask_for_sum(o);
+		ask_for_sum(o, vmo);
 	return r;
 }
 

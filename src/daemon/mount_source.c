@@ -77,7 +77,7 @@ static int make_object(struct mount *m, const struct vmofs_object_info *info,
 	vmo_set_name(m->vmo, info->name);
 	r = fs_object_init(&m->object, info, m->provider, m->vmo, op);
 	if (!r)
-		(void)fs_object_use_disk(&m->object, m->disk);
+		fs_object_use_disk(&m->object, m->disk);
 	return r < 0 ? vmofs_err_set(err, r, "no memory for the mount") : 0;
 }
 

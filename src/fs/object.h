@@ -48,9 +48,9 @@ int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		   const struct fs_object_params *p);
 /*
  * Keeps its contents on disk too, if @disk is one and the version can be proved later: from the beginning, or from when
- * the origin has told it. A want of memory only means that it is not kept. false: it never will be.
+ * the origin has told it. A want of memory only means that it is not kept; of the first that cannot be proved the log tells.
  */
-bool fs_object_use_disk(struct fs_object *o, struct disk_io *disk);
+void fs_object_use_disk(struct fs_object *o, struct disk_io *disk);
 /* An answer has come: perhaps it told the version. */
 void fs_object_look_at_version(struct fs_object *o);
 /* Also of one that is zeroed. Its VMO is closed with a tier. */

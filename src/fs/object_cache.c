@@ -49,8 +49,7 @@ struct cached_object {
 struct object_cache {
 	struct object_cache_params p;
 	struct fs_object_params object;
-	struct worker *worker;  /* owned */
-	_Atomic bool weak_told; /* once is enough */
+	struct worker *worker; /* owned */
 
 	struct mutex lock;
 	/* lock: lock, everything below */
@@ -218,10 +217,7 @@ static int make_over(struct object_cache *c, struct vmofs_provider *provider,
 		free(o);
 		return r;
 	}
-	if (!fs_object_use_disk(&o->object, c->p.disk) && !atomic_exchange(&c->weak_told, true))
-		log_warn("'%s' has no strong validator: it, and others like it, are not kept "
-			 "in the cache directory",
-			 info->url);
+	fs_object_use_disk(&o->object, c->p.disk);
 	vmofs_list_init(&o->idle);
 	o->task.run = destroy_task;
 	*out = o;

@@ -27,30 +27,41 @@ static void make_tier(struct fs_object *o, struct disk_io *disk, const char *val
 		log_warn("no memory to keep '%s' on disk", key.url);
 }
 
-bool fs_object_use_disk(struct fs_object *o, struct disk_io *disk)
+/* Once a mount is enough. */
+static void tell_not_kept(struct fs_object *o, struct disk_io *disk)
+{
+	if (disk_io_first_refusal(disk))
+		log_warn("'%s' has no strong validator: it, and others like it, are not kept in "
+			 "the cache directory",
+			 fs_object_url(o));
+}
+
+void fs_object_use_disk(struct fs_object *o, struct disk_io *disk)
 {
 	const char *validator = fs_object_validator(o);
 
 	if (!disk || !o->size)
-		return true;
+		return;
 	if (!o->weak && *validator)
 		make_tier(o, disk, validator);
 	else if (!*validator && o->ahead && o->provider->ops->version)
 		o->disk = disk;
 	else
-		return false;
-	return true;
+		tell_not_kept(o, disk);
 }
 
 void fs_object_look_at_version(struct fs_object *o)
 {
 	char validator[sizeof((struct vmofs_object_info *)NULL)->validator];
+	int r = o->provider->ops->version(o->provider, validator, sizeof validator);
 	struct disk_io *disk;
 
-	if (!o->provider->ops->version(o->provider, validator, sizeof validator))
+	if (r == -EAGAIN)
 		return;
-	/* Whoever takes it makes the tier. */
+	/* Whoever takes it makes the tier; it is not looked at again. */
 	disk = atomic_exchange(&o->disk, NULL);
-	if (disk)
+	if (disk && r == 0)
 		make_tier(o, disk, validator);
+	else if (disk)
+		tell_not_kept(o, disk);
 }

@@ -231,10 +231,13 @@ static struct fs_object *object_of(const struct fuse_file_info *fi)
 	return (struct fs_object *)(uintptr_t)fi->fh;
 }
 
-/* What the kernel has cached stays, but where it reads by itself from now on it has it twice, and drops it. */
-static void set_mode(struct fuse_file_info *fi, int backing)
+/*
+ * What the kernel has cached stays, but where it reads by itself from now on it has it twice, and drops it; and where it may be
+ * wrong, for all that is known now.
+ */
+static void set_mode(struct fuse_file_info *fi, struct fs_object *o, int backing)
 {
-	fi->keep_cache = !backing;
+	fi->keep_cache = !backing && !vmo_is_distrusted(o->vmo);
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
 	fi->backing_id = backing;
 #endif
@@ -259,7 +262,7 @@ static int try_open(struct pending *p)
 		return 0;
 	}
 	fi.fh = (uintptr_t)o;
-	set_mode(&fi, backing);
+	set_mode(&fi, o, backing);
 	if (fuse_reply_open(p->req, &fi) < 0) {
 		passthrough_close(pass, o);
 		t->ops->close(t, o);

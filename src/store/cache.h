@@ -111,6 +111,13 @@ int cache_entry_write(struct cache_entry *e, uint64_t first, const struct iovec 
 /* The index is brought up to what has been written (data first). */
 int cache_entry_flush(struct cache_entry *e);
 
+/*
+ * What it has is not the object, whatever the checksums say: it is gone at once, for every process, and the entry is empty.
+ * Who reads a file that was lent goes on with that. -EBUSY: another process is the writer, who has to find out
+ * itself; or the disk's error.
+ */
+int cache_entry_discard(struct cache_entry *e);
+
 /* Every page is there, and trusted. Never blocks. */
 bool cache_entry_is_complete(struct cache_entry *e);
 /* Every page is there, though not all may be trusted. Reads records. */

@@ -345,6 +345,8 @@ static int enter_locked(struct cache_entry *e, enum entry_want want, uint64_t no
 {
 	switch (e->state) {
 	case ENTRY_WRITER:
+		if (e->discarded)
+			return e->active || e->pins ? -EBUSY : -EAGAIN;
 		if (e->broken && want == ENTRY_MAKE)
 			return -EBUSY;
 		e->active++;
@@ -591,7 +593,7 @@ int entry_flush_io(struct cache_entry *e)
 	struct flush *f;
 	int r = 0;
 
-	if (e->state != ENTRY_WRITER || e->broken)
+	if (e->state != ENTRY_WRITER || e->broken || e->discarded)
 		return 0;
 	f = malloc(sizeof *f);
 	if (!f)
@@ -661,7 +663,7 @@ static bool is_pinned(struct cache_entry *e) REQUIRES(e->io) EXCLUDES(e->lock)
 
 int entry_lock_pages(struct cache_entry *e)
 {
-	if (e->state != ENTRY_WRITER || is_pinned(e))
+	if (e->state != ENTRY_WRITER || e->discarded || is_pinned(e))
 		return -EBUSY;
 	return e->c->io->lock(e->index_fd, F_WRLCK, CACHE_LOCK_PAGES) < 0 ? -EBUSY : 0;
 }
@@ -717,6 +719,45 @@ int entry_remove(struct cache_entry *e, uint64_t *freed)
 	r = remove_io(e, freed);
 	mutex_unlock(&e->io);
 	return r;
+}
+
+/*
+ * The names go whoever is at work or serves the file: those keep what they have open, and nobody else finds it. The
+ * index is emptied first, for whoever has that open, and for a crash before the end.
+ */
+static void discard_io(struct cache_entry *e) REQUIRES(e->io)
+{
+	uint64_t freed = disk_bytes(e->c, e->data_fd) + disk_bytes(e->c, e->index_fd);
+
+	e->c->io->ftruncate(e->index_fd, 0);
+	file_unlink(e, ".data");
+	file_unlink(e, ".index");
+	mutex_lock(&e->lock);
+	e->discarded = true;
+	mutex_unlock(&e->lock);
+	cache_account(e->c, -(int64_t)freed);
+	/* Else who is at work leaves it open, until it is wanted next. */
+	if (files_shut(e) == 0)
+		files_none(e, ENTRY_NONE);
+}
+
+int cache_entry_discard(struct cache_entry *e)
+{
+	int r = 0;
+
+	cache_make_room_to_open(e->c);
+	mutex_lock(&e->io);
+	if (e->state != ENTRY_WRITER && !e->unfit) {
+		r = entry_begin_again(e);
+		if (r == 0)
+			r = files_open(e, ENTRY_LOOK);
+		if (r == 0 && e->state != ENTRY_WRITER)
+			r = -EBUSY;
+	}
+	if (e->state == ENTRY_WRITER && !e->discarded)
+		discard_io(e);
+	mutex_unlock(&e->io);
+	return r == -ENOENT ? 0 : r;
 }
 
 bool entry_is_lent(struct cache_entry *e)

@@ -113,6 +113,7 @@ struct cache_entry {
 	struct cache_layout at;
 	bool held; /* byte 1 is locked, shared: no page is dropped by others */
 	bool read_only;
+	bool discarded; /* WRITER: its files have no names any more, and nothing of them is used */
 	/* lock */
 	struct mutex lock;
 	unsigned active; /* operations that use the descriptors */

@@ -38,6 +38,8 @@ static bool may_have_locked(struct cache_entry *e, uint64_t first, uint64_t *end
 
 	if (e->state == ENTRY_SHUT || e->state == ENTRY_NONE || e->state == ENTRY_OFF)
 		return e->state == ENTRY_SHUT;
+	if (e->discarded)
+		return false;
 	/* What another process has written since may be asked for, if not too often. */
 	if (e->state == ENTRY_READER && e->c->io->now_ms() >= e->refresh_ms)
 		return true;
@@ -70,7 +72,7 @@ bool cache_entry_is_empty(struct cache_entry *e)
 	bool empty;
 
 	mutex_lock(&e->lock);
-	empty = e->state == ENTRY_NONE || e->state == ENTRY_OFF ||
+	empty = e->state == ENTRY_NONE || e->state == ENTRY_OFF || e->discarded ||
 		(e->state == ENTRY_WRITER && !e->known_end && !e->chunk);
 	mutex_unlock(&e->lock);
 	return empty;
@@ -81,7 +83,7 @@ bool cache_entry_is_complete(struct cache_entry *e)
 	bool complete;
 
 	mutex_lock(&e->lock);
-	complete = e->n_segments && e->n_whole == e->n_segments;
+	complete = e->n_segments && e->n_whole == e->n_segments && !e->discarded;
 	mutex_unlock(&e->lock);
 	return complete;
 }

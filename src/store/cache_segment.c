@@ -132,7 +132,7 @@ void segments_drop(struct cache_entry *e)
 	e->chunk = NULL;
 	e->n_whole = 0;
 	e->unsynced = e->n_writes = e->n_synced = 0;
-	e->synced = e->broken = false;
+	e->synced = e->broken = e->discarded = false;
 	e->verify_at = 0;
 	e->hand = 0;
 }

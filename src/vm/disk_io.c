@@ -63,9 +63,11 @@ static void take_locked(struct disk_io *io, struct disk_tier *t, struct tier_job
 	}
 	next_turn_locked(io, t, job->work, more);
 	job->tier = t;
-	if (job->work == TIER_WORK_CLOSE)
+	/* These are of tiers that are OFF, and have a reference already. */
+	if (job->work == TIER_WORK_DISCARD || job->work == TIER_WORK_CLOSE)
 		return;
 	/* Not OFF, or it would not be in the queues: the VMO is there. */
+	t->n_jobs++;
 	disk_tier_ref(t);
 	job->vmo = vmo_get(t->vmo);
 }
@@ -134,6 +136,9 @@ static void work(const struct tier_job *job, void **own)
 	case TIER_WORK_FLUSH:
 		disk_tier_flush(job->tier);
 		break;
+	case TIER_WORK_DISCARD:
+		disk_tier_discard(job->tier);
+		break;
 	case TIER_WORK_VERIFY:
 		disk_tier_verify(job->tier);
 		break;
@@ -142,12 +147,22 @@ static void work(const struct tier_job *job, void **own)
 	}
 }
 
+static void leave_tier(struct disk_io *io, struct tier_job *job)
+{
+	if (job->work == TIER_WORK_DISCARD)
+		return;
+	mutex_lock(&io->lock);
+	disk_tier_job_ended_locked(io, job->tier);
+	mutex_unlock(&io->lock);
+}
+
 /* What was taken for it is given back; for CLOSE that is the tier itself. */
 static void end_job(struct disk_io *io, struct tier_job *job)
 {
 	if (job->work == TIER_WORK_CLOSE) {
 		disk_tier_destroy(job->tier);
 	} else {
+		leave_tier(io, job);
 		vmo_put(job->vmo);
 		disk_tier_put(job->tier);
 	}
@@ -192,6 +207,7 @@ static void set_limits(struct disk_io *io, unsigned threads)
 	io->limit[TIER_WORK_PREFETCH] = MAX(threads - some, 1u);
 	io->limit[TIER_WORK_WRITE] = some;
 	io->limit[TIER_WORK_FLUSH] = some;
+	io->limit[TIER_WORK_DISCARD] = some;
 	io->limit[TIER_WORK_CLOSE] = some;
 	io->limit[TIER_WORK_VERIFY] = 1;
 }
@@ -263,6 +279,11 @@ uint64_t disk_io_drain(struct disk_io *io, uint64_t deadline_ns)
 	cond_broadcast(&io->settled);
 	mutex_unlock(&io->lock);
 	return page_bytes(left);
+}
+
+bool disk_io_first_refusal(struct disk_io *io)
+{
+	return !atomic_exchange(&io->refused, true);
 }
 
 void disk_io_stats(struct disk_io *io, struct disk_tier_stats *out)

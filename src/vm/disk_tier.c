@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "vm/disk_tier_private.h"
 
@@ -45,15 +46,6 @@ static bool disk_tier_has(struct vmo_near *n, uint64_t first, uint64_t *end)
 	return state == TIER_OPENING;
 }
 
-static const struct vmo_near_ops disk_tier_near = {
-	.has = disk_tier_has,
-	.arrived = disk_tier_arrived,
-	.spares = disk_tier_spares,
-	.unneeded = disk_tier_unneeded,
-};
-
-/* ---- opening ---- */
-
 static void off_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock)
 {
 	disk_tier_give_up_locked(io, t);
@@ -63,6 +55,58 @@ static void off_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->loc
 	vmofs_list_del(&t->watched);
 	vmofs_list_del(&t->queued);
 }
+
+/* Not before those who are at work for it have ended: they would make the entry anew. */
+static void discard_when_idle_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock)
+{
+	if (!t->distrusted || t->n_jobs)
+		return;
+	t->distrusted = false;
+	disk_tier_ref(t);
+	disk_io_queue_locked(io, t, TIER_WORK_DISCARD);
+}
+
+static void disk_tier_distrust(struct vmo_near *n)
+{
+	struct disk_tier *t = container_of(n, struct disk_tier, near);
+	struct disk_io *io = t->io;
+
+	mutex_lock(&io->lock);
+	if (t->state != TIER_OFF)
+		off_locked(io, t);
+	t->distrusted = true;
+	discard_when_idle_locked(io, t);
+	mutex_unlock(&io->lock);
+}
+
+void disk_tier_job_ended_locked(struct disk_io *io, struct disk_tier *t)
+{
+	t->n_jobs--;
+	discard_when_idle_locked(io, t);
+}
+
+void disk_tier_discard(struct disk_tier *t)
+{
+	int r = 0;
+
+	if (!t->entry)
+		r = cache_entry_open(t->io->cache, &t->key, &t->entry);
+	if (!r)
+		r = cache_entry_discard(t->entry);
+	if (r < 0)
+		log_warn("what is kept of '%s' cannot be removed from the cache directory: %s",
+			 t->key.url, strerror(-r));
+}
+
+static const struct vmo_near_ops disk_tier_near = {
+	.has = disk_tier_has,
+	.arrived = disk_tier_arrived,
+	.spares = disk_tier_spares,
+	.unneeded = disk_tier_unneeded,
+	.distrust = disk_tier_distrust,
+};
+
+/* ---- opening ---- */
 
 static void ready_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock)
 {

@@ -5,8 +5,8 @@
  * supplied is written to the cache by threads that nobody waits for.
  *
  *   TIER_OPENING -> TIER_READY   tier_opened(): the entry is there (a thread opens it: that may block)
- *   TIER_OPENING -> TIER_OFF     no memory for it, or closed before
- *   TIER_READY   -> TIER_OFF     closed
+ *   TIER_OPENING -> TIER_OFF     no memory for it, or closed or not trusted before
+ *   TIER_READY   -> TIER_OFF     closed, or the contents are not trusted
  *
  *   OPENING: every request is the tier's, and waits
  *   READY:   requests for what the entry may have are the tier's
@@ -78,6 +78,9 @@ uint64_t disk_tier_drain(struct disk_tier *t, uint64_t deadline_ns);
  * cannot be, or @deadline_ns has passed.
  */
 void disk_tier_keep(struct disk_tier *t, uint64_t off, uint64_t len, uint64_t deadline_ns);
+
+/* An object of the mount is not to be kept on disk at all. Whether it is the first, so that the log may tell of it once. */
+bool disk_io_first_refusal(struct disk_io *io);
 
 struct disk_tier_stats {
 	uint64_t hits;    /* pages supplied from the disk */

@@ -21,6 +21,7 @@ enum tier_work {
 	TIER_WORK_PREFETCH,
 	TIER_WORK_WRITE,
 	TIER_WORK_FLUSH,
+	TIER_WORK_DISCARD,
 	TIER_WORK_CLOSE,
 	TIER_WORK_VERIFY,
 	TIER_NWORKS
@@ -75,7 +76,9 @@ struct disk_tier {
 	bool verifying;
 	bool proving; /* the verifier's alone: it was whole when that began, and more is left */
 	bool incomplete; /* the last look said that pages are missing, and none has been written since */
-	unsigned hurry; /* somebody waits for it to be written */
+	unsigned hurry;  /* somebody waits for it to be written */
+	unsigned n_jobs; /* pieces of work under way */
+	bool distrusted; /* its entry is discarded as soon as there are none */
 };
 
 /*
@@ -116,13 +119,14 @@ struct disk_io {
 
 	_Atomic uint64_t hits, misses, written, skipped; /* pages */
 	_Atomic uint64_t hangs;
+	_Atomic bool refused; /* an object, whose version nobody can prove */
 };
 
 /* One piece of work, taken from the queues. */
 struct tier_job {
 	enum tier_work work;
 	struct disk_tier *tier; /* counted */
-	struct vmo *vmo;        /* counted; NULL for CLOSE */
+	struct vmo *vmo;        /* counted; NULL for DISCARD and CLOSE */
 	uint64_t first, end;    /* pages to be read; of the segment to be written */
 	/* lock: io->lock */
 	struct vmofs_list watched; /* in io->asked until it is late */
@@ -159,6 +163,9 @@ int disk_watch_wait_locked(struct disk_io *io) REQUIRES(io->lock);
 /* disk_tier.c */
 void disk_tier_open(struct disk_tier *t, struct vmo *v);
 void disk_tier_destroy(struct disk_tier *t);
+/* A piece of work for @t, which is not gone yet, has ended. */
+void disk_tier_job_ended_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock);
+void disk_tier_discard(struct disk_tier *t);
 /* What is whole is verified when there is nothing else to do. */
 void disk_tier_want_verify_locked(struct disk_io *io, struct disk_tier *t) REQUIRES(io->lock);
 void disk_tier_verify(struct disk_tier *t);

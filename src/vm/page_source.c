@@ -64,6 +64,7 @@ int page_source_new(struct page_source **out, struct vmofs_provider *provider, s
 	s->vmo = vmo;
 	s->pool = pool;
 	s->props = *props;
+	s->gone_status = -ESHUTDOWN;
 	mutex_init(&s->lock, LOCK_RANK_VMO);
 	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++) {
 		itree_init(&s->requests[t]);
@@ -422,7 +423,7 @@ int page_source_park_locked(struct page_source *s, struct page_waiter *w,
 	if (!s->props.supports_request_type[type])
 		return -EOPNOTSUPP;
 	if (s->detached)
-		return -ESHUTDOWN;
+		return s->gone_status;
 	w->source = s;
 	w->type = type;
 	page_waiter_set_state(w, PAGE_WAITER_PARKED);
@@ -697,7 +698,7 @@ void page_source_detach_locked(struct page_source *s, struct page_wakeups *wake)
 		struct itree_node *n;
 
 		while ((n = itree_first(&s->waiters[t], 0, UINT64_MAX)))
-			page_source_complete_locked(s, waiter_of(n), -ESHUTDOWN, wake);
+			page_source_complete_locked(s, waiter_of(n), s->gone_status, wake);
 		assert(!s->requests[t].root && "every request is wanted by a waiter");
 	}
 	s->detached = true;

@@ -21,6 +21,7 @@ struct page_source {
 
 	/* lock: lock */
 	_Atomic bool detached; /* written with the lock; also read by those who wait for memory */
+	int gone_status; /* what is refused once detached: -ESHUTDOWN; -EBADMSG where it is not trusted */
 	bool closed;
 	uint64_t seq; /* grows with every request and every writeback token */
 	struct rb_tree requests[VMOFS_REQUEST_NTYPES];

@@ -176,17 +176,12 @@ void vmo_unlock(struct vmo *v, struct page_wakeups *wake)
 	vm_pool_dispatch(pool);
 }
 
-int vmo_detach(struct vmo *v)
+static void detach_locked(struct vmo *v, struct page_wakeups *wake) REQUIRES(v->source->lock)
 {
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	uint64_t end = page_ceil(v->size);
 	uint64_t p = 0;
-	uint64_t end;
 
-	if (v->parent)
-		return -EINVAL;
-	vmo_lock(v);
-	page_source_detach_locked(v->source, &wake);
-	end = page_ceil(v->size);
+	page_source_detach_locked(v->source, wake);
 	/* What a reply is being sent from goes when that ends: see vmo_read_end(). */
 	vmo_evict_clean(v, 0, end, true);
 	while (p < end) {
@@ -196,9 +191,47 @@ int vmo_detach(struct vmo *v)
 			page_list_zero_clear(&v->pages, run.first, run.end);
 		p = run.end;
 	}
+}
+
+int vmo_detach(struct vmo *v)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+
+	if (v->parent)
+		return -EINVAL;
+	vmo_lock(v);
+	detach_locked(v, &wake);
 	vmo_unlock(v, &wake);
 	vm_pool_abort(v->pool, v->source);
 	return 0;
+}
+
+void vmo_distrust(struct vmo *v)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	struct vmo_near *near;
+
+	assert(!v->parent);
+	vmo_lock(v);
+	near = v->source->near;
+	if (!v->source->detached) {
+		v->source->gone_status = -EBADMSG;
+		detach_locked(v, &wake);
+		if (near)
+			near->ops->distrust(near);
+	}
+	vmo_unlock(v, &wake);
+	vm_pool_abort(v->pool, v->source);
+}
+
+bool vmo_is_distrusted(struct vmo *v)
+{
+	bool distrusted;
+
+	vmo_lock(v);
+	distrusted = v->source->gone_status == -EBADMSG;
+	mutex_unlock(&v->source->lock);
+	return distrusted;
 }
 
 void vmo_close(struct vmo *v)

@@ -48,6 +48,12 @@ void vmo_put(struct vmo *v);
 
 /* Clean pages are dropped, dirty ones stay readable; waiters end with -ESHUTDOWN. Idempotent. */
 int vmo_detach(struct vmo *v);
+/*
+ * The contents of this version cannot be trusted as a whole, says who knows: as detached, but everything that is refused
+ * from now on is refused with -EBADMSG, and the nearer place drops what it has. Of a root; nothing when it is detached.
+ */
+void vmo_distrust(struct vmo *v);
+bool vmo_is_distrusted(struct vmo *v);
 /* Detach, and the provider is told that nothing follows. Before the last vmo_put() of a root. */
 void vmo_close(struct vmo *v);
 
@@ -182,7 +188,7 @@ struct vmo_near {
 	const struct vmo_near_ops *ops;
 	struct vmofs_provider *provider; /* borrowed: send, clear, swap, on_detach, on_close */
 };
-/* All are called under the source's lock: they never block. None after on_detach(). */
+/* All are called under the source's lock: they never block. None after on_detach() but distrust(). */
 struct vmo_near_ops {
 	/*
 	 * Whether page @first is asked of it; *@end (at most what it was, beyond @first) becomes where
@@ -198,6 +204,11 @@ struct vmo_near_ops {
 	bool (*spares)(struct vmo_near *n, uint64_t *first, uint64_t *end);
 	/* vmo_evict() was called for pages [first, end): what was spared of them is not needed for long. */
 	void (*unneeded)(struct vmo_near *n, uint64_t first, uint64_t end);
+	/*
+	 * What the VMO's own provider has supplied, whenever it did, may be wrong: nothing of it is kept, or
+	 * given to anybody. Once, right after on_detach().
+	 */
+	void (*distrust)(struct vmo_near *n);
 };
 /*
  * Once, of a root; what has been asked for before stays with the provider. @near is borrowed until vmo_close()

@@ -173,7 +173,7 @@ static int read_look(struct vmo *v, struct vmo_read *r) REQUIRES(v->source->lock
 	end = r->len ? page_ceil(r->off + r->len) : first;
 	missing = vmo_n_missing(v, first, end);
 	if (missing && v->source->detached)
-		return read_fail(v, r, -ESHUTDOWN);
+		return read_fail(v, r, v->source->gone_status);
 	if (missing && !read_reserve(v, r, missing, end - first))
 		return READ_NEEDS_MEMORY;
 	if (!r->held && end > first) {
@@ -255,7 +255,8 @@ static void read_end_failed(struct vmo_read *r, int status)
 	struct vmo *v = r->vmo;
 
 	vmo_lock(v);
-	read_fail(v, r, status);
+	/* The pool only knows that it is gone. */
+	status = read_fail(v, r, status == -ESHUTDOWN ? v->source->gone_status : status);
 	vmo_unlock(v, &wake);
 	read_report(r, status);
 }
@@ -383,7 +384,7 @@ static int step_park(struct vmo *v, struct vmo_step *t, uint64_t first, uint64_t
 	if (t->waiter.state == PAGE_WAITER_PARKED)
 		page_source_unpark_locked(v->source, &t->waiter);
 	if (v->source->detached)
-		return -ESHUTDOWN;
+		return v->source->gone_status;
 	if (more && !vm_pool_try_reserve(v->pool, more)) {
 		r = vmo_step_reserve(v, t, t->end - t->first);
 		return r < 0 ? r : 1;

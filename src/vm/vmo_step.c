@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What blocking reads and writes have in common: holding a range, waiting for memory and for pages. */
+#include <errno.h>
+
 #include "vm/vmo_private.h"
 
 void vmo_step_init(struct vmo_step *t, const struct vmo_wait *wait, uint64_t first, uint64_t end)
@@ -33,7 +35,8 @@ int vmo_step_reserve(struct vmo *v, struct vmo_step *t, uint64_t n)
 		t->reserved = n;
 	vmo_lock(v);
 	vmo_hold_add(v, &t->hold, t->first, t->end);
-	return r;
+	/* The pool only knows that it is gone. */
+	return r == -ESHUTDOWN ? v->source->gone_status : r;
 }
 
 int vmo_step_wait(struct vmo *v, struct vmo_step *t)

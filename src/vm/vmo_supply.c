@@ -29,7 +29,7 @@ static int check_supply(struct vmo *v, uint64_t off, uint64_t len) REQUIRES(v->s
 	if (v->parent)
 		return -EINVAL;
 	if (v->source->detached)
-		return -ESHUTDOWN;
+		return v->source->gone_status;
 	return vmo_check_range(v, off, len);
 }
 
@@ -347,7 +347,7 @@ static int check_grant(struct vmo *v, uint64_t off, uint64_t len, struct page_wa
 	if (page_floor(off) > size_end || off + len < off)
 		return -ERANGE;
 	if (v->source->detached)
-		return -ESHUTDOWN;
+		return v->source->gone_status;
 	if (end > size_end) {
 		/* Those inside the new size ask again with what is left. */
 		page_source_release_locked(v->source, VMOFS_REQUEST_DIRTY, page_floor(off),
@@ -443,4 +443,9 @@ int vmofs_fail(struct vmo *vmo, uint64_t off, uint64_t len, int code, unsigned t
 int vmofs_grant_dirty(struct vmo *vmo, uint64_t off, uint64_t len)
 {
 	return vmo_dirty(vmo, off, len);
+}
+
+void vmofs_distrust(struct vmo *vmo)
+{
+	vmo_distrust(vmo);
 }

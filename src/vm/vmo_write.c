@@ -21,7 +21,7 @@ static int writer_read(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRE
 	int r;
 
 	if (v->source->detached)
-		return -ESHUTDOWN;
+		return v->source->gone_status;
 	if (w->reserved < missing) {
 		if (!vm_pool_try_reserve(v->pool, missing - w->reserved))
 			return vmo_step_reserve(v, w, w->end - w->first);
@@ -74,7 +74,7 @@ static int writer_ask_dirty(struct vmo *v, struct vmo_step *w, uint64_t page, ui
 	int r;
 
 	if (v->source->detached)
-		return -ESHUTDOWN;
+		return v->source->gone_status;
 	if (zeros > w->reserved) {
 		if (!vm_pool_try_reserve(v->pool, zeros - w->reserved))
 			return vmo_step_reserve(v, w, MAX(zeros, w->end - w->first));

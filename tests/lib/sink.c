@@ -46,6 +46,8 @@ struct vmo {
 	uint64_t supplied;
 	unsigned refuse_in;
 	int refuse_code;
+	bool distrusted; /* nothing is taken any more */
+	bool taken_back; /* and nothing is there */
 };
 
 struct sink {
@@ -194,6 +196,8 @@ static int64_t supply_locked(struct vmo *v, uint64_t off, const void *buf, uint6
 	uint64_t fresh = 0;
 
 	assert(r == 0 || r == -ESHUTDOWN);
+	if (r == 0 && v->distrusted)
+		r = -EBADMSG;
 	if (r == 0)
 		r = refuse_locked(v);
 	if (r < 0)
@@ -282,6 +286,31 @@ int vmofs_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned typ
 	mutex_unlock(&v->lock);
 	tell(&ended);
 	return 0;
+}
+
+void vmofs_distrust(struct vmo *v)
+{
+	sync_assert_none_held();
+	mutex_lock(&v->lock);
+	v->distrusted = true;
+	mutex_unlock(&v->lock);
+	vmofs_fail(v, 0, v->size, -EBADMSG, VMOFS_TYPE_BIT(VMOFS_REQUEST_READ));
+	mutex_lock(&v->lock);
+	/* Not before: reads have counted what is present. */
+	memset(v->present, 0, v->npages);
+	v->taken_back = true;
+	cond_broadcast(&v->changed);
+	mutex_unlock(&v->lock);
+}
+
+void sink_wait_distrusted(struct sink *s)
+{
+	struct vmo *v = s->vmo;
+
+	mutex_lock(&v->lock);
+	while (!v->taken_back)
+		cond_wait(&v->changed, &v->lock);
+	mutex_unlock(&v->lock);
 }
 
 int vmofs_grant_dirty(struct vmo *v UNUSED, uint64_t off UNUSED, uint64_t len UNUSED)

@@ -60,6 +60,8 @@ int sink_read(struct sink *s, uint64_t off, uint64_t len);
 void sink_evict(struct sink *s, uint64_t off, uint64_t len);
 /* From the @n-th supply on (1: the next) answers @code, 0: ends it. */
 void sink_refuse(struct sink *s, unsigned n, int code);
+/* Until the provider has said that nothing of it is to be trusted. */
+void sink_wait_distrusted(struct sink *s);
 /* The bytes; what is absent is zero. */
 const uint8_t *sink_bytes(const struct sink *s);
 bool sink_present(struct sink *s, uint64_t off);

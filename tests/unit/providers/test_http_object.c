@@ -308,7 +308,8 @@ static void location_refused(void *arg, struct http_refusal *why)
 	snprintf(why->msg, sizeof why->msg, "read by its owner");
 }
 
-static int location_check(void *arg, uint64_t off, const void *buf, uint64_t n)
+static int location_check(void *arg, struct vmo *vmo UNUSED, uint64_t off, const void *buf,
+			  uint64_t n)
 {
 	struct location *l = arg;
 	int r = 0;
@@ -482,6 +483,8 @@ static void test_digest_that_fails(void **state UNUSED)
 
 	assert_int_equal(sink_read(s, 0, 8 * MIB(1)), 0);
 	assert_int_equal(sink_read(s, 8 * MIB(1), 8 * MIB(1)), -EBADMSG);
+	sink_wait_distrusted(s);
+	assert_false(sink_present(s, 0));
 	assert_false(sink_present(s, 16 * MIB(1) - PAGE));
 	sink_stats(s, &stats);
 	assert_non_null(strstr(stats.last.msg, "checksum"));

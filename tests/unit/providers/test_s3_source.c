@@ -7,6 +7,7 @@
  * LINK: -Wl,--wrap=http_origin_ask -Wl,--wrap=http_object_new -Wl,--wrap=http_endpoint_new_lines
  * LINK: -Wl,--wrap=http_origin_settings -Wl,--wrap=s3_chain_anonymous
  * LINK: -Wl,--wrap=s3_chain_current -Wl,--wrap=s3_chain_fetch
+ * LINK: -Wl,--wrap=vmofs_vmo_get -Wl,--wrap=vmofs_vmo_put -Wl,--wrap=vmofs_distrust
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -21,6 +22,7 @@
 #include "base/digest.h"
 #include "base/loop.h"
 #include "base/macros.h"
+#include "lib/named_vmo.h"
 #include "s3/s3_private.h"
 
 #define TRIES 8
@@ -739,6 +741,11 @@ static void test_an_object_renews_keys_and_region(void **state UNUSED)
 
 static uint8_t content[3 * MIB(1)];
 
+static int check(uint64_t off)
+{
+	return spec.location->check(spec.arg, named_vmo(), off, content + off, PIECE);
+}
+
 static void crc_text(uint64_t n, unsigned wrong, char *out, size_t cap)
 {
 	uint64_t crc = digest_crc(DIGEST_CRC64NVME, 0, content, n) ^ wrong;
@@ -760,7 +767,7 @@ static int read_all(uint64_t size)
 		for (uint64_t off = half ? 0 : size / 2; off < (half ? size / 2 : size);
 		     off += PIECE) {
 			assert_int_equal(r, 0);
-			r = spec.location->check(spec.arg, off, content + off, PIECE);
+			r = check(off);
 		}
 	return r;
 }
@@ -780,8 +787,7 @@ static void test_checksums_of_small_objects(void **state UNUSED)
 		answered("", sums, 0, MIB(1) - 1);
 		assert_int_equal(read_all(MIB(1)), wrong ? -EBADMSG : 0);
 		/* what is read again is not believed either */
-		assert_int_equal(spec.location->check(spec.arg, 0, content, PIECE),
-				 wrong ? -EBADMSG : 0);
+		assert_int_equal(check(0), wrong ? -EBADMSG : 0);
 		spec.location->free(spec.arg);
 
 		object(&a, "k", MIB(1)); /* what is said of a range does not count: HEAD is asked */
@@ -824,6 +830,7 @@ static void test_checksums_of_large_objects(void **state UNUSED)
 	object(&a, "k", sizeof content);
 	assert_int_equal(read_all(sizeof content), 0);
 	assert_int_equal(a.origin.requests, 1);
+	assert_int_equal(named_vmo_refs(), 0);
 	spec.location->free(spec.arg);
 	asker_free(&a);
 }

@@ -68,6 +68,60 @@ static void test_the_next_process_finds_and_verifies(void **state)
 	cache_entry_close(e);
 }
 
+/* At once, for this process and others; who has its file keeps that, and the entry can be filled again. */
+static void test_discarded_entry_is_gone(void **state)
+{
+	struct cache_dir *d = *state;
+	struct cache_entry *e = cache_dir_entry(d, 0, "a", MIB(5)), *other;
+	uint64_t end = 1280;
+
+	assert_int_equal(cache_entry_discard(e), 0);
+	assert_int_equal(cache_dir_write(e, 0, 1280), 0);
+	while (cache_entry_verify(e, 700) > 0)
+		;
+	assert_true(cache_entry_pin(e) >= 0);
+	assert_int_equal(cache_entry_discard(e), 0);
+	assert_int_equal(cache_entry_discard(e), 0);
+	assert_true(cache_entry_is_empty(e));
+	assert_false(cache_entry_may_have(e, 0, &end));
+	assert_false(cache_entry_is_complete(e));
+	assert_false(cache_entry_is_whole(e));
+	assert_int_equal(cache_entry_pin(e), -EAGAIN);
+	assert_int_equal(cache_dir_read(e, 0, 1280), 0);
+	assert_int_equal(cache_dir_write(e, 0, 1), -EBUSY);
+	cache_dir_reopen(d, 1);
+	other = cache_dir_entry(d, 1, "a", MIB(5));
+	assert_int_equal(cache_dir_read(other, 0, 1280), 0);
+	assert_int_equal(cache_dir_write(other, 0, 2), 0);
+	/* The files that have the name now are not its own. */
+	assert_int_equal(cache_entry_discard(e), 0);
+	assert_int_equal(cache_dir_read(other, 0, 2), 2);
+	cache_entry_unpin(e);
+	assert_int_equal(cache_entry_discard(other), 0);
+	cache_entry_close(other);
+	assert_int_equal(cache_dir_write(e, 0, 3), 0);
+	assert_int_equal(cache_dir_read(e, 0, 1280), 3);
+	cache_entry_close(e);
+}
+
+static void test_another_writer_discards_itself(void **state)
+{
+	struct cache_dir *d = *state;
+	struct cache_entry *e = cache_dir_entry(d, 0, "a", MIB(1)), *other;
+
+	assert_int_equal(cache_dir_write(e, 0, 7), 0);
+	assert_int_equal(cache_entry_flush(e), 0);
+	cache_dir_reopen(d, 1);
+	other = cache_dir_entry(d, 1, "a", MIB(1));
+	assert_int_equal(cache_dir_read(other, 0, 7), 7);
+	assert_int_equal(cache_entry_discard(other), -EBUSY);
+	assert_int_equal(cache_dir_read(e, 0, 7), 7);
+	cache_entry_close(e);
+	assert_int_equal(cache_entry_discard(other), 0);
+	assert_int_equal(cache_dir_read(other, 0, 7), 0);
+	cache_entry_close(other);
+}
+
 static void test_may_have_tells_runs(void **state)
 {
 	struct cache_dir *d = *state;
@@ -319,6 +373,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, cache_dir_setup, cache_dir_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_written_pages_are_read),       T(test_the_next_process_finds_and_verifies),
+		T(test_discarded_entry_is_gone),      T(test_another_writer_discards_itself),
 		T(test_may_have_tells_runs),          T(test_damaged_page_is_dropped),
 		T(test_damaged_index_is_dropped),     T(test_two_processes),
 		T(test_descriptors_are_bounded),      T(test_records_in_memory_are_bounded),

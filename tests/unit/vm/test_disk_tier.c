@@ -506,6 +506,111 @@ static void test_a_damaged_object_is_not_lent(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, disk_scene_setup, cache_dir_teardown)
 
+/* ---- what cannot be trusted ---- */
+
+static bool count_one(void *arg, const struct cache_info *i UNUSED)
+{
+	++*(unsigned *)arg;
+	return true;
+}
+
+/* Of the directory, as another process sees it. */
+static unsigned n_entries(struct scene *s)
+{
+	unsigned n = 0;
+
+	assert_int_equal(cache_each(s->dir->cache[0], count_one, &n), 0);
+	return n;
+}
+
+static bool has_none(void *arg)
+{
+	return n_entries(arg) == 0;
+}
+
+/* It comes from the provider again, in this process and after a restart, and is kept again. */
+static void test_what_is_distrusted_goes(void **state)
+{
+	cleanup(scene_end) struct scene s;
+	char buf[PAGE];
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	read_from_provider(&s, 0, 600);
+	scene_drain(&s);
+	assert_int_equal(n_entries(&s), 1);
+	vmofs_distrust(s.vmo);
+	assert_int_equal(vmo_read(s.vmo, 0, buf, PAGE, NULL), -EBADMSG);
+	assert_int_equal(disk_tier_pass(s.tier), -EAGAIN);
+	test_wait_until(has_none, &s, "the entry stays");
+	scene_restart(&s);
+	read_from_provider(&s, 0, 600);
+	scene_again(&s);
+	read_from_disk(&s, 0, 600);
+	assert_int_equal(n_entries(&s), 1);
+}
+
+/* Nothing of it has been opened yet, and what is on the disk is of an earlier run. */
+static void test_distrusted_before_it_is_open(void **state)
+{
+	cleanup(scene_end) struct scene s;
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	read_from_provider(&s, 0, 64);
+	scene_drain(&s);
+	scene_close(&s);
+	disk_io_free(s.disk);
+	cache_dir_reopen(s.dir, 0);
+	scene_disk(&s, 4, MIB(64));
+	gate_set(true);
+	scene_open(&s);
+	gate_wait(1);
+	vmofs_distrust(s.vmo);
+	gate_set(false);
+	test_wait_until(has_none, &s, "the entry stays");
+}
+
+/* Who is at work writing does not make it anew. */
+static void test_distrusted_while_it_is_written(void **state)
+{
+	cleanup(scene_end) struct scene s;
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	read_from_provider(&s, 0, 512);
+	scene_drain(&s);
+	gate_shut_when_open(&s);
+	assert_int_equal(fake_supply(s.own, 512, 512), 512 * PAGE);
+	gate_wait(1);
+	vmofs_distrust(s.vmo);
+	assert_false(disk_tier_is_busy(s.tier));
+	gate_set(false);
+	test_wait_until(has_none, &s, "the entry stays");
+	scene_restart(&s);
+	assert_int_equal(n_entries(&s), 0);
+	read_from_provider(&s, 0, PAGES);
+}
+
+static bool is_lent(void *arg)
+{
+	return disk_tier_pass(((struct scene *)arg)->tier) >= 0;
+}
+
+/* Who reads the file itself goes on with what he has, as when the object has changed; nobody else gets it. */
+static void test_distrusted_while_it_is_lent(void **state)
+{
+	cleanup(scene_end) struct scene s;
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	read_from_provider(&s, 0, PAGES);
+	scene_drain(&s);
+	test_wait_until(is_lent, &s, "the file is not lent");
+	vmofs_distrust(s.vmo);
+	test_wait_until(has_none, &s, "the entry stays");
+	assert_int_equal(disk_tier_pass(s.tier), -EAGAIN);
+	disk_tier_unpass(s.tier);
+	scene_again(&s);
+	read_from_provider(&s, 0, PAGES);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -532,6 +637,10 @@ int main(void)
 		TEST(test_keeping_what_is_there),
 		TEST(test_a_whole_object_is_lent),
 		TEST(test_a_damaged_object_is_not_lent),
+		TEST(test_what_is_distrusted_goes),
+		TEST(test_distrusted_before_it_is_open),
+		TEST(test_distrusted_while_it_is_written),
+		TEST(test_distrusted_while_it_is_lent),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,7 @@ struct scene {
 	uint64_t arrived;                /* pages that it was told of */
 	uint64_t arrived_first, arrived_end;
 	uint64_t unneeded; /* pages */
+	unsigned n_distrusted;
 };
 
 static bool clip(uint64_t lo, uint64_t hi, uint64_t *first, uint64_t *end)
@@ -85,11 +86,17 @@ static void scene_unneeded(struct vmo_near *n, uint64_t first, uint64_t end)
 	container_of(n, struct scene, near)->unneeded += end - first;
 }
 
+static void scene_distrust(struct vmo_near *n)
+{
+	container_of(n, struct scene, near)->n_distrusted++;
+}
+
 static const struct vmo_near_ops scene_ops = {
 	.has = scene_has,
 	.arrived = scene_arrived,
 	.spares = scene_spares,
 	.unneeded = scene_unneeded,
+	.distrust = scene_distrust,
 };
 
 /* The nearer place, which has pages [@has_first, @has_end), is not known to the VMO yet. */
@@ -431,6 +438,37 @@ static void test_detach_does_not_spare(void **state UNUSED)
 	assert_int_equal(vmo_n_resident(s.vmo), 0);
 }
 
+/*
+ * What the provider says of all of it counts for what came from both: it goes, but for what a reply is being sent from,
+ * which goes after that; whoever waits, or comes later, is told that it is wrong and not that it is gone.
+ */
+static void test_distrust_takes_all_back(void **state UNUSED)
+{
+	cleanup(scene_end) struct scene s;
+	struct aread waits, pinned, late;
+	char buf[PAGE];
+
+	scene_begin(&s, 0, 8);
+	fake_supply(s.own, 8, 8);
+	assert_int_equal(aread_start(&pinned, s.vmo, 8, 4), 0);
+	aread_park(&waits, s.vmo, 0, 8);
+	near_supply(&s, 0, 4);
+	vmofs_distrust(s.vmo);
+	assert_true(vmo_is_distrusted(s.vmo));
+	assert_int_equal(s.n_distrusted, 1);
+	assert_int_equal(n_owned(&s), 0);
+	assert_int_equal(aread_wait(&waits), -EBADMSG);
+	assert_int_equal(vmo_n_resident(s.vmo), 4);
+	aread_expect_data(&pinned, KEY);
+	assert_int_equal(vmo_n_resident(s.vmo), 0);
+	assert_int_equal(fake_supply(s.own, 0, 1), -EBADMSG);
+	assert_int_equal(near_supply(&s, 0, 1), -EBADMSG);
+	assert_int_equal(aread_start(&late, s.vmo, 0, 1), -EBADMSG);
+	assert_int_equal(vmo_read(s.vmo, 0, buf, PAGE, NULL), -EBADMSG);
+	vmofs_distrust(s.vmo);
+	assert_int_equal(s.n_distrusted, 1);
+}
+
 static void test_present_pages_are_pinned(void **state UNUSED)
 {
 	cleanup(scene_end) struct scene s;
@@ -486,6 +524,7 @@ int main(void)
 		cmocka_unit_test(test_both_hear_of_the_end),
 		cmocka_unit_test(test_eviction_spares),
 		cmocka_unit_test(test_detach_does_not_spare),
+		cmocka_unit_test(test_distrust_takes_all_back),
 		cmocka_unit_test(test_present_pages_are_pinned),
 		cmocka_unit_test(test_the_tail_is_pinned_to_the_size),
 	};
