@@ -158,7 +158,6 @@ static void fetch_prepare_locked(struct http *h, struct http_fetch *f, enum vmof
 	fetch_fill_locked(h, f, part_locked(h, cls));
 	first = vmofs_list_first(&f->pieces, struct http_piece, link);
 	f->get.fresh = first->anew;
-	f->fed = f->get.off;
 	fetch_enter_locked(h, f, first->req->vmo);
 }
 
@@ -172,7 +171,6 @@ void http_fetch_second_locked(struct http *h, struct http_fetch *f, struct http_
 	second->get.off = pos;
 	second->get.len = f->get.off + f->get.len - pos;
 	second->get.whole = f->get.whole && pos == 0;
-	second->fed = f->fed;
 	second->twin = f;
 	f->twin = second;
 	fetch_enter_locked(h, second, f->vmo);
@@ -250,24 +248,17 @@ void http_start(struct http_waiter *w, struct http_lane *lane)
 
 /* -- bytes ------------------------------------------------------------------------------------ */
 
-/*
- * The location's digest of the whole object gets what is new, in whatever order fetches bring it. Of two
- * fetches that bring the same bytes it is given those of the first.
- */
+/* The location's digest of the whole object gets everything, in whatever order fetches bring it. */
 static int fetch_check(struct http_fetch *f, uint64_t pos, const uint8_t *buf, uint64_t n)
 {
 	struct http *h = f->h;
-	uint64_t skip = f->fed > pos ? MIN(f->fed - pos, n) : 0;
 	int r;
 
-	if (!h->location || !h->location->check || skip == n)
+	if (!h->location || !h->location->check)
 		return 0;
 	mutex_lock(&h->check_lock);
-	r = h->location->check(h->arg, f->vmo, pos + skip, buf + skip, n - skip);
+	r = h->location->check(h->arg, f->vmo, pos, buf, n);
 	mutex_unlock(&h->check_lock);
-	f->fed = pos + n;
-	if (f->twin)
-		f->twin->fed = f->fed;
 	if (r == 0)
 		return 0;
 	http_count(h, HTTP_COUNT_INTEGRITY, 1);

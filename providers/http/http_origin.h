@@ -147,8 +147,9 @@ struct http_location_ops {
 	 */
 	void (*refused)(void *arg, struct http_refusal *why);
 	/*
-	 * Whole-object digests: new bytes at @off, before they are supplied to @vmo, never two calls at once. Not 0:
-	 * they are not, what waits for them fails with -EBADMSG, and @vmo is distrusted (vmofs_distrust()).
+	 * Whole-object digests: bytes at @off, which may come again, before they are supplied to @vmo, never two calls
+	 * at once. Not 0: they are not, what waits for them fails with -EBADMSG, and @vmo is distrusted
+	 * (vmofs_distrust()).
 	 */
 	int (*check)(void *arg, struct vmo *vmo, uint64_t off, const void *buf, uint64_t n);
 	void (*free)(void *arg);

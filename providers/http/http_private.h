@@ -94,7 +94,6 @@ struct http_fetch {
 	struct http_fetch *twin;
 	unsigned n_seconds;      /* loop thread; second requests for it so far */
 	uint64_t second_ns;      /* loop thread; when the last one was made */
-	uint64_t fed;            /* loop thread; the location has checked everything before it */
 	struct http_gauge gauge; /* loop thread */
 	unsigned staged;         /* loop thread; bytes of an incomplete page */
 	uint8_t stage[VMOFS_PAGE_SIZE];

@@ -154,10 +154,7 @@ static void hand_over_locked(struct http *h UNUSED, struct http_fetch *from, str
 	from->wanted = 0;
 }
 
-/*
- * What it has brought has been checked, and is not checked again in @first: if the sum of both is wrong, that one
- * must not go on as if it were right.
- */
+/* If the sum of all is wrong, nobody need wait until @first, which may stand still, has seen it too. */
 static void second_ended_locked(struct http *h, const struct http_fetch *f,
 				struct http_fetch *first, enum http_outcome outcome)
 	REQUIRES(h->lock)
