@@ -42,7 +42,7 @@ enum { CACHE_LOCK_WRITER, CACHE_LOCK_PAGES, CACHE_NLOCKS };
 #define CACHE_SYNC_BYTES    (UINT64_C(1) << 20)
 #define CACHE_RECORDS_BYTES (UINT64_C(64) << 20) /* of records in memory */
 
-/* What is known of one segment. All members under the entry's lock, except crc[] of pages that are present. */
+/* What is known of one segment. All members under the entry's lock. */
 struct cache_segment {
 	struct vmofs_list link; /* the entry's dirty list; empty: clean */
 	uint64_t idx;

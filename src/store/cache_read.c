@@ -90,11 +90,25 @@ bool cache_entry_is_complete(struct cache_entry *e)
 
 /* -- one segment ------------------------------------------------------------------------------ */
 
-/* A part of a segment that is there, as it is being read. */
+/*
+ * A part of a segment that is there, as it is being read. With what was known of it when that began: of a disk that
+ * fails, others drop pages and write them again meanwhile.
+ */
 struct part {
 	struct cache_segment *s;
-	uint32_t first, n; /* pages, within the segment */
+	uint32_t first, n;             /* pages, within the segment */
+	uint64_t written;              /* the segment's */
+	uint32_t crc[CACHE_SEG_PAGES]; /* of page first + i */
 };
+
+/* @p->s and @p->first are set, @n pages from there on are present. */
+static void part_begin_locked(struct cache_entry *e UNUSED, struct part *p, uint32_t n)
+	REQUIRES(e->lock)
+{
+	p->n = n;
+	p->written = p->s->written;
+	memcpy(p->crc, p->s->crc + p->first, n * sizeof *p->crc);
+}
 
 /* Bytes of pages [@page, @page + @n), of which the last one may be cut. */
 static size_t bytes_of(const struct cache_entry *e, uint64_t page, uint64_t n)
@@ -132,11 +146,12 @@ static void part_drop(struct cache_entry *e, struct part *p, uint32_t from, uint
 	mutex_unlock(&e->lock);
 }
 
-static bool page_is_right(struct cache_entry *e, struct part *p, uint32_t i, const char *buf)
+/* Page @i of the part. */
+static bool page_is_right(struct cache_entry *e, const struct part *p, uint32_t i, const char *buf)
 {
-	uint64_t page = p->s->idx * CACHE_SEG_PAGES + i;
+	uint64_t page = p->s->idx * CACHE_SEG_PAGES + p->first + i;
 
-	return digest_crc(DIGEST_CRC32C, 0, buf, bytes_of(e, page, 1)) == p->s->crc[i];
+	return digest_crc(DIGEST_CRC32C, 0, buf, bytes_of(e, page, 1)) == p->crc[i];
 }
 
 /* How many pages from the first on are right, of the @got bytes that came. */
@@ -146,15 +161,16 @@ static uint32_t part_check(struct cache_entry *e, struct part *p, const char *bu
 	uint32_t i = 0;
 
 	while (i < p->n && bytes_of(e, base + p->first, i + 1) <= got &&
-	       page_is_right(e, p, p->first + i, buf + (size_t)i * CACHE_PAGE))
+	       page_is_right(e, p, i, buf + (size_t)i * CACHE_PAGE))
 		i++;
 	return i;
 }
 
+/* What was written since then has not been read. */
 static void part_trust(struct cache_entry *e, struct part *p, uint32_t n) EXCLUDES(e->lock)
 {
 	mutex_lock(&e->lock);
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n && p->written == p->s->written; i++)
 		segment_trust(e, p->s, p->first + i);
 	segment_use(e, p->s);
 	mutex_unlock(&e->lock);
@@ -190,13 +206,14 @@ static uint32_t part_read(struct cache_entry *e, struct part *p, char *buf)
 /* The run of pages that are there from @first on, at most @n; with users counted. False: the first is not. */
 static bool part_take(struct cache_entry *e, uint64_t first, uint64_t n, struct part *p)
 {
-	uint32_t at = first % CACHE_SEG_PAGES;
+	uint32_t at = first % CACHE_SEG_PAGES, end;
 
 	if (segment_hold(e, first / CACHE_SEG_PAGES, false, &p->s) < 0 || !p->s)
 		return false;
 	mutex_lock(&e->lock);
 	p->first = at;
-	p->n = (uint32_t)bits_find(p->s->present, false, at, MIN(at + n, p->s->n_pages)) - at;
+	end = (uint32_t)bits_find(p->s->present, false, at, MIN(at + n, p->s->n_pages));
+	part_begin_locked(e, p, end - at);
 	mutex_unlock(&e->lock);
 	if (!p->n)
 		segment_release(e, p->s);
@@ -313,18 +330,21 @@ static bool untrusted_run(struct cache_entry *e, struct cache_segment *s, uint32
 			  struct part *p) EXCLUDES(e->lock)
 {
 	uint64_t rest[CACHE_SEG_WORDS];
+	bool any;
 
 	mutex_lock(&e->lock);
 	for (unsigned i = 0; i < CACHE_SEG_WORDS; i++)
 		rest[i] = s->present[i] & ~s->trusted[i];
-	mutex_unlock(&e->lock);
 	at = (uint32_t)bits_find(rest, true, at, s->n_pages);
-	if (at >= s->n_pages)
-		return false;
-	p->s = s;
-	p->first = at;
-	p->n = (uint32_t)bits_find(rest, false, at, MIN(s->n_pages, at + max)) - at;
-	return true;
+	any = at < s->n_pages;
+	if (any) {
+		p->s = s;
+		p->first = at;
+		part_begin_locked(
+			e, p, (uint32_t)bits_find(rest, false, at, MIN(s->n_pages, at + max)) - at);
+	}
+	mutex_unlock(&e->lock);
+	return any;
 }
 
 /* Checks pages of @s; every one is either trusted or dropped afterwards. Returns how many were looked at. */

@@ -3,6 +3,7 @@
  * Threads of two processes' caches on one directory at once: readers, writers, verifiers, who closes descriptors and
  * who makes room. Each byte that is read is checked; the threads take a fixed number of steps, nobody sleeps.
  */
+#include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -118,6 +119,59 @@ static void test_all_at_once(void **state)
 	assert_int_equal(atomic_load(&d->cache[1]->record_bytes), 0);
 }
 
+/* Every fifth read of contents fails, so that its pages are dropped while others read them, and written again. */
+static ssize_t pread_failing(int fd, void *buf, size_t n, off_t off)
+{
+	static _Atomic unsigned calls;
+
+	if (n >= CACHE_PAGE && atomic_fetch_add(&calls, 1) % 5 == 4) {
+		errno = EIO;
+		return -1;
+	}
+	return cache_io_system.pread(fd, buf, n, off);
+}
+
+static void *failing_main(void *arg)
+{
+	struct worker_arg *w = arg;
+
+	for (unsigned i = 0; i < STEPS; i++) {
+		struct cache_entry *e = cache_dir_entry(w->d, 0, "failing", MIB(2));
+
+		if ((i + w->id) % 3 == 0)
+			cache_dir_write(e, 0, 64);
+		else if ((i + w->id) % 64 == 1)
+			cache_entry_verify(e, 64);
+		else
+			w->had += cache_dir_read(e, i % 32, 32);
+		cache_entry_close(e);
+	}
+	return NULL;
+}
+
+static void test_reads_fail_beside_others(void **state)
+{
+	struct cache_dir *d = *state;
+	struct worker_arg arg[THREADS];
+	pthread_t thread[THREADS];
+	struct cache_stats st;
+	uint64_t had = 0;
+
+	d->io.pread = pread_failing;
+	cache_dir_reopen(d, 0);
+	for (unsigned i = 0; i < THREADS; i++) {
+		arg[i] = (struct worker_arg){ .d = d, .id = i };
+		assert_int_equal(pthread_create(&thread[i], NULL, failing_main, &arg[i]), 0);
+	}
+	for (unsigned i = 0; i < THREADS; i++) {
+		pthread_join(thread[i], NULL);
+		had += arg[i].had;
+	}
+	cache_stats(d->cache[0], &st);
+	assert_true(had > 0);
+	assert_true(st.read_errors > 0);
+}
+
 /* The housekeeping thread comes and goes, and keeps the limit without being asked. */
 static void test_housekeeping(void **state)
 {
@@ -148,6 +202,7 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, cache_dir_setup, cache_dir_teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_all_at_once),
+		T(test_reads_fail_beside_others),
 		T(test_housekeeping),
 	};
 
