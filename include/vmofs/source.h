@@ -21,6 +21,7 @@
 #define VMOFS_SIZE_UNKNOWN UINT64_MAX
 #define VMOFS_KEY_MAX      4096 /* with a final zero; longer keys are not handed out */
 
+struct vmofs_change_ops;
 struct vmofs_source;
 
 enum vmofs_entry_type {
@@ -117,6 +118,8 @@ struct vmofs_source_ops {
 	 * Any thread that may block.
 	 */
 	bool (*changed)(struct vmofs_source *s);
+	/* How its objects are changed (<vmofs/change.h>); NULL: it is read only. */
+	const struct vmofs_change_ops *change;
 	/* Counters of everything asked so far, objects included. Any thread. */
 	void (*stats)(struct vmofs_source *s, struct vmofs_provider_stats *out);
 	void (*dump)(struct vmofs_source *s, FILE *out, unsigned depth, unsigned max_items);

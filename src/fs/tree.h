@@ -156,6 +156,39 @@ struct fs_tree_ops {
 	unsigned (*following)(struct fs_tree *t, uint64_t dir, uint64_t place,
 			      struct fs_sibling *out, unsigned n);
 
+	/*
+	 * Changes made here; NULL where nothing can be changed. They work in memory, at once, when the origin has been told
+	 * of them or will be. What a query that was asked for before one of them says of that name does not count.
+	 */
+	/*
+	 * @name in @parent is made as @e has it (its key does not count): a file, a directory (PREFIX), a symbolic link. What is
+	 * `local` is held, see hold(). Counts one reference. -EEXIST, -ENOTDIR, -ESTALE, -ENAMETOOLONG, -ENOMEM.
+	 */
+	int (*made)(struct fs_tree *t, uint64_t parent, const char *name,
+		    const struct vmofs_entry *e, bool local, struct fs_tree_attr *out);
+	/* The name is gone; who has the node open goes on using its number. -ENOENT. */
+	int (*removed)(struct fs_tree *t, uint64_t parent, const char *name);
+	/* The node has another name, with all that is below it, in place of what had that. -ENOENT, -ENOTDIR, -ENOMEM. */
+	int (*moved)(struct fs_tree *t, uint64_t parent, const char *name, uint64_t new_parent,
+		     const char *new_name);
+	/* From now on what the source tells of the file changes nothing: its attributes are asked of p.local. -ESTALE. */
+	int (*hold)(struct fs_tree *t, uint64_t ino);
+	/* It is at the origin as @e (key and type do not count), and no longer held. The same number stands for it. */
+	void (*settled)(struct fs_tree *t, uint64_t ino, const struct vmofs_entry *e);
+	/*
+	 * The key of @ino (a directory's ends in "/") and what is known of it; the texts of @e are in @key and @validator. A
+	 * file that the origin does not have (made, local) has size 0 and validator "". The length, -ESTALE nameless.
+	 */
+	int (*entry)(struct fs_tree *t, uint64_t ino, char key[VMOFS_KEY_MAX], char validator[512],
+		     struct vmofs_entry *e);
+	/* The number that @name has, if it is known, without a reference; 0. */
+	uint64_t (*number)(struct fs_tree *t, uint64_t parent, const char *name);
+	/* Whether nothing is in the directory: 0, -ENOTEMPTY, -ENOTDIR, or as readdir(). It is listed anew. */
+	int (*empty)(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w);
+	/* For what was found after a start: the directories down to @key are made where nothing is known of them, then as made(). */
+	int (*made_key)(struct fs_tree *t, const char *key, const struct vmofs_entry *e,
+			struct fs_tree_attr *out);
+
 	/* Every object that has pages or may have. */
 	void (*each_object)(struct fs_tree *t, void (*fn)(void *arg, struct fs_object *o),
 			    void *arg);
@@ -203,6 +236,9 @@ struct fs_tree_source_params {
 	mode_t file_mode; /* permissions only */
 	mode_t dir_mode;
 	uint64_t (*now_ns)(void); /* NULL: loop_now_ns() */
+	/* Size, times and the like of a file that is held; under the tree's lock. NULL: read only. */
+	void (*local_attr)(void *arg, uint64_t ino, struct stat *st);
+	void *local_arg;
 };
 int fs_tree_source_new(struct fs_tree **out, const struct fs_tree_source_params *p,
 		       struct vmofs_err *err);

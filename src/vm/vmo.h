@@ -139,8 +139,8 @@ uint64_t vmo_prefetch_to(struct vmo *v, uint64_t off, uint64_t len, uint64_t dea
 /* ---- writing ---- */
 
 /*
- * Blocking. Absent pages are READ first, also those that are overwritten whole (vmo_zero() spares
- * that); under VMO_TRAP_DIRTY clean runs are then asked for with DIRTY. Returns bytes written; an error only when none were.
+ * Blocking. Absent pages are READ first unless they are overwritten whole (to the end of the object, for its last
+ * one); under VMO_TRAP_DIRTY clean runs are then asked for with DIRTY. Returns bytes written; an error only when none were.
  */
 int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
 		  const struct vmo_wait *wait);
@@ -165,6 +165,64 @@ struct vmo_pin {
 int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool write,
 	    const struct vmo_wait *wait);
 void vmo_unpin(struct vmo_pin *pin);
+
+/*
+ * What guards the way from clean to dirty: the policy of a mount. Called under the source's lock: it never blocks and
+ * never calls back.
+ */
+struct vmo_guard {
+	const struct vmo_guard_ops *ops;
+};
+struct vmo_guard_ops {
+	/*
+	 * @n more pages of @v are about to be dirty: 0, and they count from now on. Else nothing happens and the writer
+	 * gets the code: -EAGAIN (no room now), -EROFS, -ESTALE, -ENOSPC ...
+	 */
+	int (*grant)(struct vmo_guard *g, uint64_t n);
+	/* @n pages that were granted are dirty no more: stored, cut off, or zero without memory. */
+	void (*release)(struct vmo_guard *g, uint64_t n);
+};
+
+/*
+ * From now on @v, a root, can be written and resized: what writes and resizes before this was called is refused with
+ * -EROFS, unless it was made with VMO_RESIZABLE. Its pages move to memory that can grow; clean ones that nobody holds may be
+ * dropped on the way. The nearer place is not asked any more and keeps nothing of what comes (ops->written). @guard
+ * is borrowed until vmo_close(); it sees all pages that become dirty, also those of vmo_zero() that have memory. 0
+ * when it is so already. May take milliseconds: not on a loop.
+ */
+int vmo_make_writable(struct vmo *v, struct vmo_guard *guard);
+
+/*
+ * As vmo_write(), but never waits: -EAGAIN where a page has to be read first, or for memory, or as the guard says. Any
+ * thread. Bytes written so far count, then the error is given at the next call.
+ */
+int64_t vmo_write_now(struct vmo *v, uint64_t off, const void *buf, uint64_t len);
+/*
+ * Writes at @off, beyond the size too: the VMO grows in the same step, so that nobody sees the one without the other. With @now
+ * it never waits, as vmo_write_now().
+ */
+int64_t vmo_write_extend(struct vmo *v, uint64_t off, const void *buf, uint64_t len, bool now,
+			 const struct vmo_wait *wait);
+
+/*
+ * Pages that were written since they were last copied by vmo_fresh_copy() are *fresh*: what a journal does not have
+ * yet. Copies the first run of fresh dirty pages at or after *@off, as much as fits into @cap (a multiple of the page size), and they
+ * are fresh no more. Returns the bytes (whole pages) and *@off, 0 when there is none.
+ */
+int64_t vmo_fresh_copy(struct vmo *v, uint64_t *off, void *buf, uint64_t cap);
+/* What was copied has not been kept after all: dirty pages of the range are fresh again. */
+void vmo_fresh_again(struct vmo *v, uint64_t off, uint64_t len);
+
+/*
+ * Another version takes the place of the one that @v was of: the one with which its contents agree in every page that is not
+ * dirty. READ requests go to @to from now on, those under way too (they are asked anew). @origin_size: of the new version.
+ * @to NULL: requests wait for the next call, and nothing that the old provider says of them counts: while it is
+ * being found out what became of a store. When this returns the old provider is detached and closed, as at vmo_close(); its
+ * owner may free it. -ESHUTDOWN.
+ */
+int vmo_switch(struct vmo *v, struct vmofs_provider *to, uint64_t origin_size);
+/* The least size since the last vmo_switch() or creation: what is beyond it in the origin's version is not there. */
+uint64_t vmo_origin_size(struct vmo *v);
 
 /* Whether contents were changed since creation or the last reset (Zircon's modified). */
 bool vmo_modified(struct vmo *v, bool reset);
@@ -204,6 +262,8 @@ struct vmo_near_ops {
 	bool (*spares)(struct vmo_near *n, uint64_t *first, uint64_t *end);
 	/* vmo_evict() was called for pages [first, end): what was spared of them is not needed for long. */
 	void (*unneeded)(struct vmo_near *n, uint64_t first, uint64_t end);
+	/* @v is going to be written: what is here is not the origin's any more, and nothing of it is kept. Once. */
+	void (*written)(struct vmo_near *n);
 	/*
 	 * What the VMO's own provider has supplied, whenever it did, may be wrong: nothing of it is kept, or
 	 * given to anybody. Once, right after on_detach().
@@ -263,6 +323,8 @@ int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writ
 void vmo_writeback_end(struct vmo_token *token, int status);
 /* Ends a part of the token; the rest stays under way. */
 void vmo_writeback_end_part(struct vmo_token *token, uint64_t off, uint64_t len, int status);
+/* Nothing was tried: what the token has is dirty again, and no error is counted. Frees it. */
+void vmo_writeback_abandon(struct vmo_token *token);
 /* errseq: the error of a failed writeback since *@since, which is moved on; 0: none. */
 int vmo_writeback_error(struct vmo *v, uint64_t *since);
 

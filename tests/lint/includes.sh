@@ -19,9 +19,10 @@ BEGIN {
 	see["net"]       = "base net";
 	see["providers"] = "base net";
 	see["image"]     = "base store net image";
-	see["fs"]        = "base store vm net providers image fs";
-	see["daemon"]    = "base store vm net providers image fs daemon";
-	see["cli"]       = "base store vm net providers image fs daemon cli";
+	see["write"]     = "base store vm write";
+	see["fs"]        = "base store vm net providers image write fs";
+	see["daemon"]    = "base store vm net providers image write fs daemon";
+	see["cli"]       = "base store vm net providers image write fs daemon cli";
 
 	# what a foreign header name starts with -> who includes it
 	owner["curl/"]          = "src/net/";

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Changing the origin: what a source (<vmofs/source.h>) can do to its objects. Every call blocks until the origin has
+ * answered, or until it is certain that it will not be asked; it is for threads that may. Retries of what can be repeated
+ * are inside, up to the deadline.
+ *
+ * Nothing here ever replaces a version other than the one that was expected: where the server looks at preconditions
+ * (If-Match) that is its promise; where it does not, the source compares right before (and says so once in the log).
+ */
+#ifndef VMOFS_CHANGE_H
+#define VMOFS_CHANGE_H
+
+#include <stdatomic.h>
+#include <vmofs/source.h>
+
+#define VMOFS_ATTEMPT_LEN 32 /* hexadecimal digits, and a zero beside */
+
+/* What is at a key. */
+struct vmofs_version {
+	bool exists; /* false: nothing is, and the rest does not count */
+	uint64_t size;
+	char validator[512]; /* as an entry's; "": not known, then whatever is there is meant */
+	struct timespec mtime;
+};
+
+/* Attributes that the origin keeps beside the contents, where it can (x-amz-meta-* as s3fs and rclone have them). */
+struct vmofs_change_attr {
+	unsigned has; /* enum vmofs_entry_has; VMOFS_HAS_TARGET is not for here */
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	struct timespec mtime; /* tv_sec 0: none */
+};
+
+/* How a call is bounded. */
+struct vmofs_change_wait {
+	uint64_t deadline_ns;      /* CLOCK_MONOTONIC, 0: none. Then -ETIMEDOUT */
+	const atomic_bool *cancel; /* may be NULL; then -EINTR, soon */
+};
+
+/* A range that differs from the base. Page aligned, the last one may end at the size. */
+struct vmofs_changed {
+	uint64_t off;
+	uint64_t len;
+};
+
+/* Contents of one object, to be stored as a whole: the base with changes. Owned by the caller. */
+struct vmofs_store {
+	const char *key;
+	struct vmofs_version base; /* what is replaced, and where what has not changed comes from */
+	uint64_t size;             /* of what comes */
+	/* Ascending, not touching. All below MIN(size, base.size) that is not here is as in the base; all beyond is here. */
+	const struct vmofs_changed *changed;
+	unsigned n_changed;
+	const struct vmofs_change_attr *attr; /* NULL: as the base has them */
+	char attempt[VMOFS_ATTEMPT_LEN + 1];  /* kept with the object; see attempted() */
+	struct vmofs_change_wait wait;
+	/*
+	 * The next five are called by the thread of store(), or by others on its behalf, one at a time.
+	 *
+	 * [off, off + len) of what comes, changed or not. May block. Not 0: the store ends with that.
+	 */
+	int (*read)(struct vmofs_store *st, uint64_t off, void *buf, uint64_t len);
+	/* The next request makes the new version seen. Not 0: it is not sent, and store() ends with that. */
+	int (*commit)(struct vmofs_store *st);
+	/*
+	 * Memory for @len bytes of contents on their way, out of the budget; give() ends it. False: not now, send
+	 * what there is first. What the first @len of a store asks for is always granted.
+	 */
+	bool (*take)(struct vmofs_store *st, uint64_t len);
+	void (*give)(struct vmofs_store *st, uint64_t len);
+	/* So many bytes of contents have gone up, or been copied at the origin, since the last call; may be NULL. */
+	void (*progress)(struct vmofs_store *st, uint64_t up, uint64_t copied);
+
+	/* Results of a success. */
+	struct vmofs_version now;
+	unsigned requests;
+	uint64_t bytes_up;
+	uint64_t bytes_copied;
+};
+
+/*
+ * What all return: 0, or
+ *   -ESTALE      another version is there than was expected (or one where none was); nothing was changed
+ *   -ENOENT      what should be removed or copied is not there
+ *   -EACCES      the origin refuses
+ *   -EFBIG       the origin takes no object of that size, -ENAMETOOLONG no such key
+ *   -ENOSPC, -EDQUOT
+ *   -EOPNOTSUPP  this origin cannot do that
+ *   -EIO, -ETIMEDOUT, -EINTR, -ESHUTDOWN  it is not known what became of it: attempted() tells, of a store
+ *   -ENOMEM
+ * with @err filled.
+ */
+struct vmofs_change_ops {
+	int (*store)(struct vmofs_source *s, struct vmofs_store *st, struct vmofs_err *err);
+	/*
+	 * Whether @attempt made what is at @key now: 1, and @now is that; 0: it did not, and @now is what is there; -errno:
+	 * that cannot be known now.
+	 */
+	int (*attempted)(struct vmofs_source *s, const char *key, const char *attempt,
+			 struct vmofs_version *now, const struct vmofs_change_wait *wait,
+			 struct vmofs_err *err);
+	/* @expect NULL: whatever it is. A key that ends in "/" is the marker of a directory. */
+	int (*remove)(struct vmofs_source *s, const char *key, const struct vmofs_version *expect,
+		      const struct vmofs_change_wait *wait, struct vmofs_err *err);
+	/* By the origin itself; metadata goes along. @to_expect NULL: whatever is there is replaced. */
+	int (*copy)(struct vmofs_source *s, const char *from, const struct vmofs_version *expect,
+		    const char *to, const struct vmofs_version *to_expect,
+		    struct vmofs_version *now, const struct vmofs_change_wait *wait,
+		    struct vmofs_err *err);
+	/* An empty directory: @key ends in "/". */
+	int (*make_dir)(struct vmofs_source *s, const char *key,
+			const struct vmofs_change_attr *attr, const struct vmofs_change_wait *wait,
+			struct vmofs_err *err);
+	/* Only the attributes of what is at @key change; its contents stay, but its validator may not. */
+	int (*set_attr)(struct vmofs_source *s, const char *key, const struct vmofs_version *expect,
+			const struct vmofs_change_attr *attr, struct vmofs_version *now,
+			const struct vmofs_change_wait *wait, struct vmofs_err *err);
+	/* A symbolic link, as the source's HEAD tells of one. NULL: the origin has none. */
+	int (*make_link)(struct vmofs_source *s, const char *key, const char *target,
+			 const struct vmofs_change_attr *attr, struct vmofs_version *now,
+			 const struct vmofs_change_wait *wait, struct vmofs_err *err);
+};
+
+/* 32 random digits. */
+void vmofs_attempt_new(char out[VMOFS_ATTEMPT_LEN + 1]);
+
+#endif

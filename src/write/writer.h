@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files that are changed here, until the origin has what was changed. One writer a mount; it knows VMOs, the journal and what
+ * a source can change (<vmofs/change.h>), nothing of FUSE, of names or of directories.
+ *
+ * A wfile is one file: its VMO, the version of the origin that it is based on, and what is not stored yet.
+ *
+ *   WFILE_CLEAN    -> WFILE_DIRTY     a write, a truncation, an attribute
+ *   WFILE_DIRTY    -> WFILE_STORING   it is old enough, somebody waits, or room is needed: a thread stores it
+ *   WFILE_STORING  -> WFILE_CLEAN     stored, and nothing was written meanwhile
+ *   WFILE_STORING  -> WFILE_DIRTY     stored, but written again; or it failed and is tried again later
+ *   WFILE_STORING  -> WFILE_CONFLICT  the origin has another version than the base
+ *   WFILE_CONFLICT -> WFILE_DIRTY     it was decided to overwrite that (keep-local), or to save under another key
+ *   WFILE_CONFLICT -> WFILE_CLEAN     it was decided to drop what was written (keep-remote)
+ *   any            -> WFILE_GONE      the file was removed here
+ *
+ * The room. Dirty pages of all files together stay below the dirty limit: the guard of each VMO grants them and is told when
+ * they are stored. A writer that finds no room has files stored and waits for it, at most its deadline, then -ENOSPC.
+ *
+ * A store takes a token over the dirty pages and the size, so writes go on meanwhile: the origin gets each page as it was when it
+ * was read for the store, never older than the token. An origin that fails is tried again: after 1 s, 2, 4 ... 60 s.
+ *
+ * fsync. Local: a durable commit of the journal. Remote: the origin has all that was written before the call. A failed store is
+ * told once to each who asks with a `since` of his own (errseq).
+ *
+ * Locks: writer.lock (LOCK_RANK_WRITER: after the tree's, before the objects') has the states and queues; nothing that blocks is
+ * called under it. Contents are the VMO's business. A log of the journal is used by who stores or commits: wfile.log_lock, which is
+ * held across system calls and taken first of all.
+ */
+#ifndef WRITE_WRITER_H
+#define WRITE_WRITER_H
+
+#include <stdatomic.h>
+#include <vmofs/change.h>
+#include <vmofs/source.h>
+
+#include "store/journal.h"
+#include "vm/pool.h"
+#include "vm/vmo.h"
+
+struct writer;
+struct wfile;
+
+enum wfile_state {
+	WFILE_CLEAN,
+	WFILE_DIRTY,
+	WFILE_STORING,
+	WFILE_CONFLICT,
+	WFILE_GONE,
+	WFILE_NSTATES
+};
+
+enum writer_fsync { WRITER_FSYNC_REMOTE, WRITER_FSYNC_LOCAL };
+
+struct writer_params {
+	struct vmofs_source *source; /* borrowed; source->ops->change is not NULL */
+	struct journal *
+		journal; /* borrowed; NULL: nothing survives the daemon, and LOCAL is refused by whoever reads the options */
+	uint64_t dirty_limit; /* bytes */
+	uint64_t age_ns;      /* so old what is dirty gets before it is stored by itself */
+	uint64_t
+		commit_ns; /* and before it is in the journal, not durable; 0: at fsync and close only */
+	uint64_t timeout_ns; /* of one operation that waits; 0: none */
+	enum writer_fsync fsync;
+	bool close_sync;  /* close waits as fsync does */
+	unsigned threads; /* that store, at most */
+	/* What the owner is told. No lock of the writer is held. */
+	/* @ino is at the origin as @now, and nothing of it is dirty. */
+	void (*stored)(void *arg, uint64_t ino, const struct vmofs_version *now);
+	/* The last user of @keep of a wfile is gone. */
+	void (*let_go)(void *arg, void *keep);
+	void *arg;
+	uint64_t (*now_ns)(void); /* NULL: loop_now_ns() */
+};
+
+int writer_new(struct writer **out, const struct writer_params *p, struct vmofs_err *err);
+/*
+ * Stores all that is dirty, until @deadline_ns (0: for ever) or until *@cancel. Returns how many files are left; they are in the journal.
+ * Not of those in conflict, which are counted in *@conflicts. Any thread that may block.
+ */
+unsigned writer_drain(struct writer *w, uint64_t deadline_ns, const atomic_bool *cancel,
+		      unsigned *conflicts);
+/* Nothing is stored any more, who waits gets -ESHUTDOWN; what is dirty is committed to the journal. */
+void writer_stop(struct writer *w);
+/* Stopped, and nobody has a wfile any more. NULL is fine. */
+void writer_free(struct writer *w);
+
+/* ---- one file ---- */
+
+struct wfile_params {
+	uint64_t ino;
+	const char *key;
+	struct vmofs_version base;
+	struct vmo *vmo; /* counted by the wfile; of base's contents. Becomes writable */
+	void *keep;      /* what holds the VMO and its first provider open: let_go() follows */
+	const struct vmofs_change_attr *attr; /* NULL: none */
+};
+/* One reference, the caller's. The writer has one more while the file is not CLEAN. May block for milliseconds. */
+int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p);
+struct wfile *wfile_get(struct wfile *f);
+void wfile_put(struct wfile *f); /* NULL is fine */
+/* The one of @ino that is there, with a reference; NULL. */
+struct wfile *writer_find(struct writer *w, uint64_t ino);
+
+uint64_t wfile_ino(const struct wfile *f);
+struct vmo *wfile_vmo(const struct wfile *f); /* borrowed */
+/* Size, mtime, and mode, uid, gid where they were set here. */
+void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr);
+enum wfile_state wfile_state(struct wfile *f);
+
+/*
+ * Writes at @off; beyond the end the file grows. @append: at the end, whatever that is. @now: never waits, -EAGAIN where it
+ * would have to (then call again without, on a thread that may block). Returns the bytes written, or -ENOSPC, -EIO (a page
+ * that is only partly overwritten cannot be read), -EFBIG, -ETIMEDOUT, -ESTALE (CONFLICT), -ESHUTDOWN.
+ */
+int64_t wfile_write(struct wfile *f, uint64_t off, const void *buf, uint64_t len, bool append,
+		    bool now);
+int wfile_truncate(struct wfile *f, uint64_t size);
+/* [off, off+len) reads as zero. With @extend the file grows to hold it, else it is cut at the size. */
+int wfile_zero(struct wfile *f, uint64_t off, uint64_t len, bool extend);
+/* Members of @attr by its `has`; mtime where tv_sec is not 0. */
+int wfile_set_attr(struct wfile *f, const struct vmofs_change_attr *attr);
+
+/* *@since is the caller's, from wfile_error_mark(). Waits as the writer's fsync says. */
+uint64_t wfile_error_mark(struct wfile *f);
+int wfile_fsync(struct wfile *f, uint64_t *since);
+/* Whatever the writer's fsync says: the origin has it. @deadline_ns 0: none. */
+int wfile_store_wait(struct wfile *f, uint64_t *since, uint64_t deadline_ns,
+		     const atomic_bool *cancel);
+/* Somebody has closed it: it is stored soon, or, with close_sync, now. */
+int wfile_closed(struct wfile *f, uint64_t *since);
+
+/*
+ * The file has been removed here: nothing of it is stored any more (a store under way is waited for), its log goes. It can be
+ * read and written as before. *@stored: whether the origin has a version of it, which is @base then: who removes it there.
+ */
+int wfile_removed(struct wfile *f, bool *stored, struct vmofs_version *base);
+/*
+ * Its key is @key from now on. A file that the origin does not have yet just gets the name; @replaces: what is at @key, and is
+ * replaced. One that it has must be CLEAN (-EBUSY) and was copied there: @now.
+ */
+int wfile_renamed(struct wfile *f, const char *key, const struct vmofs_version *replaces,
+		  const struct vmofs_version *now);
+
+/* ---- looking, deciding ---- */
+
+struct wfile_status {
+	uint64_t ino;
+	const char *key;
+	enum wfile_state state;
+	uint64_t size;
+	uint64_t dirty_bytes;
+	uint64_t stored_bytes; /* of the store under way */
+	uint64_t age_ns;       /* of the oldest change that is not stored; 0: none */
+	unsigned failures;     /* since the last success */
+	int error;             /* of the last failure, -errno */
+	char msg[512];         /* the same, for people; "" */
+	bool durable;          /* all of it is in the journal, durable */
+};
+/* Calls @fn for every file that is not CLEAN; no lock is held. Not 0 ends it. */
+int writer_each(struct writer *w, int (*fn)(void *arg, const struct wfile_status *s), void *arg);
+
+struct writer_stats {
+	uint64_t dirty_bytes; /* gauges */
+	uint64_t dirty_files;
+	uint64_t conflicts;
+	uint64_t journal_bytes;
+	uint64_t stores; /* counters */
+	uint64_t store_failures;
+	uint64_t bytes_up;
+	uint64_t bytes_copied;
+	uint64_t requests;
+	uint64_t waits; /* writers that found no room */
+};
+void writer_stats(struct writer *w, struct writer_stats *out);
+
+enum wfile_resolve { WFILE_KEEP_LOCAL, WFILE_KEEP_REMOTE, WFILE_SAVE_AS };
+/*
+ * Ends a CONFLICT. KEEP_LOCAL: what is at the origin now is replaced by all of the local version. SAVE_AS: that is stored as @key, where nothing may be
+ * (-EEXIST), and then as KEEP_REMOTE: what was written here is given up, and the caller sees to it that the origin's version
+ * is shown. -EINVAL: there is no conflict. Blocks.
+ */
+int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, struct vmofs_err *err);
+
+/* ---- after a start ---- */
+
+/*
+ * Files of the journal, one by one: @make (which may block) makes the VMO of @base for @key and fills in ino, vmo, keep; what was
+ * changed is then written into it. What the origin got before the daemon ended is found out first (attempted()); where that cannot be
+ * asked, the file is dirty and asks later. Where @make fails the file stays in the journal, with a line in the log.
+ */
+int writer_recover(struct writer *w,
+		   int (*make)(void *arg, const char *key, const struct vmofs_version *base,
+			       struct wfile_params *out),
+		   void *arg);
+
+#endif
