@@ -89,11 +89,12 @@ struct vmofs_query {
 };
 
 struct vmofs_source_info {
-	char name[256];          /* for the mount, never empty */
-	char url[4096];          /* for people, without credentials */
-	unsigned can;            /* 1u << enum vmofs_query_kind; DIR and NAME always */
-	unsigned page;           /* entries that one request brings; 0: all at once */
-	bool complete;           /* FLAT of "" needs no network: ask it once for all */
+	char name[256];  /* for the mount, never empty */
+	char url[4096];  /* for people, without credentials */
+	char where[640]; /* what beside url tells it from all others (the server); may be "" */
+	unsigned can;    /* 1u << enum vmofs_query_kind; DIR and NAME always */
+	unsigned page;   /* entries that one request brings; 0: all at once */
+	bool complete;   /* FLAT of "" needs no network: ask it once for all */
 	struct timespec changed; /* of what it was read from, where it is a file */
 };
 

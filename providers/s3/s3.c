@@ -181,6 +181,7 @@ static int s3_source_open(struct vmofs_source **out, const char *source,
 		return r;
 	}
 	fill_info(s, info);
+	(void)s3_where(s, info->where, sizeof info->where);
 	*out = &s->base;
 	return 0;
 }
