@@ -2,10 +2,16 @@
 /* The system's own calls behind the table of cache_io.h. No state; any thread. */
 #include "store/cache_io.h"
 
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/macros.h"
 
 static int sys_openat(int dir, const char *path, int flags, mode_t mode)
 {
@@ -15,6 +21,30 @@ static int sys_openat(int dir, const char *path, int flags, mode_t mode)
 static int sys_unlinkat(int dir, const char *path)
 {
 	return unlinkat(dir, path, 0);
+}
+
+static int sys_renameat(int dir, const char *from, const char *to)
+{
+	return renameat(dir, from, dir, to);
+}
+
+static int sys_list(int dir, int (*fn)(void *arg, const char *name), void *arg)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0, e;
+	DIR *d = fd < 0 ? NULL : fdopendir(fd);
+	const struct dirent *ent;
+
+	if (!d) {
+		fd_closep(&fd);
+		return -1;
+	}
+	while (r == 0 && (errno = 0, ent = readdir(d)))
+		if (strcmp(ent->d_name, ".") != 0 && strcmp(ent->d_name, "..") != 0)
+			r = fn(arg, ent->d_name);
+	e = errno;
+	closedir(d);
+	errno = e;
+	return r == 0 && e != 0 ? -1 : r;
 }
 
 static int sys_fstatat(int dir, const char *path, struct stat *st)
@@ -76,10 +106,13 @@ const struct cache_io cache_io_system = {
 	.close = close,
 	.mkdirat = mkdirat,
 	.unlinkat = sys_unlinkat,
+	.renameat = sys_renameat,
+	.list = sys_list,
 	.pread = pread,
 	.pwritev = sys_pwritev,
 	.fallocate = fallocate,
 	.fdatasync = fdatasync,
+	.fsync = fsync,
 	.ftruncate = ftruncate,
 	.fchmod = fchmod,
 	.fstat = fstat,

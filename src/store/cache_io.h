@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Every system call of the disk cache, and its clocks, so that tests can count them, make each of them fail
+ * Every system call of the disk cache and of the journal, and their clocks, so that tests can count them, make each of them fail
  * and stop the world after any of them. Members return what the system calls do: -1 and errno, not
  * -errno. A member that is not mentioned in a test's table is copied from cache_io_system.
  */
@@ -18,10 +18,14 @@ struct cache_io {
 	int (*close)(int fd);
 	int (*mkdirat)(int dir, const char *path, mode_t mode);
 	int (*unlinkat)(int dir, const char *path);
+	int (*renameat)(int dir, const char *from, const char *to);
+	/* Calls @fn for each name in the directory @dir, but . and ..; not 0 ends it, and is returned. */
+	int (*list)(int dir, int (*fn)(void *arg, const char *name), void *arg);
 	ssize_t (*pread)(int fd, void *buf, size_t n, off_t off);
 	ssize_t (*pwritev)(int fd, const struct iovec *iov, int n, off_t off);
 	int (*fallocate)(int fd, int mode, off_t off, off_t len);
 	int (*fdatasync)(int fd);
+	int (*fsync)(int fd); /* of directories */
 	int (*ftruncate)(int fd, off_t len);
 	int (*fchmod)(int fd, mode_t mode);
 	int (*fstat)(int fd, struct stat *st);

@@ -1,0 +1,631 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The journal on a real file system: what is committed is found again, only the latest of it, in order; who has which
+ * directory; limits; what logs are worth. Crashes are test_journal_crash.c's. Nobody sleeps.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/log.h"
+#include "base/macros.h"
+#include "store/cache_io.h"
+#include "store/journal.h"
+
+#define SOURCE "https://example.org/ bucket"
+#define PAGE   4096u
+
+static char top[256], dir[300];
+
+static int setup(void **state)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	(void)state;
+	snprintf(top, sizeof top, "%s/journal.XXXXXX", tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(top));
+	snprintf(dir, sizeof dir, "%s/a/b", top);
+	return 0;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	return nftw(top, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static struct journal *open_limited(const char *source, uint64_t limit)
+{
+	struct journal_params p = { .dir = dir, .source = source, .limit = limit };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct journal *j;
+
+	if (journal_open(&j, &p, &err) < 0)
+		fail_msg("%s", err.msg);
+	return j;
+}
+
+static struct journal *open_it(void)
+{
+	return open_limited(SOURCE, 0);
+}
+
+static struct journal_log *log_of(struct journal *j, const char *key)
+{
+	struct journal_base base = { .exists = true, .size = 1000000, .validator = "\"v1\"" };
+	struct journal_log *l;
+
+	assert_int_equal(journal_log_new(j, key, &base, &l), 0);
+	return l;
+}
+
+static const struct journal_state STATE = {
+	.size = MIB(2),
+	.kept = 1000000,
+	.mtime = { 1700000000, 999999999 },
+	.has = 5,
+	.mode = 0640,
+	.uid = 1000,
+	.gid = 100,
+};
+
+/* [off, off + len) is filled with @c. */
+static int put(struct journal_log *l, uint64_t off, uint64_t len, int c)
+{
+	char *buf = malloc(len);
+	int e;
+
+	memset(buf, c, len);
+	e = journal_pages(l, off, buf, len);
+	free(buf);
+	return e;
+}
+
+static void commit_one(struct journal_log *l, uint64_t off, uint64_t len, int c)
+{
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(put(l, off, len, c), 0);
+	assert_int_equal(journal_commit(l, &STATE, true), 0);
+}
+
+/* -- what is found ---------------------------------------------------------------------------- */
+
+struct picture {
+	struct journal_sink sink;
+	char *bytes;   /* '.' where there is nothing, '0' where there are zeros */
+	uint64_t size; /* of it */
+	uint64_t end;  /* of what came last */
+	unsigned calls;
+};
+
+static int picture_pages(struct journal_sink *s, uint64_t off, const void *buf, uint64_t len)
+{
+	struct picture *p = container_of(s, struct picture, sink);
+
+	assert_true(off >= p->end && len > 0 && len <= MIB(1) && off + len <= p->size);
+	memcpy(p->bytes + off, buf, len);
+	p->end = off + len;
+	p->calls++;
+	return 0;
+}
+
+static int picture_zeros(struct journal_sink *s, uint64_t off, uint64_t len)
+{
+	struct picture *p = container_of(s, struct picture, sink);
+
+	assert_true(off >= p->end && len > 0 && off + len <= p->size);
+	memset(p->bytes + off, '0', len);
+	p->end = off + len;
+	p->calls++;
+	return 0;
+}
+
+static void picture_take(struct picture *p, struct journal_log *l, uint64_t size)
+{
+	*p = (struct picture){ .sink = { picture_pages, picture_zeros }, .size = size };
+	p->bytes = malloc(size);
+	memset(p->bytes, '.', size);
+	assert_int_equal(journal_read(l, &p->sink), 0);
+}
+
+static void assert_run(const struct picture *p, uint64_t first, uint64_t end, char c)
+{
+	for (uint64_t i = first; i < end; i++)
+		if (p->bytes[i] != c)
+			fail_msg("byte %llu is %c, not %c", (unsigned long long)i, p->bytes[i], c);
+}
+
+struct finds {
+	unsigned n;
+	struct journal_log *log[8];
+	char key[8][64];
+	struct journal_found last;
+	char attempt[JOURNAL_ATTEMPT_MAX];
+};
+
+static int on_found(void *arg, struct journal_found *f)
+{
+	struct finds *fs = arg;
+
+	assert_true(fs->n < ARRAY_LEN(fs->log));
+	fs->log[fs->n] = f->log;
+	snprintf(fs->key[fs->n], sizeof fs->key[0], "%s", f->key);
+	snprintf(fs->attempt, sizeof fs->attempt, "%s", f->attempt);
+	fs->last = *f;
+	fs->n++;
+	return 0;
+}
+
+static struct finds recover(struct journal *j)
+{
+	struct finds fs = { 0 };
+
+	assert_int_equal(journal_recover(j, on_found, &fs), 0);
+	return fs;
+}
+
+static void done(struct journal *j, struct finds *fs)
+{
+	for (unsigned i = 0; i < fs->n; i++)
+		journal_log_close(fs->log[i]);
+	journal_close(j);
+}
+
+static void test_what_is_committed_is_found(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "a/key");
+	struct finds fs;
+	struct picture p;
+
+	(void)state;
+	assert_int_equal(journal_bytes(j), 0);
+	commit_one(l, 0, 4 * PAGE, 'a');
+	assert_true(journal_is_durable(l));
+	assert_int_equal(journal_attempt(l, "attempt-1"), 0);
+	assert_int_equal(journal_rename(l, "b/key"), 0);
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(put(l, PAGE, PAGE, 'b'), 0);
+	assert_int_equal(journal_zeros(l, 3 * PAGE, 2 * PAGE), 0);
+	assert_int_equal(journal_commit(l, &STATE, false), 0);
+	assert_false(journal_is_durable(l));
+	assert_int_equal(journal_sync(l), 0);
+	assert_true(journal_is_durable(l));
+	/* This one is not. */
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(put(l, 0, MIB(3), 'x'), 0);
+	journal_log_close(l);
+	journal_close(j);
+
+	j = open_it();
+	fs = recover(j);
+	assert_int_equal(fs.n, 1);
+	assert_string_equal(fs.key[0], "b/key");
+	assert_string_equal(fs.attempt, "attempt-1");
+	assert_string_equal(fs.last.base.validator, "\"v1\"");
+	assert_true(fs.last.base.exists);
+	assert_int_equal(fs.last.base.size, 1000000);
+	assert_memory_equal(&fs.last.state, &STATE, sizeof STATE);
+	picture_take(&p, fs.log[0], MIB(2));
+	assert_run(&p, 0, PAGE, 'a');
+	assert_run(&p, PAGE, 2 * PAGE, 'b');
+	assert_run(&p, 2 * PAGE, 3 * PAGE, 'a');
+	assert_run(&p, 3 * PAGE, 5 * PAGE, '0');
+	assert_run(&p, 5 * PAGE, MIB(2), '.');
+	assert_int_equal(p.calls, 2);
+	free(p.bytes);
+	assert_false(journal_is_durable(fs.log[0]));
+	assert_int_equal(journal_sync(fs.log[0]), 0);
+	done(j, &fs);
+}
+
+/* What is committed after a start goes on where the log ended. */
+static void test_a_found_log_goes_on(void **state)
+{
+	struct journal *j = open_it();
+	struct finds fs;
+	struct picture p;
+
+	(void)state;
+	for (unsigned i = 0; i < 4; i++) {
+		struct journal_log *l = i ? NULL : log_of(j, "k");
+
+		if (i) {
+			fs = recover(j);
+			assert_int_equal(fs.n, 1);
+			l = fs.log[0];
+		}
+		commit_one(l, i * PAGE, PAGE, (char)('a' + i));
+		assert_int_equal(journal_begin(l), 0);
+		assert_int_equal(put(l, 0, MIB(3), 'x'), 0);
+		journal_log_close(l);
+		journal_close(j);
+		j = open_it();
+	}
+	fs = recover(j);
+	picture_take(&p, fs.log[0], MIB(2));
+	for (unsigned i = 0; i < 4; i++)
+		assert_run(&p, i * PAGE, (i + 1) * PAGE, (char)('a' + i));
+	free(p.bytes);
+	assert_int_equal(journal_remove(fs.log[0]), 0);
+	assert_int_equal(journal_bytes(j), 0);
+	journal_close(j);
+	j = open_it();
+	fs = recover(j);
+	assert_int_equal(fs.n, 0);
+	journal_close(j);
+}
+
+static void test_sizes_cut(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "k");
+	struct journal_state st = STATE;
+	struct picture p;
+
+	(void)state;
+	commit_one(l, 0, MIB(2), 'a');
+	st.size = 10000;
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(journal_commit(l, &st, false), 0);
+	picture_take(&p, l, 10000);
+	assert_run(&p, 0, 10000, 'a');
+	free(p.bytes);
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(journal_zeros(l, 12000, UINT64_MAX), 0);
+	assert_int_equal(journal_commit(l, &STATE, false), 0);
+	picture_take(&p, l, MIB(2));
+	assert_run(&p, 0, 10000, 'a');
+	assert_run(&p, 10000, 12000, '.');
+	assert_run(&p, 12000, MIB(2), '0');
+	free(p.bytes);
+	journal_log_close(l);
+	journal_close(j);
+}
+
+static void test_stored_forgets(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "k");
+	struct journal_base base = { .exists = true, .size = 77, .validator = "\"v2\"" };
+	struct journal_range keep[2] = { { PAGE, PAGE }, { 5 * PAGE, PAGE } };
+	struct finds fs;
+	struct picture p;
+
+	(void)state;
+	commit_one(l, 0, 8 * PAGE, 'a');
+	assert_int_equal(journal_attempt(l, "one"), 0);
+	commit_one(l, PAGE, PAGE, 'b');
+	assert_int_equal(journal_stored(l, &base, &STATE, keep, 2), 0);
+	journal_log_close(l);
+	journal_close(j);
+	j = open_it();
+	fs = recover(j);
+	assert_string_equal(fs.last.base.validator, "\"v2\"");
+	assert_string_equal(fs.attempt, "");
+	picture_take(&p, fs.log[0], MIB(2));
+	assert_run(&p, 0, PAGE, '.');
+	assert_run(&p, PAGE, 2 * PAGE, 'b');
+	assert_run(&p, 2 * PAGE, 5 * PAGE, '.');
+	assert_run(&p, 5 * PAGE, 6 * PAGE, 'a');
+	assert_run(&p, 6 * PAGE, MIB(2), '.');
+	free(p.bytes);
+	done(j, &fs);
+}
+
+/* Nothing has been committed: what is said is kept in mind, and there is no file. */
+static void test_before_the_first_commit(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "k");
+	struct journal_base base = { .exists = true, .size = 5, .validator = "v3" };
+	struct finds fs;
+
+	(void)state;
+	assert_int_equal(journal_attempt(l, "one"), 0);
+	assert_int_equal(journal_stored(l, &base, &STATE, NULL, 0), 0);
+	assert_int_equal(journal_rename(l, "other"), 0);
+	assert_int_equal(journal_sync(l), 0);
+	assert_int_equal(journal_pages(l, 0, "x", 1), -ECANCELED);
+	assert_int_equal(journal_commit(l, &STATE, true), -ECANCELED);
+	assert_int_equal(journal_begin(l), 0);
+	journal_abort(l);
+	assert_int_equal(journal_bytes(j), 0);
+	commit_one(l, 0, PAGE, 'a');
+	journal_log_close(l);
+	l = log_of(j, "nothing");
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(put(l, 0, MIB(3), 'x'), 0);
+	journal_log_close(l);
+	journal_close(j);
+	j = open_it();
+	fs = recover(j);
+	assert_int_equal(fs.n, 1);
+	assert_string_equal(fs.key[0], "other");
+	assert_string_equal(fs.last.base.validator, "v3");
+	done(j, &fs);
+}
+
+static void test_names_have_limits(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_base base = { 0 };
+	struct journal_log *l;
+	char key[JOURNAL_KEY_MAX + 1];
+
+	(void)state;
+	memset(key, 'k', sizeof key);
+	key[JOURNAL_KEY_MAX] = 0;
+	assert_int_equal(journal_log_new(j, key, &base, &l), -ENAMETOOLONG);
+	assert_int_equal(journal_log_new(j, "", &base, &l), -EINVAL);
+	key[JOURNAL_KEY_MAX - 1] = 0;
+	assert_int_equal(journal_log_new(j, key, &base, &l), 0);
+	commit_one(l, 0, 1, 'a');
+	assert_int_equal(journal_rename(l, ""), -EINVAL);
+	memset(key, 'k', sizeof key - 1);
+	assert_int_equal(journal_rename(l, key), -ENAMETOOLONG);
+	assert_int_equal(journal_attempt(l, key), -EINVAL);
+	journal_log_close(l);
+	journal_close(j);
+}
+
+/* -- how large it gets ------------------------------------------------------------------------ */
+
+static void test_more_than_it_is_worth(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "k");
+	uint64_t most = 0;
+	struct finds fs;
+	struct picture p;
+
+	(void)state;
+	for (unsigned i = 0; i < 100; i++) {
+		commit_one(l, 0, MIB(1), (char)('a' + i % 26));
+		most = MAX(most, journal_bytes(j));
+	}
+	assert_true(most > MIB(5) && most < MIB(8));
+	journal_log_close(l);
+	journal_close(j);
+	j = open_it();
+	fs = recover(j);
+	assert_int_equal(fs.n, 1);
+	picture_take(&p, fs.log[0], MIB(2));
+	assert_run(&p, 0, MIB(1), 'a' + 99 % 26);
+	assert_run(&p, MIB(1), MIB(2), '.');
+	assert_int_equal(p.calls, 1);
+	free(p.bytes);
+	done(j, &fs);
+}
+
+static void test_the_limit(void **state)
+{
+	struct journal *j = open_limited(SOURCE, MIB(4));
+	struct journal_log *l = log_of(j, "k"), *m = log_of(j, "m");
+	struct journal_base base = { .exists = true };
+	struct picture p;
+
+	(void)state;
+	commit_one(l, 0, MIB(2), 'a');
+	assert_int_equal(journal_begin(m), 0);
+	assert_int_equal(put(m, 0, MIB(5), 'b'), -ENOSPC);
+	assert_int_equal(put(m, 0, PAGE, 'b'), -ECANCELED);
+	assert_true(journal_bytes(j) < MIB(3));
+	commit_one(m, 0, MIB(1), 'b');
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(put(l, 0, MIB(1), 'c'), 0);
+	assert_int_equal(journal_commit(l, &STATE, true), -ENOSPC);
+	assert_false(journal_must_repeat(l));
+	picture_take(&p, l, MIB(2));
+	assert_run(&p, 0, MIB(2), 'a');
+	free(p.bytes);
+	assert_int_equal(journal_stored(l, &base, &STATE, NULL, 0), 0);
+	assert_int_equal(journal_remove(l), 0);
+	assert_true(journal_bytes(j) < MIB(1) + 10000);
+	journal_log_close(m);
+	journal_close(j);
+}
+
+/* -- who has what ----------------------------------------------------------------------------- */
+
+static void test_each_mount_has_its_own(void **state)
+{
+	struct journal *a = open_it(), *b = open_it(), *other = open_limited("other", 0);
+	struct finds fs;
+
+	(void)state;
+	journal_log_close(log_of(a, "never written"));
+	for (unsigned i = 0; i < 2; i++) {
+		struct journal_log *l = log_of(i ? b : a, i ? "of b" : "of a");
+
+		commit_one(l, 0, PAGE, 'a');
+		journal_log_close(l);
+	}
+	journal_close(b);
+	/* b's directory: the first one is still a's. */
+	b = open_it();
+	fs = recover(b);
+	assert_int_equal(fs.n, 1);
+	assert_string_equal(fs.key[0], "of b");
+	done(b, &fs);
+	journal_close(a);
+	/* Nobody has either any more: who comes first takes both. */
+	a = open_it();
+	b = open_it();
+	fs = recover(b);
+	assert_int_equal(fs.n, 0);
+	journal_close(b);
+	fs = recover(a);
+	assert_int_equal(fs.n, 2);
+	assert_string_equal(fs.key[0], "of a");
+	assert_string_equal(fs.key[1], "of b");
+	done(a, &fs);
+	fs = recover(other);
+	assert_int_equal(fs.n, 0);
+	journal_close(other);
+}
+
+/* Processes that start at once get a directory each, and each log is found by one of them. */
+static void test_many_start_at_once(void **state)
+{
+	enum { N = 8 };
+	int ready[2], go[2], gone[2], status;
+	unsigned found = 0;
+	char byte = 0;
+	struct journal *j[N];
+	struct finds fs;
+
+	(void)state;
+	for (unsigned i = 0; i < N; i++) {
+		struct journal_log *l;
+
+		j[i] = open_it();
+		l = log_of(j[i], "k");
+		commit_one(l, 0, PAGE, 'a');
+		journal_log_close(l);
+	}
+	for (unsigned i = 0; i < N; i++)
+		journal_close(j[i]);
+	assert_int_equal(pipe(ready) | pipe(go) | pipe(gone), 0);
+	for (unsigned i = 0; i < N; i++) {
+		if (fork() != 0)
+			continue;
+		close(go[1]);
+		close(gone[1]);
+		if (read(go[0], &byte, 1) != 0)
+			_exit(100);
+		j[0] = open_it();
+		fs = recover(j[0]);
+		byte = (char)fs.n;
+		if (write(ready[1], &byte, 1) != 1 || read(gone[0], &byte, 1) != 0)
+			_exit(100);
+		_exit(0);
+	}
+	close(go[1]);
+	for (unsigned i = 0; i < N; i++) {
+		assert_int_equal(read(ready[0], &byte, 1), 1);
+		found += (unsigned char)byte;
+	}
+	close(gone[1]);
+	for (unsigned i = 0; i < N; i++) {
+		assert_true(wait(&status) > 0);
+		assert_int_equal(status, 0);
+	}
+	assert_int_equal(found, N);
+	close(ready[0]);
+	close(ready[1]);
+	close(go[0]);
+	close(gone[0]);
+}
+
+static void test_others_may_not_write_there(void **state)
+{
+	struct journal_params p = { .dir = dir, .source = SOURCE };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct journal *j = open_it();
+
+	(void)state;
+	journal_close(j);
+	assert_int_equal(chmod(dir, 0777), 0);
+	assert_int_equal(journal_open(&j, &p, &err), -EACCES);
+	assert_non_null(strstr(err.msg, "others may write"));
+	p.dir = "/dev/null/x";
+	assert_int_equal(journal_open(&j, &p, &err), -ENOTDIR);
+	assert_non_null(strstr(err.msg, "/dev/null/x"));
+}
+
+struct seen {
+	unsigned n, logs, used, damaged;
+	uint64_t bytes;
+};
+
+static int on_info(void *arg, const struct journal_info *i)
+{
+	struct seen *s = arg;
+	struct stat st;
+
+	assert_string_equal(i->source, SOURCE);
+	assert_int_equal(stat(i->path, &st), 0);
+	s->n++;
+	s->logs += i->logs;
+	s->used += i->in_use;
+	s->damaged += i->damaged;
+	s->bytes += i->bytes;
+	return 0;
+}
+
+static int on_info_stop(void *arg, const struct journal_info *i)
+{
+	(void)i;
+	++*(unsigned *)arg;
+	return -1;
+}
+
+static void test_list(void **state)
+{
+	struct journal *a, *b;
+	struct journal_log *l;
+	struct seen s = { 0 };
+	unsigned n = 0;
+
+	(void)state;
+	assert_int_equal(journal_list(dir, on_info, &s), 0);
+	assert_int_equal(s.n, 0);
+	a = open_it();
+	b = open_it();
+	l = log_of(b, "k");
+	commit_one(l, 0, PAGE, 'a');
+	journal_log_close(l);
+	s.bytes = journal_bytes(b);
+	journal_close(b);
+	assert_int_equal(journal_list(dir, on_info, &s), 0);
+	assert_int_equal(s.n, 2);
+	assert_int_equal(s.logs, 1);
+	assert_int_equal(s.used, 1);
+	assert_int_equal(s.damaged, 0);
+	assert_true(s.bytes > 2 * PAGE && s.bytes % 2 == 0);
+	assert_int_equal(journal_list(dir, on_info_stop, &n), -1);
+	assert_int_equal(n, 1);
+	journal_close(a);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(test_what_is_committed_is_found),
+		T(test_a_found_log_goes_on),
+		T(test_sizes_cut),
+		T(test_stored_forgets),
+		T(test_before_the_first_commit),
+		T(test_names_have_limits),
+		T(test_more_than_it_is_worth),
+		T(test_the_limit),
+		T(test_each_mount_has_its_own),
+		T(test_many_start_at_once),
+		T(test_others_may_not_write_there),
+		T(test_list),
+	};
+
+	log_set_level(LOG_LEVEL_ERROR);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
