@@ -319,6 +319,9 @@ int journal_open(struct journal **out, const struct journal_params *p, struct vm
 				     p->source);
 	j->io = p->io ? p->io : &cache_io_system;
 	j->limit = p->limit;
+	j->stage = MIB(1);
+	j->piece = JOURNAL_PAYLOAD_MAX;
+	j->slack = MIB(4);
 	e = dir_use(j, p, err);
 	if (e < 0)
 		journal_close(j);

@@ -11,15 +11,26 @@
 #include "base/macros.h"
 #include "store/journal_private.h"
 
-static int fresh_open(struct journal_log *l)
+/* One that could not be removed before may still be read from. */
+static int fresh_file(struct journal_log *l)
 {
+	const struct cache_io *io = l->j->io;
 	char name[JOURNAL_NAME];
-	int fd, e;
+	int fd;
 
 	journal_name(l->id, ".new", name);
-	fd = l->j->io->openat(l->dir->fd, name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	fd = io->openat(l->dir->fd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	if (fd < 0 && errno == EEXIST && io->unlinkat(l->dir->fd, name) == 0)
+		fd = io->openat(l->dir->fd, name, O_RDWR | O_CREAT | O_EXCL, 0600);
+	return fd < 0 ? -errno : fd;
+}
+
+static int fresh_open(struct journal_log *l)
+{
+	int fd = fresh_file(l), e;
+
 	if (fd < 0)
-		return -errno;
+		return fd;
 	e = journal_out_init(&l->out, l->j, fd, 0);
 	l->out.group = 1;
 	l->out.instead = l->fd < 0 ? 0 : l->end;
@@ -54,21 +65,6 @@ int journal_fresh_begin(struct journal_log *l)
 	return e;
 }
 
-void journal_fresh_drop(struct journal_log *l)
-{
-	char name[JOURNAL_NAME];
-
-	if (!l->fresh)
-		return;
-	l->fresh = false;
-	journal_name(l->id, ".new", name);
-	/* What stays nevertheless goes at the next start. */
-	l->j->io->unlinkat(l->dir->fd, name);
-	l->j->io->close(l->out.fd);
-	atomic_fetch_sub(&l->j->bytes, l->out.at);
-	journal_out_release(&l->out);
-}
-
 /* The new file is the log now. */
 static void fresh_take(struct journal_log *l, bool synced)
 {
@@ -88,19 +84,46 @@ static void fresh_take(struct journal_log *l, bool synced)
 	journal_out_release(&l->out);
 }
 
-/* A rename that has failed may have been made: then the old file has no name any more. */
+static void fresh_unlink(struct journal_log *l)
+{
+	char name[JOURNAL_NAME];
+
+	journal_name(l->id, ".new", name);
+	/* What stays nevertheless goes at the next start. */
+	l->j->io->unlinkat(l->dir->fd, name);
+}
+
+void journal_fresh_drop(struct journal_log *l)
+{
+	if (!l->fresh)
+		return;
+	l->fresh = false;
+	fresh_unlink(l);
+	l->j->io->close(l->out.fd);
+	atomic_fetch_sub(&l->j->bytes, l->out.at);
+	journal_out_release(&l->out);
+}
+
 static int fresh_rename(struct journal_log *l)
 {
 	char from[JOURNAL_NAME], to[JOURNAL_NAME];
-	int e;
 
 	journal_name(l->id, ".new", from);
 	journal_name(l->id, ".log", to);
-	if (l->j->io->renameat(l->dir->fd, from, to) == 0)
-		return 0;
-	e = -errno;
-	l->suspect = l->fd >= 0;
-	return e;
+	return l->j->io->renameat(l->dir->fd, from, to) < 0 ? -errno : 0;
+}
+
+/*
+ * A rename that has failed may have been made: then an old file has no name any more, or one that nobody was told of has one.
+ * Either way all goes into a new one next time.
+ */
+static void fresh_rename_failed(struct journal_log *l, bool synced)
+{
+	if (l->fd < 0) {
+		fresh_unlink(l);
+		fresh_take(l, synced);
+	}
+	l->suspect = true;
 }
 
 int journal_fresh_end(struct journal_log *l, bool durable)
@@ -111,8 +134,10 @@ int journal_fresh_end(struct journal_log *l, bool durable)
 	if (sync && l->j->io->fdatasync(l->out.fd) < 0)
 		return -errno;
 	e = fresh_rename(l);
-	if (e < 0)
+	if (e < 0) {
+		fresh_rename_failed(l, sync);
 		return e;
+	}
 	fresh_take(l, sync);
 	if (!durable)
 		return 0;
@@ -198,7 +223,7 @@ void journal_compact(struct journal_log *l)
 		return;
 	e = index_of(l, &ix);
 	if (e == 0) {
-		l->compact_at = 2 * ix.worth + JOURNAL_SLACK;
+		l->compact_at = 2 * ix.worth + l->j->slack;
 		if (l->end > l->compact_at)
 			e = anew_from(l, &ix, l->promised);
 	}

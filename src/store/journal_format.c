@@ -15,7 +15,7 @@
 #define VERSION 1u
 
 /* Offsets in the header, in a record's head, in a state, in a base. */
-enum { F_VERSION = 8, F_SALT = 16, F_CRC = 60 };
+enum { F_VERSION = 8, F_SALT = 16, F_CRC = 56 };
 enum { H_MAGIC = 0, H_CRC = 4, H_SALT = 8, H_GROUP = 16, H_KIND = 24, H_PAYLOAD = 28 };
 enum { H_PAYLOAD_CRC = 32, H_NOTHING = 36, H_OFF = 40, H_RANGE = 48 };
 enum { S_SIZE = 0, S_KEPT = 8, S_SEC = 16, S_NSEC = 24, S_HAS = 28, S_MODE = 32, S_UID = 36 };
@@ -60,7 +60,7 @@ void journal_header_encode(uint64_t salt, uint8_t out[JOURNAL_HEADER_LEN])
 	put32(out + F_CRC, journal_crc(out, F_CRC));
 }
 
-int journal_header_decode(const void *buf, size_t n, uint64_t *salt)
+int journal_header_decode(const void *buf, size_t n, uint64_t *salt, bool *doubt)
 {
 	const uint8_t *p = buf;
 
@@ -70,6 +70,7 @@ int journal_header_decode(const void *buf, size_t n, uint64_t *salt)
 	if (get32(p + F_VERSION) != VERSION)
 		return -EPROTO;
 	*salt = get64(p + F_SALT);
+	*doubt = get32(p + JOURNAL_DOUBT_AT) != 0;
 	return *salt ? 0 : -EBADMSG;
 }
 

@@ -3,7 +3,8 @@
  * A log of the journal as bytes: a header, then records. Pure functions over (pointer, length); bytes come from a disk that
  * anything may have happened to. Any thread.
  *
- *   header   "vmofsjnl", u32 version, u32 0, u64 salt, zeros, u32 CRC32C of all before it; 64 bytes
+ *   header   "vmofsjnl", u32 version, u32 0, u64 salt, zeros, u32 CRC32C of all before it, u32 doubt: not 0 after a sync that
+ *            failed; 64 bytes
  *   record   head: u32 magic, u32 CRC32C of where it stands (u64) and of the rest of the head, u64 salt, u64 group, u32 kind,
  *            u32 payload length, u32 CRC32C of the payload, u32 0, u64 off, u64 len; 56 bytes; then the payload
  *
@@ -25,6 +26,7 @@
 #include "store/journal.h"
 
 #define JOURNAL_HEADER_LEN  64u
+#define JOURNAL_DOUBT_AT    60u /* in the header; the only bytes that are ever written again */
 #define JOURNAL_HEAD_LEN    56u
 #define JOURNAL_PAYLOAD_MAX (256u << 10)
 #define JOURNAL_STATE_LEN   48u
@@ -56,7 +58,7 @@ struct journal_head {
 
 void journal_header_encode(uint64_t salt, uint8_t out[JOURNAL_HEADER_LEN]);
 /* 0; -EBADMSG: not one of ours, or not whole; -EPROTO: of another version. */
-int journal_header_decode(const void *p, size_t n, uint64_t *salt);
+int journal_header_decode(const void *p, size_t n, uint64_t *salt, bool *doubt);
 
 void journal_head_encode(const struct journal_head *h, uint64_t place,
 			 uint8_t out[JOURNAL_HEAD_LEN]);
@@ -80,6 +82,7 @@ struct journal_facts {
 /* A log that is being read from its beginning. All zeros but for the salt, to begin with. */
 struct journal_replay {
 	uint64_t salt;
+	bool doubt;
 	uint64_t group;              /* of the record seen last; 0: none */
 	bool open;                   /* that group has not ended */
 	uint64_t end;                /* of the last commit; 0: none */

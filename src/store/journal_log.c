@@ -38,7 +38,7 @@ struct journal_log *journal_log_alloc(struct journal *j, struct journal_dir *dir
 	l->dir = dir;
 	l->id = id;
 	l->fd = -1;
-	l->compact_at = JOURNAL_SLACK;
+	l->compact_at = l->j->slack;
 	return l;
 }
 
@@ -241,6 +241,19 @@ static int log_sync(struct journal_log *l)
 	return 0;
 }
 
+/*
+ * What was not synced can still be read, and a process that comes after this one must not take it for what the disk has. It
+ * can do no more than this either where that fails.
+ */
+static void log_doubt(struct journal_log *l)
+{
+	uint8_t mark[4] = { 1 };
+	struct iovec v = { mark, sizeof mark };
+
+	l->suspect = true;
+	l->j->io->pwritev(l->fd, &v, 1, JOURNAL_DOUBT_AT);
+}
+
 int journal_sync(struct journal_log *l)
 {
 	int e;
@@ -252,7 +265,7 @@ int journal_sync(struct journal_log *l)
 	e = l->suspect ? -EIO : log_sync(l);
 	if (e == 0)
 		return 0;
-	l->suspect = true;
+	log_doubt(l);
 	return journal_anew(l, true) == 0 ? 0 : e;
 }
 
@@ -377,7 +390,7 @@ int journal_stored(struct journal_log *l, const struct journal_base *base,
 	l->base = *base;
 	l->attempt[0] = 0;
 	e = meta_sync(l);
-	l->compact_at = JOURNAL_SLACK;
+	l->compact_at = l->j->slack;
 	journal_compact(l);
 	return e;
 }

@@ -10,12 +10,10 @@
 #include "base/macros.h"
 #include "store/journal_private.h"
 
-_Static_assert(JOURNAL_STAGE >= JOURNAL_HEAD_LEN + JOURNAL_PAYLOAD_MAX, "a record fits");
-
 int journal_out_init(struct journal_out *o, struct journal *j, int fd, uint64_t at)
 {
 	*o = (struct journal_out){ .j = j, .fd = fd, .begin = at, .at = at };
-	o->buf = malloc(JOURNAL_STAGE);
+	o->buf = malloc(j->stage);
 	return o->buf ? 0 : -ENOMEM;
 }
 
@@ -92,7 +90,7 @@ int journal_out_record(struct journal_out *o, enum journal_kind kind, uint64_t o
 	};
 	int e = 0;
 
-	if (JOURNAL_STAGE - o->n < JOURNAL_HEAD_LEN + payload_len)
+	if (o->j->stage - o->n < JOURNAL_HEAD_LEN + payload_len)
 		e = journal_out_flush(o);
 	if (e < 0)
 		return e;
@@ -109,7 +107,7 @@ int journal_out_pages(struct journal_out *o, uint64_t off, const void *buf, uint
 	int e = 0;
 
 	while (len && e == 0) {
-		uint64_t n = MIN(len, JOURNAL_PAYLOAD_MAX);
+		uint64_t n = MIN(len, o->j->piece);
 
 		e = journal_out_record(o, JOURNAL_PAGES, off, n, p, n);
 		off += n;

@@ -14,9 +14,7 @@
 #include "store/journal.h"
 #include "store/journal_format.h"
 
-#define JOURNAL_STAGE (1u << 20) /* so much is written at once */
-#define JOURNAL_SLACK (4u << 20) /* a log of less is not written anew */
-#define JOURNAL_NAME  40u        /* of a file in a directory of the journal */
+#define JOURNAL_NAME 40u /* of a file in a directory of the journal */
 
 /* A directory of one mount, now or once; locked by this process. */
 struct journal_dir {
@@ -29,6 +27,10 @@ struct journal_dir {
 struct journal {
 	const struct cache_io *io; /* borrowed */
 	uint64_t limit;
+	/* How large things are; tests have smaller ones. */
+	uint32_t stage;           /* so much is written at once; a record fits */
+	uint32_t piece;           /* of contents in one record */
+	uint32_t slack;           /* a log of less is not written anew */
 	struct journal_dir *dirs; /* owned; the first one is where new logs go */
 	atomic_uint_fast64_t bytes;
 	atomic_uint_fast64_t next_id;
@@ -45,7 +47,7 @@ struct journal_out {
 	uint64_t at;    /* where the next flush goes */
 	uint64_t
 		instead; /* bytes on disk that go when this is done: they do not count for the limit */
-	uint8_t *buf;    /* owned; JOURNAL_STAGE bytes */
+	uint8_t *buf;    /* owned; j->stage bytes */
 	size_t n;
 };
 

@@ -124,6 +124,7 @@ static int log_make(struct recovery *rc, int fd, struct journal_log **out)
 	l->salt = rc->r.salt;
 	l->end = rc->r.end;
 	l->promised = true;
+	l->suspect = rc->r.doubt;
 	l->base = rc->r.facts.base;
 	l->state = rc->r.facts.state;
 	memcpy(l->attempt, rc->r.facts.attempt, sizeof l->attempt);

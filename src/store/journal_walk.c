@@ -96,7 +96,7 @@ static int walk_records(struct window *w, enum journal_depth depth, struct journ
 {
 	uint64_t at = JOURNAL_HEADER_LEN;
 	struct journal_head h;
-	const uint8_t *payload;
+	const uint8_t *payload = NULL;
 	int e;
 
 	while ((e = record_get(w, at, depth, &h, &payload)) > 0) {
@@ -121,7 +121,8 @@ int journal_walk(struct journal_bytes *b, enum journal_depth depth, struct journ
 	if (e == 0)
 		e = window_get(&w, 0, JOURNAL_HEADER_LEN, &p);
 	if (e == 0)
-		e = p ? journal_header_decode(p, JOURNAL_HEADER_LEN, &r->salt) : -EBADMSG;
+		e = p ? journal_header_decode(p, JOURNAL_HEADER_LEN, &r->salt, &r->doubt)
+		      : -EBADMSG;
 	if (e == 0)
 		e = walk_records(&w, depth, r, visit, arg);
 	window_release(&w);
