@@ -45,6 +45,7 @@ struct name {
 struct inode {
 	struct inode *next; /* of all */
 	bool is_dir;
+	bool lost;
 	struct bytes mem, disk;
 	struct name *names, *disk_names;
 	struct change *changes, **end;
@@ -225,6 +226,7 @@ static void inode_sync(struct inode *i)
 /* As if it was, but it is not. */
 static void file_sync_failed(struct inode *i)
 {
+	i->lost |= i->changes != NULL;
 	changes_free(i);
 	if (fs.plan.forgets)
 		bytes_copy(&i->mem, &i->disk);
@@ -630,6 +632,11 @@ void fake_disk_power_cut(enum fake_loss how, uint64_t seed)
 		names_copy(&i->names, i->disk_names);
 		bytes_copy(&i->mem, &i->disk);
 	}
+}
+
+bool fake_disk_lost(int fd)
+{
+	return fd_of(fd)->inode->lost;
 }
 
 bool fake_disk_flip(int dir, const char *name, uint64_t off)

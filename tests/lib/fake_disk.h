@@ -63,6 +63,8 @@ enum fake_loss {
 /* fake_disk_kill(), and what was not synced is lost in part. */
 void fake_disk_power_cut(enum fake_loss how, uint64_t seed);
 
+/* A sync of it has failed: memory has what the disk will never have. */
+bool fake_disk_lost(int fd);
 /* Flips a bit of a file of the open directory @dir, in memory and on the disk. False: it is not there, or not so long. */
 bool fake_disk_flip(int dir, const char *name, uint64_t off);
 

@@ -511,9 +511,10 @@ static bool is_unmarked(const struct journal_log *l)
 	uint8_t mark = 0;
 
 	fake_disk_plan(&all_well);
-	if (l && l->suspect)
-		fake_disk_io.pread(l->fd, &mark, 1, JOURNAL_DOUBT_AT);
-	return l && l->suspect && !mark;
+	if (!l || l->fd < 0 || !fake_disk_lost(l->fd))
+		return false;
+	fake_disk_io.pread(l->fd, &mark, 1, JOURNAL_DOUBT_AT);
+	return !mark;
 }
 
 /* What one process did is there for the next one, and can be built upon. */
@@ -560,6 +561,7 @@ static void one_life(const struct fake_plan *plan, enum end end, uint64_t seed)
 	life(&w);
 	for (unsigned i = 0; i < FILES; i++)
 		w.unmarked |= end == END_KILL && is_unmarked(w.file[i].log);
+	assert_true(!w.unmarked || plan->then || plan->stop || (plan->kinds & BIT(FAKE_WRITE)));
 	/* A dead process writes nothing, and frees what it had for the sake of the sanitizer. */
 	fake_disk_plan(&dead);
 	close_world(&w);
@@ -692,11 +694,126 @@ static void test_two_calls_fail(void **state)
 		for (unsigned m = k + 1; m <= k + 25; m++)
 			for (unsigned forgets = 0; forgets < 2; forgets++) {
 				struct fake_plan plan = {
-					.at = k, .then = m, .err = EIO, .forgets = forgets
+					.at = k,
+					.then = m,
+					.err = EIO,
+					.effect = m % FAKE_NEFFECTS,
+					.forgets = forgets,
 				};
 
 				one_life(&plan, (k + m) % 2 ? END_LOSE_ALL : END_KILL, k);
 			}
+}
+
+/* -- what is left behind the end --------------------------------------------------------------- */
+
+/* A group of one record, so long that what was behind the first one before follows, if that is taken for a part of the log. */
+static void cover(struct journal_log *l, const struct journal_state *st)
+{
+	char buf[PAGE] = { 0 };
+
+	assert_int_equal(journal_begin(l), 0);
+	assert_int_equal(journal_pages(l, 0, buf, PAGE), 0);
+	assert_int_equal(journal_pages(l, PAGE, buf, PAGE - JOURNAL_HEAD_LEN - JOURNAL_STATE_LEN),
+			 0);
+	assert_int_equal(journal_commit(l, st, true), 0);
+}
+
+/* A log with one commit, and behind it two pages and a commit of size 7. */
+static struct journal_log *leave(struct world *w, const struct fake_plan *plan)
+{
+	const struct fake_plan all_well = { 0 };
+	struct file *a = &w->file[0];
+
+	fake_disk_reset();
+	world_init(w);
+	assert_true(open_world(w));
+	begin_missing(w);
+	commit(w, a, true);
+	write_pages(w, a, 0, 1);
+	write_pages(w, a, 1, 1);
+	a->dirty.size = 7;
+	fake_disk_plan(plan);
+	commit(w, a, false);
+	fake_disk_plan(&all_well);
+	return a->log;
+}
+
+static void assert_size_is(struct world *w, unsigned size)
+{
+	close_world(w);
+	fake_disk_kill();
+	assert_true(open_world(w));
+	assert_int_equal(journal_recover(w->j, on_found, w), 0);
+	assert_int_equal(w->file[0].log->state.size, size * PAGE);
+	close_world(w);
+}
+
+/* It was written, but the call said no, and then it could not be cut off. */
+static void test_a_group_that_was_given_up(void **state)
+{
+	const struct fake_plan plan = {
+		.at = 1, .kinds = BIT(FAKE_TRUNCATE), .err = EIO, .effect = FAKE_ALL
+	};
+	struct journal_state st = { .size = PAGES * PAGE };
+	struct world w;
+
+	(void)state;
+	cover(leave(&w, &plan), &st);
+	assert_size_is(&w, PAGES);
+}
+
+/* Its beginning was lost with the power, and the next process could not cut it off. */
+static void test_a_group_without_its_beginning(void **state)
+{
+	const struct fake_plan all_well = { 0 }, no_cut = { .at = 1, .kinds = BIT(FAKE_TRUNCATE) };
+	struct journal_state st = { .size = PAGES * PAGE };
+	struct journal_log *l;
+	char name[JOURNAL_NAME];
+	struct world w;
+
+	(void)state;
+	l = leave(&w, &all_well);
+	assert_int_equal(l->state.size, 7 * PAGE);
+	journal_name(l->id, ".log", name);
+	assert_true(fake_disk_flip(w.j->dirs->fd, name, l->synced));
+	close_world(&w);
+	assert_true(open_world(&w));
+	fake_disk_plan(&no_cut);
+	/* The first call is the list. */
+	assert_int_equal(journal_recover(w.j, on_found, &w), 0);
+	assert_null(w.file[0].log);
+	assert_int_equal(journal_recover(w.j, on_found, &w), 0);
+	fake_disk_plan(&all_well);
+	cover(w.file[0].log, &st);
+	assert_size_is(&w, PAGES);
+}
+
+/* What a log has is checked whenever it is read, not only after a start. */
+static void test_contents_are_checked(void **state)
+{
+	const struct fake_plan all_well = { 0 };
+	struct journal_log *l;
+	char name[JOURNAL_NAME];
+	struct world w;
+	struct snap s;
+
+	(void)state;
+	l = leave(&w, &all_well);
+	journal_name(l->id, ".log", name);
+	assert_true(see(l, &s));
+	assert_true(fake_disk_flip(w.j->dirs->fd, name, l->end - 2 * JOURNAL_HEAD_LEN));
+	assert_false(see(l, &s));
+	/* So is what a log is written anew from. */
+	fake_disk_plan(&(struct fake_plan){ .at = 1, .err = EIO });
+	assert_int_equal(journal_sync(l), -EIO);
+	assert_true(journal_must_repeat(l));
+	assert_int_equal(journal_attempt(l, "x"), -EIO);
+	commit(&w, &w.file[0], true);
+	assert_false(journal_must_repeat(l));
+	assert_true(see(l, &s));
+	assert_int_equal(s.page[0], 'A');
+	close_world(&w);
 }
 
 /* -- damage ----------------------------------------------------------------------------------- */
@@ -778,6 +895,9 @@ int main(void)
 		cmocka_unit_test(test_every_call_fails),
 		cmocka_unit_test(test_a_kind_of_call_fails),
 		cmocka_unit_test(test_two_calls_fail),
+		cmocka_unit_test(test_a_group_that_was_given_up),
+		cmocka_unit_test(test_a_group_without_its_beginning),
+		cmocka_unit_test(test_contents_are_checked),
 		cmocka_unit_test(test_damage),
 	};
 	int r;
