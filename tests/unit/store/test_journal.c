@@ -6,7 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -190,6 +192,20 @@ static void done(struct journal *j, struct finds *fs)
 	journal_close(j);
 }
 
+/* Member by member: there is padding. */
+static void assert_state(const struct journal_state *st)
+{
+	assert_int_equal(st->size, STATE.size);
+	assert_int_equal(st->kept, STATE.kept);
+	assert_int_equal(st->mtime.tv_sec, STATE.mtime.tv_sec);
+	assert_int_equal(st->mtime.tv_nsec, STATE.mtime.tv_nsec);
+	assert_int_equal(st->has, STATE.has);
+	assert_int_equal(st->mode, STATE.mode);
+	assert_int_equal(st->uid, STATE.uid);
+	assert_int_equal(st->gid, STATE.gid);
+	assert_int_equal(st->conflict, STATE.conflict);
+}
+
 static void test_what_is_committed_is_found(void **state)
 {
 	struct journal *j = open_it();
@@ -224,7 +240,7 @@ static void test_what_is_committed_is_found(void **state)
 	assert_string_equal(fs.last.base.validator, "\"v1\"");
 	assert_true(fs.last.base.exists);
 	assert_int_equal(fs.last.base.size, 1000000);
-	assert_memory_equal(&fs.last.state, &STATE, sizeof STATE);
+	assert_state(&fs.last.state);
 	picture_take(&p, fs.log[0], MIB(2));
 	assert_run(&p, 0, PAGE, 'a');
 	assert_run(&p, PAGE, 2 * PAGE, 'b');
@@ -537,6 +553,125 @@ static void test_many_start_at_once(void **state)
 	close(gone[0]);
 }
 
+/* -- processes that are killed, and threads --------------------------------------------------- */
+
+/* Commits for ever, every third time durable; tells of each. */
+static void commit_for_ever(int out)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "k");
+
+	for (unsigned i = 0;; i++) {
+		char c = (char)('a' + i % 26);
+
+		if (journal_begin(l) < 0 || put(l, 0, KIB(64), c) < 0 ||
+		    put(l, MIB(1) + i % 64 * PAGE, PAGE, c) < 0 ||
+		    journal_commit(l, &STATE, i % 3 == 0) < 0 || write(out, &c, 1) != 1)
+			_exit(1);
+	}
+}
+
+/* The letter that was told of last by a child that was killed after @n. */
+static char commit_and_kill(unsigned n)
+{
+	int ends[2], status;
+	char last = 0;
+	pid_t pid;
+
+	assert_int_equal(pipe(ends), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		commit_for_ever(ends[1]);
+	close(ends[1]);
+	while (n-- && read(ends[0], &last, 1) == 1)
+		;
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status));
+	/* What it has told of since then. */
+	while (read(ends[0], &last, 1) == 1)
+		;
+	close(ends[0]);
+	return last;
+}
+
+/* What was told of is there, durable or not; at most one more is. */
+static void test_kill(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 25; i++) {
+		char last = commit_and_kill(1 + i * 13 % 60),
+		     next = (char)((last - 'a' + 1) % 26 + 'a');
+		struct journal *j = open_it();
+		struct finds fs = recover(j);
+		struct picture p;
+
+		assert_int_equal(fs.n, 1);
+		picture_take(&p, fs.log[0], MIB(2));
+		assert_true(p.bytes[0] == last || p.bytes[0] == next);
+		assert_run(&p, 0, KIB(64), p.bytes[0]);
+		free(p.bytes);
+		assert_int_equal(journal_remove(fs.log[0]), 0);
+		journal_close(j);
+	}
+}
+
+struct job {
+	pthread_t thread;
+	struct journal *j;
+	unsigned number;
+};
+
+static void *job_run(void *arg)
+{
+	struct job *job = arg;
+	char key[16];
+
+	for (unsigned i = 0; i < 20; i++) {
+		struct journal_log *l;
+
+		snprintf(key, sizeof key, "%u-%u", job->number, i);
+		l = log_of(job->j, key);
+		commit_one(l, i * PAGE, KIB(100), 'a' + (int)job->number);
+		if (i % 5 == 0)
+			journal_log_close(l);
+		else
+			assert_int_equal(journal_remove(l), 0);
+	}
+	return NULL;
+}
+
+static int count_found(void *arg, struct journal_found *f)
+{
+	++*(unsigned *)arg;
+	journal_log_close(f->log);
+	return 0;
+}
+
+static void test_logs_are_used_at_once(void **state)
+{
+	struct journal *j = open_it();
+	struct job job[4];
+	unsigned found = 0;
+	uint64_t bytes;
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_LEN(job); i++) {
+		job[i] = (struct job){ .j = j, .number = i };
+		assert_int_equal(pthread_create(&job[i].thread, NULL, job_run, &job[i]), 0);
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(job); i++)
+		pthread_join(job[i].thread, NULL);
+	bytes = journal_bytes(j);
+	journal_close(j);
+	j = open_it();
+	assert_int_equal(journal_recover(j, count_found, &found), 0);
+	assert_int_equal(found, 16);
+	assert_int_equal(journal_bytes(j), bytes);
+	journal_close(j);
+}
+
 static void test_others_may_not_write_there(void **state)
 {
 	struct journal_params p = { .dir = dir, .source = SOURCE };
@@ -622,6 +757,8 @@ int main(void)
 		T(test_the_limit),
 		T(test_each_mount_has_its_own),
 		T(test_many_start_at_once),
+		T(test_kill),
+		T(test_logs_are_used_at_once),
 		T(test_others_may_not_write_there),
 		T(test_list),
 	};
