@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/digest.h"
@@ -294,6 +295,16 @@ static int source_open(struct journal *j, const struct journal_params *p, int at
 	return e < 0 ? dir_failed(err, e, p->dir) : 0;
 }
 
+/* A part of what the process may open: a great many files can be dirty at once. */
+static unsigned open_max(void)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return 32;
+	return (unsigned)MIN(MAX(lim.rlim_cur / 8, 8), 1024);
+}
+
 static int dir_use(struct journal *j, const struct journal_params *p, struct vmofs_err *err)
 {
 	int e = path_make_all(j->io, p->dir);
@@ -322,6 +333,7 @@ int journal_open(struct journal **out, const struct journal_params *p, struct vm
 	j->stage = MIB(1);
 	j->piece = JOURNAL_PAYLOAD_MAX;
 	j->slack = MIB(4);
+	j->open_max = open_max();
 	e = dir_use(j, p, err);
 	if (e < 0)
 		journal_close(j);

@@ -33,7 +33,7 @@ static int fresh_open(struct journal_log *l)
 		return fd;
 	e = journal_out_init(&l->out, l->j, fd, 0);
 	l->out.group = 1;
-	l->out.instead = l->fd < 0 ? 0 : l->end;
+	l->out.instead = l->made ? l->end : 0;
 	l->fresh = true;
 	return e;
 }
@@ -68,10 +68,13 @@ int journal_fresh_begin(struct journal_log *l)
 /* The new file is the log now. */
 static void fresh_take(struct journal_log *l, bool synced)
 {
-	if (l->fd >= 0) {
-		l->j->io->close(l->fd);
+	if (l->made)
 		atomic_fetch_sub(&l->j->bytes, l->end);
-	}
+	if (l->fd >= 0)
+		l->j->io->close(l->fd);
+	else
+		atomic_fetch_add(&l->j->n_open, 1);
+	l->made = true;
 	l->fd = l->out.fd;
 	l->salt = l->out.salt;
 	l->group = l->out.group;
@@ -79,6 +82,7 @@ static void fresh_take(struct journal_log *l, bool synced)
 	l->synced = synced ? l->end : 0;
 	l->named = false;
 	l->suspect = false;
+	l->blind = false;
 	l->fresh = false;
 	l->state = l->coming;
 	journal_out_release(&l->out);
@@ -119,7 +123,7 @@ static int fresh_rename(struct journal_log *l)
  */
 static void fresh_rename_failed(struct journal_log *l, bool synced)
 {
-	if (l->fd < 0) {
+	if (!l->made) {
 		fresh_unlink(l);
 		fresh_take(l, synced);
 	}
@@ -219,7 +223,7 @@ void journal_compact(struct journal_log *l)
 	struct journal_index ix;
 	int e;
 
-	if (l->fd < 0 || l->suspect || l->end <= l->compact_at)
+	if (!l->made || l->suspect || l->end <= l->compact_at)
 		return;
 	e = index_of(l, &ix);
 	if (e == 0) {

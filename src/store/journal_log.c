@@ -4,6 +4,7 @@
  * journal_anew.c. The thread that uses the log.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -65,6 +66,8 @@ int journal_log_new(struct journal *j, const char *key, const struct journal_bas
 	int e = l ? journal_log_set_key(l, key) : -ENOMEM;
 
 	*out = NULL;
+	if (e == 0 && base->size > JOURNAL_OFF_MAX)
+		e = -EFBIG;
 	if (e < 0) {
 		journal_log_close(l);
 		return e;
@@ -74,13 +77,46 @@ int journal_log_new(struct journal *j, const char *key, const struct journal_bas
 	return 0;
 }
 
+static void log_shut(struct journal_log *l)
+{
+	if (l->fd < 0)
+		return;
+	l->j->io->close(l->fd);
+	l->fd = -1;
+	atomic_fetch_sub(&l->j->n_open, 1);
+}
+
+int journal_log_wake(struct journal_log *l)
+{
+	char name[JOURNAL_NAME];
+
+	if (!l->made || l->fd >= 0)
+		return 0;
+	journal_name(l->id, ".log", name);
+	l->fd = l->j->io->openat(l->dir->fd, name, O_RDWR, 0);
+	if (l->fd < 0)
+		return -errno;
+	atomic_fetch_add(&l->j->n_open, 1);
+	return 0;
+}
+
+void journal_log_rest(struct journal_log *l)
+{
+	if (l->in_group || l->fd < 0 || atomic_load(&l->j->n_open) <= l->j->open_max)
+		return;
+	/* One whose name is not sure is not to be had again. */
+	if (l->suspect)
+		return;
+	l->blind |= l->synced != l->end;
+	log_shut(l);
+}
+
 void journal_log_close(struct journal_log *l)
 {
 	if (!l)
 		return;
 	journal_abort(l);
-	if (l->fd >= 0)
-		l->j->io->close(l->fd);
+	log_shut(l);
 	free(l->key);
 	free(l);
 }
@@ -97,7 +133,65 @@ bool journal_must_repeat(const struct journal_log *l)
 
 bool journal_is_durable(const struct journal_log *l)
 {
-	return l->fd < 0 || (!l->suspect && l->named && l->synced == l->end);
+	return !l->made || (!l->suspect && l->named && l->synced == l->end);
+}
+
+/* -- durable ---------------------------------------------------------------------------------- */
+
+/* Contents, then the name. */
+static int log_sync(struct journal_log *l)
+{
+	if (l->synced != l->end && l->j->io->fdatasync(l->fd) < 0)
+		return -errno;
+	l->synced = l->end;
+	if (!l->named && l->j->io->fsync(l->dir->fd) < 0)
+		return -errno;
+	l->named = true;
+	return 0;
+}
+
+/*
+ * What was not synced can still be read, and a process that comes after this one must not take it for what the disk has. It
+ * can do no more than this either where that fails.
+ */
+static void log_doubt(struct journal_log *l)
+{
+	uint8_t mark[4] = { 1 };
+	struct iovec v = { mark, sizeof mark };
+
+	l->suspect = true;
+	l->j->io->pwritev(l->fd, &v, 1, JOURNAL_DOUBT_AT);
+}
+
+/* Of a log that is awake. */
+static int awake_sync(struct journal_log *l)
+{
+	bool unsure = l->suspect || l->blind;
+	int e, anew;
+
+	if (journal_is_durable(l))
+		return 0;
+	l->promised = true;
+	e = unsure ? 0 : log_sync(l);
+	if (e == 0 && !unsure)
+		return 0;
+	log_doubt(l);
+	anew = journal_anew(l, true);
+	return anew < 0 && e < 0 ? e : anew;
+}
+
+int journal_sync(struct journal_log *l)
+{
+	int e;
+
+	journal_abort(l);
+	if (journal_is_durable(l))
+		return 0;
+	e = journal_log_wake(l);
+	if (e == 0)
+		e = awake_sync(l);
+	journal_log_rest(l);
+	return e;
 }
 
 /* -- a group ---------------------------------------------------------------------------------- */
@@ -105,8 +199,10 @@ bool journal_is_durable(const struct journal_log *l)
 /* Behind the last commit. */
 static int append_begin(struct journal_log *l)
 {
-	int e = journal_out_init(&l->out, l->j, l->fd, l->end);
+	int e = journal_log_wake(l);
 
+	if (e == 0)
+		e = journal_out_init(&l->out, l->j, l->fd, l->end);
 	l->out.salt = l->salt;
 	l->out.group = ++l->group;
 	return e;
@@ -132,7 +228,7 @@ int journal_begin(struct journal_log *l)
 	int e;
 
 	journal_abort(l);
-	e = l->fd < 0 || l->suspect ? journal_fresh_begin(l) : append_begin(l);
+	e = !l->made || l->suspect ? journal_fresh_begin(l) : append_begin(l);
 	l->in_group = e == 0;
 	return e;
 }
@@ -146,6 +242,7 @@ void journal_abort(struct journal_log *l)
 		journal_fresh_drop(l);
 	else
 		append_drop(l);
+	journal_log_rest(l);
 }
 
 static int group_went(struct journal_log *l, int e)
@@ -184,6 +281,8 @@ static int group_write_end(struct journal_log *l, const struct journal_state *st
 
 	if (st->size > JOURNAL_OFF_MAX || st->kept > JOURNAL_OFF_MAX)
 		return -EFBIG;
+	if (st->mtime.tv_nsec < 0 || st->mtime.tv_nsec >= (long)NSEC_PER_SEC)
+		return -EINVAL;
 	l->coming = *st;
 	journal_state_encode(st, state);
 	e = journal_out_record(&l->out, JOURNAL_COMMIT, l->fresh ? 0 : l->synced, 0, state,
@@ -221,52 +320,11 @@ int journal_commit(struct journal_log *l, const struct journal_state *st, bool d
 		return -ECANCELED;
 	e = l->fresh ? fresh_commit(l, st, durable) : append_commit(l, st);
 	if (e == 0 && durable)
-		e = journal_sync(l);
+		e = awake_sync(l);
 	if (e == 0)
 		journal_compact(l);
+	journal_log_rest(l);
 	return e;
-}
-
-/* -- durable ---------------------------------------------------------------------------------- */
-
-/* Contents, then the name. */
-static int log_sync(struct journal_log *l)
-{
-	if (l->synced != l->end && l->j->io->fdatasync(l->fd) < 0)
-		return -errno;
-	l->synced = l->end;
-	if (!l->named && l->j->io->fsync(l->dir->fd) < 0)
-		return -errno;
-	l->named = true;
-	return 0;
-}
-
-/*
- * What was not synced can still be read, and a process that comes after this one must not take it for what the disk has. It
- * can do no more than this either where that fails.
- */
-static void log_doubt(struct journal_log *l)
-{
-	uint8_t mark[4] = { 1 };
-	struct iovec v = { mark, sizeof mark };
-
-	l->suspect = true;
-	l->j->io->pwritev(l->fd, &v, 1, JOURNAL_DOUBT_AT);
-}
-
-int journal_sync(struct journal_log *l)
-{
-	int e;
-
-	journal_abort(l);
-	if (journal_is_durable(l))
-		return 0;
-	l->promised = true;
-	e = l->suspect ? -EIO : log_sync(l);
-	if (e == 0)
-		return 0;
-	log_doubt(l);
-	return journal_anew(l, true) == 0 ? 0 : e;
 }
 
 /* -- groups without contents ------------------------------------------------------------------ */
@@ -277,7 +335,7 @@ static int meta_begin(struct journal_log *l)
 	int e;
 
 	journal_abort(l);
-	e = l->suspect ? journal_sync(l) : 0;
+	e = l->suspect ? awake_sync(l) : 0;
 	if (e == 0)
 		e = append_begin(l);
 	l->in_group = e == 0;
@@ -292,7 +350,10 @@ static int meta_add(struct journal_log *l, enum journal_kind kind, const void *p
 /* As durable as what it is about. */
 static int meta_sync(struct journal_log *l)
 {
-	return l->promised ? journal_sync(l) : 0;
+	int e = l->promised ? awake_sync(l) : 0;
+
+	journal_log_rest(l);
+	return e;
 }
 
 static int meta_write(struct journal_log *l, enum journal_kind kind, const char *text)
@@ -311,7 +372,7 @@ int journal_attempt(struct journal_log *l, const char *attempt)
 
 	if (n >= JOURNAL_ATTEMPT_MAX)
 		return -EINVAL;
-	if (l->fd >= 0)
+	if (l->made)
 		e = meta_write(l, JOURNAL_ATTEMPT, attempt);
 	if (e < 0)
 		return e;
@@ -329,7 +390,7 @@ int journal_rename(struct journal_log *l, const char *key)
 	copy = strdup(key);
 	if (!copy)
 		return -ENOMEM;
-	if (l->fd >= 0)
+	if (l->made)
 		e = meta_write(l, JOURNAL_KEY, copy);
 	if (e < 0) {
 		free(copy);
@@ -381,17 +442,18 @@ static int stored_write(struct journal_log *l, const struct journal_base *base,
 int journal_stored(struct journal_log *l, const struct journal_base *base,
 		   const struct journal_state *st, const struct journal_range *keep, unsigned n)
 {
-	int e = 0;
+	int e = base->size > JOURNAL_OFF_MAX ? -EFBIG : 0;
 
-	if (l->fd >= 0)
+	if (l->made && e == 0)
 		e = stored_write(l, base, st, keep, n);
 	if (e < 0)
 		return e;
 	l->base = *base;
 	l->attempt[0] = 0;
-	e = meta_sync(l);
+	e = l->promised ? awake_sync(l) : 0;
 	l->compact_at = l->j->slack;
 	journal_compact(l);
+	journal_log_rest(l);
 	return e;
 }
 
@@ -403,9 +465,9 @@ int journal_remove(struct journal_log *l)
 
 	journal_abort(l);
 	journal_name(l->id, ".log", name);
-	if (l->fd >= 0 && io->unlinkat(l->dir->fd, name) < 0 && errno != ENOENT)
+	if (l->made && io->unlinkat(l->dir->fd, name) < 0 && errno != ENOENT)
 		e = -errno;
-	if (l->fd >= 0 && e == 0) {
+	if (l->made && e == 0) {
 		atomic_fetch_sub(&l->j->bytes, l->end);
 		if (l->promised && io->fsync(l->dir->fd) < 0)
 			e = -errno;
@@ -438,13 +500,17 @@ int journal_read(struct journal_log *l, struct journal_sink *sink)
 	struct journal_file f;
 	int e;
 
-	if (l->fd < 0)
+	if (!l->made)
 		return 0;
+	e = journal_log_wake(l);
+	if (e < 0)
+		return e;
 	journal_index_init(&ix);
 	journal_log_bytes(l, &f);
 	e = journal_index_load(&ix, &f.bytes);
 	if (e == 0)
 		e = journal_index_read(&ix, &f.bytes, l->salt, sink);
 	journal_index_release(&ix);
+	journal_log_rest(l);
 	return e == -EBADMSG ? -EIO : e;
 }

@@ -90,6 +90,9 @@ int journal_out_record(struct journal_out *o, enum journal_kind kind, uint64_t o
 	};
 	int e = 0;
 
+	/* What could not be read again would be the end of the log. */
+	if (off > JOURNAL_OFF_MAX || len > JOURNAL_OFF_MAX - off)
+		return -EFBIG;
 	if (o->j->stage - o->n < JOURNAL_HEAD_LEN + payload_len)
 		e = journal_out_flush(o);
 	if (e < 0)

@@ -31,9 +31,11 @@ struct journal {
 	uint32_t stage;           /* so much is written at once; a record fits */
 	uint32_t piece;           /* of contents in one record */
 	uint32_t slack;           /* a log of less is not written anew */
+	unsigned open_max;        /* more logs than that do not keep their files open */
 	struct journal_dir *dirs; /* owned; the first one is where new logs go */
 	atomic_uint_fast64_t bytes;
 	atomic_uint_fast64_t next_id;
+	atomic_uint n_open;
 };
 
 /* -- bytes on their way into a file (journal_out.c) -- */
@@ -102,14 +104,16 @@ struct journal_log {
 	struct journal_state state;
 	char attempt[JOURNAL_ATTEMPT_MAX];
 
-	int fd; /* of <id>.log; -1: there is none */
+	bool made; /* <id>.log is there */
+	int fd;    /* of it; -1: not open now */
 	uint64_t salt;
-	uint64_t group;      /* the number used last */
-	uint64_t end;        /* of the last commit */
-	uint64_t synced;     /* so much of it has reached the disk */
-	bool named;          /* and so has its name */
-	bool promised;       /* something of it has been durable once, as far as is known */
-	bool suspect;        /* a sync failed: what is behind `synced`, or the name, may be gone */
+	uint64_t group;  /* the number used last */
+	uint64_t end;    /* of the last commit */
+	uint64_t synced; /* so much of it has reached the disk */
+	bool named;      /* and so has its name */
+	bool promised;   /* something of it has been durable once, as far as is known */
+	bool suspect;    /* a sync failed: what is behind `synced`, or the name, may be gone */
+	bool blind; /* it was shut with bytes that were not synced: nobody will tell what became of them */
 	uint64_t compact_at; /* how large it gets before it is looked what it is worth */
 
 	bool in_group;
@@ -132,7 +136,11 @@ bool journal_name_parse(const char *name, const char *ending, uint64_t *id);
 /* Half made: without a key. NULL: no memory. */
 struct journal_log *journal_log_alloc(struct journal *j, struct journal_dir *dir, uint64_t id);
 int journal_log_set_key(struct journal_log *l, const char *key);
-/* The bytes of what is committed. */
+/* Its file is open until it rests; -errno. */
+int journal_log_wake(struct journal_log *l);
+/* Shuts the file where too many are open. Between groups. */
+void journal_log_rest(struct journal_log *l);
+/* The bytes of what is committed; awake. */
 void journal_log_bytes(const struct journal_log *l, struct journal_file *f);
 
 /* A group goes into a new file, with key, base and attempt at its head. */
@@ -143,7 +151,7 @@ int journal_fresh_begin(struct journal_log *l);
  */
 int journal_fresh_end(struct journal_log *l, bool durable);
 void journal_fresh_drop(struct journal_log *l);
-/* The log is written anew from what it reads as. Where that fails before the new file is in its place, nothing changes. */
+/* An awake log is written anew from what it reads as. Where that fails before the new file is in its place, nothing changes. */
 int journal_anew(struct journal_log *l, bool durable);
 /* The same, if it has more than it is worth. A failure is none: the log stays as it is. */
 void journal_compact(struct journal_log *l);

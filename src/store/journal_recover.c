@@ -120,7 +120,9 @@ static int log_make(struct recovery *rc, int fd, struct journal_log **out)
 		rc->j->io->close(fd);
 		return -ENOMEM;
 	}
+	l->made = true;
 	l->fd = fd;
+	atomic_fetch_add(&rc->j->n_open, 1);
 	l->salt = rc->r.salt;
 	l->end = rc->r.end;
 	l->promised = true;
@@ -131,11 +133,13 @@ static int log_make(struct recovery *rc, int fd, struct journal_log **out)
 	e = journal_log_set_key(l, rc->r.facts.key);
 	if (e == 0)
 		e = log_cut(rc, l);
-	if (e < 0)
+	if (e < 0) {
 		journal_log_close(l);
-	else
-		*out = l;
-	return e;
+		return e;
+	}
+	journal_log_rest(l);
+	*out = l;
+	return 0;
 }
 
 static void log_set_aside(struct recovery *rc)

@@ -352,7 +352,16 @@ static int fake_openat(int dir, const char *path, int flags, mode_t mode UNUSED)
 
 static int fake_close(int fd)
 {
+	struct inode *i = fd_of(fd)->inode;
+	bool open = false;
+
 	fd_of(fd)->inode = NULL;
+	for (unsigned n = 0; n < MAX_FDS; n++)
+		open |= fs.fd[n].inode == i;
+	if (fs.plan.drops && !open && !i->is_dir && i->changes) {
+		changes_free(i);
+		bytes_copy(&i->mem, &i->disk);
+	}
 	return 0;
 }
 

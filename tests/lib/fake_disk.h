@@ -44,6 +44,8 @@ struct fake_plan {
 	int err;
 	enum fake_effect effect;
 	bool forgets; /* a sync that fails: memory loses at once what it should have written */
+	/* What was not synced when the last descriptor of a file is closed fails in the background, and memory is needed. */
+	bool drops;
 	bool shorter; /* writes and reads are done in two pieces */
 };
 /* Counting begins anew. */

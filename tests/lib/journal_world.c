@@ -63,6 +63,8 @@ static bool ended(struct journal_world *w, struct world_file *f, int e)
 		f->kept = f->n - 1;
 		if (journal_is_durable(f->log))
 			f->durable = f->n - 1;
+		if (w->drops)
+			f->kept = f->durable;
 		return true;
 	}
 	if (journal_must_repeat(f->log) && w->forgets)
@@ -319,6 +321,8 @@ bool journal_world_open(struct journal_world *w)
 	w->j->stage = 3000;
 	w->j->piece = 2 * WORLD_PAGE + 100;
 	w->j->slack = 6000;
+	if (w->shuts)
+		w->j->open_max = 0;
 	return true;
 }
 

@@ -41,6 +41,8 @@ struct journal_world {
 	struct journal *j;
 	struct world_file file[WORLD_FILES];
 	bool forgets;
+	bool drops;      /* of the plan */
+	bool shuts;      /* logs do not keep their files open */
 	bool unmarked;   /* a sync has failed, and so has all that would tell the next process */
 	unsigned letter; /* of the next write */
 };

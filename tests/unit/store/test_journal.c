@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -672,6 +673,47 @@ static void test_logs_are_used_at_once(void **state)
 	journal_close(j);
 }
 
+/* More files are changed than may be open. */
+static void test_many_logs(void **state)
+{
+	struct rlimit was, few;
+	struct journal_log *l[300];
+	struct journal *j;
+	unsigned found = 0;
+	char key[16];
+
+	(void)state;
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &was), 0);
+	few = (struct rlimit){ .rlim_cur = 64, .rlim_max = was.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	j = open_it();
+	for (unsigned i = 0; i < ARRAY_LEN(l); i++) {
+		snprintf(key, sizeof key, "k%u", i);
+		l[i] = log_of(j, key);
+		commit_one(l[i], 0, PAGE, 'a');
+	}
+	for (unsigned i = 0; i < ARRAY_LEN(l); i++) {
+		struct picture p;
+
+		assert_int_equal(journal_begin(l[i]), 0);
+		assert_int_equal(put(l[i], PAGE, PAGE, 'b'), 0);
+		assert_int_equal(journal_commit(l[i], &STATE, i % 2), 0);
+		assert_int_equal(journal_sync(l[i]), 0);
+		assert_true(journal_is_durable(l[i]));
+		picture_take(&p, l[i], MIB(2));
+		assert_run(&p, 0, PAGE, 'a');
+		assert_run(&p, PAGE, 2 * PAGE, 'b');
+		free(p.bytes);
+		journal_log_close(l[i]);
+	}
+	journal_close(j);
+	j = open_it();
+	assert_int_equal(journal_recover(j, count_found, &found), 0);
+	assert_int_equal(found, ARRAY_LEN(l));
+	journal_close(j);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &was), 0);
+}
+
 static void test_others_may_not_write_there(void **state)
 {
 	struct journal_params p = { .dir = dir, .source = SOURCE };
@@ -759,6 +801,7 @@ int main(void)
 		T(test_many_start_at_once),
 		T(test_kill),
 		T(test_logs_are_used_at_once),
+		T(test_many_logs),
 		T(test_others_may_not_write_there),
 		T(test_list),
 	};

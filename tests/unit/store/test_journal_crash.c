@@ -21,7 +21,7 @@
 
 /* Sanitizers take their time; there, not every call has its turn. */
 #ifdef VMOFS_SANITIZED
-enum { EACH = 7 };
+enum { EACH = 19 };
 #else
 enum { EACH = 1 };
 #endif
@@ -111,6 +111,9 @@ static void after(struct journal_world *w, bool cut_off)
 	journal_world_close(w);
 }
 
+/* Of the lives to come: logs keep no file open. */
+static bool shut;
+
 enum end { END_KILL, END_LOSE_ALL, END_LOSE_NOTHING, END_LOSE_ZEROS, END_LOSE_SOME, END_NKINDS };
 
 static void one_life(const struct fake_plan *plan, enum end end, uint64_t seed)
@@ -129,6 +132,10 @@ static void one_life(const struct fake_plan *plan, enum end end, uint64_t seed)
 	journal_world_before(&w);
 	fake_disk_plan(plan);
 	w.forgets = plan->forgets;
+	w.drops = plan->drops;
+	w.shuts = shut;
+	for (unsigned i = 0; i < WORLD_FILES && w.drops; i++)
+		w.file[i].kept = w.file[i].durable;
 	life(&w);
 	for (unsigned i = 0; i < WORLD_FILES; i++)
 		w.unmarked |= end == END_KILL && is_unmarked(w.file[i].log);
@@ -136,7 +143,7 @@ static void one_life(const struct fake_plan *plan, enum end end, uint64_t seed)
 	/* A dead process writes nothing, and frees what it had for the sake of the sanitizer. */
 	fake_disk_plan(&dead);
 	journal_world_close(&w);
-	w.forgets = false;
+	w.forgets = w.drops = w.shuts = false;
 	assert_int_equal(fake_disk_kill(), 0);
 	if (end != END_KILL)
 		fake_disk_power_cut(loss[end], seed);
@@ -276,6 +283,30 @@ static void test_two_calls_fail(void **state)
 			}
 }
 
+/* More files are dirty than may be open. */
+static void test_files_are_shut(void **state)
+{
+	unsigned n = count_calls() + 30;
+
+	(void)state;
+	shut = true;
+	for (unsigned k = 1; k <= n; k += EACH)
+		for (unsigned i = 0; i < 4; i++)
+			for (unsigned end = 0; end < END_NKINDS; end++) {
+				struct fake_plan plan = {
+					.at = k,
+					.stop = i & 1,
+					.drops = i & 2,
+					.err = EIO,
+					.effect = (k + i) % FAKE_NEFFECTS,
+					.forgets = k / 3 % 2,
+				};
+
+				one_life(&plan, end, k);
+			}
+	shut = false;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +316,7 @@ int main(void)
 		cmocka_unit_test(test_every_call_fails),
 		cmocka_unit_test(test_a_kind_of_call_fails),
 		cmocka_unit_test(test_two_calls_fail),
+		cmocka_unit_test(test_files_are_shut),
 	};
 	int r;
 
