@@ -45,7 +45,7 @@ static int dir_open(const struct cache_io *io, int at, const char *name)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The one that @path is in comes to know it for good. */
+/* The one that @path is in comes to know it for good. Where that may not be read it cannot be helped. */
 static int dir_sync_above(const struct cache_io *io, const char *path)
 {
 	const char *slash = strrchr(path, '/');
@@ -56,7 +56,7 @@ static int dir_sync_above(const struct cache_io *io, const char *path)
 		 slash ? path : ".");
 	fd = dir_open(io, AT_FDCWD, above);
 	if (fd < 0)
-		return fd;
+		return fd == -EACCES ? 0 : fd;
 	e = io->fsync(fd) < 0 ? -errno : 0;
 	io->close(fd);
 	return e;

@@ -145,8 +145,8 @@ struct journal_found {
 	struct journal_log *log; /* the receiver's from now on */
 };
 /*
- * Calls @fn for each log that was found, one by one, the oldest first: what is readable. Two logs may be of one key, if two
- * mounts had it. A log with nothing committed is removed. A file that is damaged before its last durable commit (which no crash
+ * Calls @fn for each log that was found, one by one, the oldest first: what is readable. Two logs may be of one key: of two
+ * mounts that had it, or of one whose first log could not be removed (then the later one is right). A log with nothing committed is removed. A file that is damaged before its last durable commit (which no crash
  * can do) is left alone under the name <id>.damaged, with a line in the log; one that cannot be read now, under its own. 0, or
  * the first error of @fn.
  */
