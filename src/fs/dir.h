@@ -33,6 +33,7 @@ struct dir {
 	uint32_t n_slots; /* used, holes included */
 	uint32_t cap_slots;
 	uint32_t n_live;
+	uint32_t n_kept; /* of them, that stay whatever the source tells: see tree_is_kept() */
 	uint32_t *index; /* slot + 1; 0: free; UINT32_MAX: was used */
 	uint32_t index_cap;
 	uint32_t index_used; /* with those that were */
@@ -46,6 +47,7 @@ struct dir {
 	const void *lister; /* LISTING: who fills it */
 	uint32_t told_slot; /* LISTING: of what was told last, or NODE_NO_SLOT */
 	uint64_t asked_ns;  /* of the last listing; 0: never */
+	uint64_t seq;       /* how many changes had been made here when it was asked for */
 	uint64_t whole_ns;  /* of the last one that has told all; 0: never, or it does not count */
 	unsigned opens;     /* by the kernel */
 	unsigned pins;      /* queries and walks that need it */

@@ -235,6 +235,29 @@ struct node *node_new(const char *name, size_t len, const struct vmofs_entry *e)
 	return n;
 }
 
+static size_t ext_len(const struct node *n)
+{
+	struct node_ext x;
+
+	return node_ext(n, &x) ? sizeof x + x.target_len : 0;
+}
+
+struct node *node_renamed(const struct node *n, const char *name, size_t len)
+{
+	size_t more = packed_len(n) + ext_len(n);
+	struct node *now = malloc(sizeof *now + len + 1 + more);
+
+	if (!now)
+		return NULL;
+	*now = *n;
+	now->slot = NODE_NO_SLOT;
+	now->name_len = (uint8_t)len;
+	memcpy(now->tail, name, len);
+	now->tail[len] = '\0';
+	memcpy(now->tail + len + 1, packed_at(n), more);
+	return now;
+}
+
 void node_free(struct node *n)
 {
 	free(n);

@@ -34,6 +34,9 @@ enum node_flags {
 	NODE_VAGUE = 1u << 11,    /* a listing has not said all since the last HEAD */
 	NODE_AWAITED = 1u << 12,  /* whoever asked for it may not have come for it yet */
 	NODE_EXT = 1u << 10,      /* has attributes of its own: struct node_ext */
+	NODE_HELD = 1u
+		<< 13, /* a file with changes made here: what the source tells of it does not count */
+	NODE_MADE = 1u << 14, /* a directory that is here, whether or not the source tells of it */
 };
 
 enum node_validator {
@@ -74,6 +77,8 @@ struct node_ext {
 
 /* A node of @e called @name; a directory when @e is NULL or a prefix. NULL: no memory. */
 struct node *node_new(const char *name, size_t len, const struct vmofs_entry *e);
+/* @n with another name, in no directory. What it owns (dir) is still @n's. NULL: no memory. */
+struct node *node_renamed(const struct node *n, const char *name, size_t len);
 void node_free(struct node *n);
 
 static inline const char *node_name(const struct node *n)

@@ -364,6 +364,19 @@ void object_cache_forget(struct object_cache *c, uint64_t ino)
 	destroy_all(c, &gone);
 }
 
+void object_cache_forget_idle(struct object_cache *c, uint64_t ino)
+{
+	struct vmofs_list gone = VMOFS_LIST_INIT(gone);
+	struct cached_object *o;
+
+	mutex_lock(&c->lock);
+	o = find_locked(c, ino);
+	if (o && !o->users)
+		hide_locked(c, o, &gone);
+	mutex_unlock(&c->lock);
+	destroy_all(c, &gone);
+}
+
 /* ---- all of them ---- */
 
 /* The end of a visit: what was hidden meanwhile goes. */

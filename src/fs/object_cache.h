@@ -49,6 +49,8 @@ struct fs_object *object_cache_find(struct object_cache *c, uint64_t ino);
 void object_cache_put(struct object_cache *c, struct fs_object *o); /* NULL is fine */
 /* The inode is gone or another version: an idle object goes at once, an open one at its last put. */
 void object_cache_forget(struct object_cache *c, uint64_t ino);
+/* The contents of the inode have changed: an idle object goes; who has it open knows of it. */
+void object_cache_forget_idle(struct object_cache *c, uint64_t ino);
 
 /* Calls @fn for each that is there at the call; it stays meanwhile, and no lock is held. */
 void object_cache_each(struct object_cache *c, void (*fn)(void *arg, struct fs_object *o),

@@ -157,23 +157,45 @@ struct fs_tree_ops {
 			      struct fs_sibling *out, unsigned n);
 
 	/*
-	 * Changes made here; NULL where nothing can be changed. They work in memory, at once, when the origin has been told
-	 * of them or will be. What a query that was asked for before one of them says of that name does not count.
+	 * Changes made here; NULL in a namespace that can never be changed, -EROFS in one without `local_attr` or that is
+	 * immutable. They work in memory, at once, when the origin has been told of them or will be. What was asked for
+	 * before one of them and is answered after it does not count for the names it concerns; what is asked for later does.
+	 * The kernel is not told, as its own requests bring them; a directory's time changes with what is in it.
 	 */
 	/*
 	 * @name in @parent is made as @e has it (its key does not count): a file, a directory (PREFIX), a symbolic link. What is
-	 * `local` is held, see hold(). Counts one reference. -EEXIST, -ENOTDIR, -ESTALE, -ENAMETOOLONG, -ENOMEM.
+	 * `local` is not at the origin yet: a file is held, see hold(); a directory stays until the source has told of it.
+	 * Counts one reference. -EEXIST, -ENOTDIR, -ENOENT (the directory has been removed), -ESTALE, -ENAMETOOLONG, -EINVAL (a
+	 * name that could not be shown), -ENOMEM.
 	 */
 	int (*made)(struct fs_tree *t, uint64_t parent, const char *name,
 		    const struct vmofs_entry *e, bool local, struct fs_tree_attr *out);
-	/* The name is gone; who has the node open goes on using its number. -ENOENT. */
-	int (*removed)(struct fs_tree *t, uint64_t parent, const char *name);
-	/* The node has another name, with all that is below it, in place of what had that. -ENOENT, -ENOTDIR, -ENOMEM. */
+	/*
+	 * The name is gone; who has the node open goes on using its number. Not @told: the origin still has the file, so
+	 * whatever it tells of that key does not count until gone(). The directory itself stays, also when the origin has no
+	 * key in it any more, until it is removed here. -ENOENT, -ENOMEM.
+	 */
+	int (*removed)(struct fs_tree *t, uint64_t parent, const char *name, bool told);
+	/* The origin has been told of what was removed as @key (from entry()), or it will not be: from now on it is believed. */
+	void (*gone)(struct fs_tree *t, const char *key);
+	/*
+	 * The node has another name, with all that is below it, in place of what had that. What is held keeps its numbers. The
+	 * cached object of a file that is not held is forgotten, for its provider asks by the old key. A link's key that had
+	 * a suffix keeps it: entry() tells. -ENOENT, -ENOTDIR, -EINVAL (into itself), -ENAMETOOLONG, -ENOMEM.
+	 */
 	int (*moved)(struct fs_tree *t, uint64_t parent, const char *name, uint64_t new_parent,
 		     const char *new_name);
-	/* From now on what the source tells of the file changes nothing: its attributes are asked of p.local. -ESTALE. */
+	/*
+	 * From now on what the source tells of the file changes nothing, and its size, times and the like are asked of
+	 * p.local_attr, until settled(); one that is removed needs none. -ESTALE: it has no name (any more). -EISDIR.
+	 */
 	int (*hold)(struct fs_tree *t, uint64_t ino);
-	/* It is at the origin as @e (key and type do not count), and no longer held. The same number stands for it. */
+	/*
+	 * It is at the origin as @e (key and type do not count; its mtime is what is shown; what it does not have of mode and owner stays), and
+	 * no longer held. The same number stands for it. A cached object that nobody uses is taken for one of the version
+	 * before: the caller uses the right one during the call. @e NULL: what was changed here is given up; the name is asked of
+	 * the source anew and will have another number, the kernel is told.
+	 */
 	void (*settled)(struct fs_tree *t, uint64_t ino, const struct vmofs_entry *e);
 	/*
 	 * The key of @ino (a directory's ends in "/") and what is known of it; the texts of @e are in @key and @validator. A
@@ -183,9 +205,15 @@ struct fs_tree_ops {
 		     struct vmofs_entry *e);
 	/* The number that @name has, if it is known, without a reference; 0. */
 	uint64_t (*number)(struct fs_tree *t, uint64_t parent, const char *name);
-	/* Whether nothing is in the directory: 0, -ENOTEMPTY, -ENOTDIR, or as readdir(). It is listed anew. */
+	/*
+	 * Whether nothing is in the directory: 0, -ENOTEMPTY (also for keys that are not shown), -ENOTDIR, or as readdir(). For 0
+	 * it is listed anew.
+	 */
 	int (*empty)(struct fs_tree *t, uint64_t ino, struct fs_tree_wait *w);
-	/* For what was found after a start: the directories down to @key are made where nothing is known of them, then as made(). */
+	/*
+	 * For what was found after a start: the directories down to @key are made where nothing is known of them, then as made()
+	 * with `local`; @e may have the version that the changes are based on.
+	 */
 	int (*made_key)(struct fs_tree *t, const char *key, const struct vmofs_entry *e,
 			struct fs_tree_attr *out);
 
@@ -236,7 +264,10 @@ struct fs_tree_source_params {
 	mode_t file_mode; /* permissions only */
 	mode_t dir_mode;
 	uint64_t (*now_ns)(void); /* NULL: loop_now_ns() */
-	/* Size, times and the like of a file that is held; under the tree's lock. NULL: read only. */
+	/*
+	 * Size, times and the like of a file that is held: changes what the tree has filled in. Under the tree's lock. NULL: read
+	 * only.
+	 */
 	void (*local_attr)(void *arg, uint64_t ino, struct stat *st);
 	void *local_arg;
 };

@@ -92,8 +92,7 @@ static bool is_seen(const struct dir *d, const struct node *n)
 	return !!(n->flags & NODE_SEEN) == d->seen;
 }
 
-/* Takes @n. */
-static struct node *add_node(struct tree *t, struct dir *d, struct node *n) REQUIRES(t->lock)
+struct node *tree_add_node(struct tree *t, struct dir *d, struct node *n)
 {
 	uint64_t before = dir_bytes(d);
 
@@ -109,7 +108,7 @@ static struct node *add_node(struct tree *t, struct dir *d, struct node *n) REQU
 	return n;
 }
 
-static void tell_kernel(struct tree *t, const struct node *n) REQUIRES(t->lock)
+void tree_tell_kernel(struct tree *t, const struct node *n)
 {
 	if (!n->n_lookup || !n->parent)
 		return;
@@ -121,7 +120,8 @@ static void tell_kernel(struct tree *t, const struct node *n) REQUIRES(t->lock)
 static void supersede(struct tree *t, struct dir *d, struct node *old, struct node *now)
 	REQUIRES(t->lock)
 {
-	tell_kernel(t, old);
+	tree_tell_kernel(t, old);
+	tree_count_kept(t, old, -1);
 	if (now) {
 		dir_replace(d, old, now);
 		now->parent = d->node;
@@ -138,15 +138,16 @@ void tree_remove(struct tree *t, struct node *n, bool tell)
 	struct dir *d = n->parent->dir;
 
 	if (tell)
-		tell_kernel(t, n);
+		tree_tell_kernel(t, n);
+	tree_count_kept(t, n, -1);
 	dir_remove(d, n);
 	tree_put_away(t, n);
 }
 
 void tree_swap_node(struct tree *t, struct node *old, struct node *now)
 {
-	const uint16_t keep =
-		NODE_SEEN | NODE_OPENED | NODE_NAMELESS | NODE_TOLD | NODE_RCLONE | NODE_HEADED;
+	const uint16_t keep = NODE_SEEN | NODE_OPENED | NODE_NAMELESS | NODE_TOLD | NODE_RCLONE |
+		NODE_HEADED | NODE_HELD;
 
 	now->flags |= old->flags & keep;
 	now->fresh = MAX(now->fresh, old->fresh);
@@ -167,6 +168,10 @@ struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_
 	struct node *n = dir_find(d, name, len);
 	struct node *other = n ? tree_take_other(n) : NULL;
 
+	if (n && n->flags & NODE_HELD) {
+		mark_seen(d, n);
+		return NULL;
+	}
 	if (n && !node_is_dir(n)) {
 		/* A key of the same name that this listing has told of, too. */
 		if (d->state == DIR_LISTING && is_seen(d, n))
@@ -174,7 +179,7 @@ struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_
 		supersede(t, d, n, node_new(name, len, NULL));
 		n = dir_find(d, name, len);
 	} else if (!n) {
-		n = add_node(t, d, node_new(name, len, NULL));
+		n = tree_add_node(t, d, node_new(name, len, NULL));
 	} else if (other) {
 		hide_shadowed(t, d, name, len);
 		node_free(other);
@@ -186,6 +191,7 @@ struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_
 		n->fresh = fresh;
 	if (fresh || is_news(d, n))
 		n->flags &= (uint16_t) ~(NODE_DOUBT | NODE_DOUBT_NEW);
+	tree_unkeep(t, n, NODE_MADE);
 	return n;
 }
 
@@ -207,7 +213,7 @@ static void tree_put_file(struct tree *t, struct dir *d, struct node *old, struc
 		return;
 	now->fresh = fresh;
 	if (!old) {
-		(void)add_node(t, d, now);
+		(void)tree_add_node(t, d, now);
 		return;
 	}
 	t->st.versions++;
@@ -245,6 +251,10 @@ void tree_add_file(struct tree *t, struct dir *d, const char *name, size_t len,
 	size_t shown = link ? len - NAME_RCLONE_LEN : len;
 	struct node *n = dir_find(d, name, shown);
 
+	if (n && tree_is_kept(n) && (fresh || n->flags & NODE_HELD)) {
+		mark_seen(d, n);
+		return;
+	}
 	if (n && node_is_dir(n) && (!fresh || link)) {
 		/* Told by this listing, or perhaps yet to be. */
 		if (is_seen(d, n))
@@ -270,13 +280,16 @@ void tree_add_marker(struct tree *t, struct dir *d, const struct vmofs_entry *e)
 	d->marker = true;
 	if (e->size && e->size != VMOFS_SIZE_UNKNOWN)
 		tree_hide(t, d, FS_HIDDEN_MARKER, e->key, e->key_len);
+	/* It may have been changed here since. */
 	if (e->mtime.tv_sec)
 		d->node->mtime_ns =
-			(int64_t)e->mtime.tv_sec * (int64_t)NSEC_PER_SEC + e->mtime.tv_nsec;
+			MAX(d->node->mtime_ns,
+			    (int64_t)e->mtime.tv_sec * (int64_t)NSEC_PER_SEC + e->mtime.tv_nsec);
 }
 
 /* A key with more parts than the listing should tell is shown by the first of them. */
-void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struct vmofs_entry *e)
+void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struct vmofs_entry *e,
+		     uint64_t seq)
 {
 	const char *rest = e->key + base_len;
 	size_t len = e->key_len - base_len;
@@ -290,6 +303,8 @@ void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struc
 		tree_hide(t, d, FS_HIDDEN_LONG, e->key, e->key_len);
 	else if (why != NAME_OK)
 		tree_hide(t, d, (enum fs_hidden)why, e->key, e->key_len);
+	else if (tree_key_is_old(t, e->key, base_len, base_len + part, seq))
+		return;
 	else if (slash || e->type == VMOFS_ENTRY_PREFIX)
 		(void)tree_add_dir(t, d, rest, part, 0);
 	else
@@ -298,7 +313,8 @@ void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struc
 
 /* ---- listings ---- */
 
-void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint64_t asked_ns)
+void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint64_t asked_ns,
+			uint64_t seq)
 {
 	uint64_t before = dir_bytes(d);
 
@@ -312,6 +328,7 @@ void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint6
 	d->lister = lister;
 	d->told_slot = NODE_NO_SLOT;
 	d->asked_ns = asked_ns;
+	d->seq = seq;
 	d->read_whole = false;
 	d->marker = false;
 	d->walk_slot = NODE_NO_SLOT;
@@ -319,6 +336,12 @@ void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint6
 	d->walk_run = 0;
 	tree_unhide(t, d);
 	tree_touch(t, d);
+}
+
+/* The listing need not have told of it: it was changed here, then or since. */
+static bool is_ours(struct tree *t, const struct dir *d, const struct node *n) REQUIRES(t->lock)
+{
+	return tree_is_kept(n) || tree_name_is_old(t, d, node_name(n), n->name_len, d->seq);
 }
 
 /* What the listing has not told is gone. */
@@ -335,10 +358,14 @@ static void sweep(struct tree *t, struct dir *d) REQUIRES(t->lock)
 			continue;
 		}
 		other = tree_take_other(n);
-		if (other)
+		if (is_ours(t, d, n)) {
+			node_free(other);
+			mark_seen(d, n);
+		} else if (other) {
 			supersede(t, d, n, other);
-		else
+		} else {
 			tree_remove(t, n, true);
+		}
 	}
 }
 
@@ -350,7 +377,7 @@ static void doubt_empty(struct tree *t, struct dir *d) REQUIRES(t->lock)
 
 	for (unsigned i = 0; i < FS_HIDDEN_NREASONS; i++)
 		any = any || d->hidden[i];
-	if (any)
+	if (any || tree_is_kept(d->node))
 		return;
 	d->node->flags |= NODE_DOUBT;
 	if (parent && parent->dir->state == DIR_LISTING)
@@ -372,6 +399,8 @@ static void unsee(struct dir *d)
 
 void tree_end_listing(struct tree *t, struct dir *d, int code)
 {
+	if (code == 0 && d->seq < t->all_old)
+		code = -ECANCELED;
 	if (code == 0)
 		sweep(t, d);
 	else

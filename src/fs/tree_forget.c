@@ -78,6 +78,8 @@ static void bury(struct tree *t, struct node *n) REQUIRES(t->lock)
 
 static bool is_needed(const struct node *n)
 {
+	if (n->flags & (NODE_HELD | NODE_MADE) && !(n->flags & NODE_NAMELESS))
+		return true;
 	return n->n_lookup || (node_is_dir(n) && n->dir && (is_busy(n->dir) || n->dir->n_live));
 }
 

@@ -179,7 +179,7 @@ bool tree_node_is_fresh(struct tree *t, const struct node *n, const struct fs_tr
 {
 	if (!n->parent)
 		return n == t->root;
-	if (tree_is_fresh(t, listed_ns(n), w))
+	if (tree_is_kept(n) || tree_is_fresh(t, listed_ns(n), w))
 		return true;
 	if (!(n->flags & NODE_DOUBT) && dir_is_whole(n->parent->dir, w))
 		return true;
@@ -209,6 +209,8 @@ uint64_t tree_node_ttl(struct tree *t, const struct node *n)
 
 	if (n == t->root)
 		return t->p.immutable ? FS_TREE_FOREVER : t->p.ttl_ns;
+	if (tree_is_kept(n))
+		return t->p.ttl_ns;
 	return tree_rest(t, MAX(own, listed), t->p.ttl_ns);
 }
 

@@ -8,6 +8,8 @@
  *   tree_entry.c   entries become nodes, versions, what is hidden
  *   tree_query.c   queries under way, and who waits for them
  *   tree_walk.c    flat listings ahead of a walker, and of a source that is told at once
+ *   tree_news.c    which answers are older than what was changed here
+ *   tree_change.c  the changes made here
  *   tree_forget.c  what the kernel lets go, the soft limit
  *   tree_link.c    targets of symbolic links that are contents
  *
@@ -43,6 +45,16 @@ struct negative {
 	char name[];
 };
 
+/* A question that is out: what has been changed since is not for it to tell. */
+struct tree_asked {
+	struct vmofs_list link; /* the oldest first */
+	uint64_t seq;           /* how many changes there had been */
+};
+
+/* A name changed here while somebody was asking, and one that the origin still has, though it is removed. */
+struct recent;
+struct away;
+
 struct hidden_example {
 	enum fs_hidden why;
 	char *key; /* owned */
@@ -58,6 +70,7 @@ struct tree_query {
 	struct vmofs_list link;  /* in dir->queries */
 	struct vmofs_list waits; /* LIST: those are in the directory */
 	uint64_t asked_ns;
+	struct tree_asked asked;
 	/* What came; under the lock of the tree. */
 	bool insists; /* HEAD: it counts, whatever a listing says */
 	bool prefix;
@@ -93,6 +106,14 @@ struct tree {
 	struct negative **negatives;
 	struct vmofs_list negative_lru;
 	unsigned n_negative;
+
+	uint64_t n_changes;        /* made here, ever */
+	uint64_t all_old;          /* what was asked before so many does not count at all */
+	struct vmofs_list asked;   /* of struct tree_asked */
+	struct vmofs_list recents; /* the oldest first */
+	struct recent **recent;    /* owned; by path */
+	unsigned n_recent;
+	struct vmofs_list away;
 
 	struct vmofs_list walks;
 	uint32_t next_walk;
@@ -181,9 +202,9 @@ struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_
 			  uint32_t fresh) REQUIRES(t->lock);
 void tree_add_file(struct tree *t, struct dir *d, const char *name, size_t len,
 		   const struct vmofs_entry *e, uint32_t fresh) REQUIRES(t->lock);
-/* One key of a listing of @d, whose own key has @base_len bytes. */
-void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struct vmofs_entry *e)
-	REQUIRES(t->lock);
+/* One key of a listing of @d, whose own key has @base_len bytes; asked for after @seq changes. */
+void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struct vmofs_entry *e,
+		     uint64_t seq) REQUIRES(t->lock);
 void tree_add_marker(struct tree *t, struct dir *d, const struct vmofs_entry *e) REQUIRES(t->lock);
 void tree_hide(struct tree *t, struct dir *d, enum fs_hidden why, const char *key, size_t len)
 	REQUIRES(t->lock);
@@ -199,10 +220,76 @@ void tree_headed(struct tree *t, struct node *n, struct node *file, uint64_t ask
 /* @now, with the number of @old, in its place. */
 void tree_swap_node(struct tree *t, struct node *old, struct node *now) REQUIRES(t->lock);
 
-void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint64_t asked_ns)
-	REQUIRES(t->lock);
+void tree_begin_listing(struct tree *t, struct dir *d, const void *lister, uint64_t asked_ns,
+			uint64_t seq) REQUIRES(t->lock);
 /* @code 0: it has told all. */
 void tree_end_listing(struct tree *t, struct dir *d, int code) REQUIRES(t->lock);
+
+/* A node that is new here; takes @n. NULL: no memory. */
+struct node *tree_add_node(struct tree *t, struct dir *d, struct node *n) REQUIRES(t->lock);
+/* What the kernel has cached of its name is not right any more. */
+void tree_tell_kernel(struct tree *t, const struct node *n) REQUIRES(t->lock);
+
+/* ---- tree_news.c ---- */
+
+/* @a is asked now; tree_answered() ends it, and may follow without the other. */
+void tree_ask(struct tree *t, struct tree_asked *a) REQUIRES(t->lock);
+void tree_answered(struct tree *t, struct tree_asked *a) REQUIRES(t->lock);
+/* @name in @d is changed here, now: what was asked before does not count. */
+void tree_changed(struct tree *t, const struct dir *d, const char *name, size_t len)
+	REQUIRES(t->lock);
+/* The same for a path from the root. */
+void tree_changed_path(struct tree *t, const char *path, size_t len) REQUIRES(t->lock);
+/* Whether that was after @seq changes. @path is a key as it is shown, without a final "/". */
+bool tree_is_old(struct tree *t, const char *path, size_t len, uint64_t seq) REQUIRES(t->lock);
+bool tree_name_is_old(struct tree *t, const struct dir *d, const char *name, size_t len,
+		      uint64_t seq) REQUIRES(t->lock);
+/* The same for the part of a key that ends at @end and begins at @at. */
+bool tree_key_is_old(struct tree *t, const char *key, size_t at, size_t end, uint64_t seq)
+	REQUIRES(t->lock);
+/* Whether the key of @d still is @key. */
+bool tree_is_at(struct tree *t, const struct dir *d, const char *key, size_t len) REQUIRES(t->lock);
+
+/* A key that the origin still has, until tree_gone(). 0 or -ENOMEM. */
+int tree_away(struct tree *t, const char *key, size_t len) REQUIRES(t->lock);
+/* False: it was not away. */
+bool tree_gone(struct tree *t, const char *key) REQUIRES(t->lock);
+/* The directory @key ("dir/") is removed, with the keys in it that are away; or, not @removed, it is made. */
+void tree_away_dir(struct tree *t, const char *key, size_t len, bool removed) REQUIRES(t->lock);
+/* What the source tells by @e is removed here. */
+bool tree_is_away(struct tree *t, const struct vmofs_entry *e) REQUIRES(t->lock);
+void tree_news_free(struct tree *t) REQUIRES(t->lock);
+
+/* ---- tree_change.c ---- */
+
+/* It stays, whatever the source tells: there are changes of it, or in it, that were made here. */
+bool tree_is_kept(const struct node *n);
+void tree_keep(struct tree *t, struct node *n, uint16_t flag) REQUIRES(t->lock);
+void tree_unkeep(struct tree *t, struct node *n, uint16_t flag) REQUIRES(t->lock);
+/* @n comes to its directory (1), or is about to leave it (-1). */
+void tree_count_kept(struct tree *t, const struct node *n, int sign) REQUIRES(t->lock);
+int tree_made(struct fs_tree *base, uint64_t parent, const char *name, const struct vmofs_entry *e,
+	      bool local, struct fs_tree_attr *out);
+int tree_made_key(struct fs_tree *base, const char *key, const struct vmofs_entry *e,
+		  struct fs_tree_attr *out);
+int tree_removed(struct fs_tree *base, uint64_t parent, const char *name, bool told);
+void tree_told_gone(struct fs_tree *base, const char *key);
+int tree_moved(struct fs_tree *base, uint64_t parent, const char *name, uint64_t new_parent,
+	       const char *new_name);
+int tree_hold_file(struct fs_tree *base, uint64_t ino);
+void tree_settled(struct fs_tree *base, uint64_t ino, const struct vmofs_entry *e);
+int tree_entry(struct fs_tree *base, uint64_t ino, char key[VMOFS_KEY_MAX], char validator[512],
+	       struct vmofs_entry *e);
+uint64_t tree_number_of(struct fs_tree *base, uint64_t parent, const char *name);
+int tree_empty(struct fs_tree *base, uint64_t ino, struct fs_tree_wait *w);
+
+/* ---- tree_source.c ---- */
+
+void tree_fill_attr(struct tree *t, const struct node *n, struct fs_tree_attr *out)
+	REQUIRES(t->lock);
+int tree_find_dir(struct tree *t, uint64_t ino, struct dir **out) REQUIRES(t->lock);
+/* More of the listing of @d, or its end. */
+int tree_wait_for_listing(struct tree *t, struct dir *d, struct fs_tree_wait *w) REQUIRES(t->lock);
 
 /* ---- tree_query.c ---- */
 

@@ -69,6 +69,7 @@ struct tree_query *tree_query_new(struct tree *t, enum tree_query_kind kind, str
 	q->name_len = len;
 	q->asked_ns = tree_now(t);
 	q->dir = d;
+	tree_ask(t, &q->asked);
 	d->pins++;
 	vmofs_list_init(&q->waits);
 	vmofs_list_add(&d->queries, &q->link);
@@ -87,6 +88,7 @@ void tree_query_free(struct tree *t, struct tree_query *q)
 	struct node *n = q->dir->node;
 
 	vmofs_list_del(&q->link);
+	tree_answered(t, &q->asked);
 	q->dir->pins--;
 	if (n->flags & NODE_NAMELESS)
 		tree_put_away(t, n);
@@ -94,7 +96,14 @@ void tree_query_free(struct tree *t, struct tree_query *q)
 	free(q);
 }
 
-struct tree_query *tree_query_find(struct tree *t UNUSED, struct dir *d, enum tree_query_kind kind,
+/* The name has been changed here since, or is that of another key now. */
+static bool is_old_news(struct tree *t, const struct tree_query *q) REQUIRES(t->lock)
+{
+	return tree_is_old(t, q->key, q->base_len + q->name_len, q->asked.seq) ||
+		!tree_is_at(t, q->dir, q->key, q->base_len);
+}
+
+struct tree_query *tree_query_find(struct tree *t, struct dir *d, enum tree_query_kind kind,
 				   const char *name)
 {
 	struct vmofs_list *pos;
@@ -103,7 +112,7 @@ struct tree_query *tree_query_find(struct tree *t UNUSED, struct dir *d, enum tr
 		struct tree_query *q = vmofs_list_entry(pos, struct tree_query, link);
 
 		if (q->kind == kind && !strncmp(q->key + q->base_len, name, q->name_len) &&
-		    !name[q->name_len])
+		    !name[q->name_len] && !is_old_news(t, q))
 			return q;
 	}
 	return NULL;
@@ -127,7 +136,7 @@ int tree_list(struct tree *t, struct dir *d, struct fs_tree_wait *w)
 		q = tree_query_new(t, TREE_QUERY_LIST, d, "", &r);
 		if (!q)
 			return r;
-		tree_begin_listing(t, d, q, q->asked_ns);
+		tree_begin_listing(t, d, q, q->asked_ns, q->asked.seq);
 		t->st.listings++;
 		send(t, q);
 	}
@@ -172,7 +181,7 @@ int tree_ask_name(struct tree *t, struct dir *d, const char *name, struct fs_tre
 
 bool tree_needs_head(const struct tree *t, const struct node *n)
 {
-	if (node_is_dir(n) || n->flags & NODE_HEADED)
+	if (n->flags & (NODE_DIR | NODE_HEADED | NODE_HELD))
 		return false;
 	return n->size == VMOFS_SIZE_UNKNOWN || n->flags & NODE_VAGUE || t->p.object_metadata;
 }
@@ -214,7 +223,7 @@ static void list_entry(struct tree *t, struct tree_query *q, const struct vmofs_
 {
 	/* Only the listing that the directory waits for may say what is seen. */
 	if (q->dir->lister == q)
-		tree_add_listed(t, q->dir, q->base_len, e);
+		tree_add_listed(t, q->dir, q->base_len, e, q->asked.seq);
 }
 
 /* Exactly the key, or that with a slash. */
@@ -243,7 +252,7 @@ static void add_entry(struct tree *t, struct tree_query *q, const struct vmofs_e
 	REQUIRES(t->lock)
 {
 	t->st.entries++;
-	if (!is_below(q, e))
+	if (!is_below(q, e) || tree_is_away(t, e))
 		return;
 	if (q->kind == TREE_QUERY_LIST)
 		list_entry(t, q, e);
@@ -313,7 +322,7 @@ static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 	char validator[NODE_VALIDATOR_MAX];
 	struct vmofs_entry e;
 
-	if (is_outdated(q, n))
+	if (is_old_news(t, q) || is_outdated(q, n))
 		return;
 	if (q->prefix) {
 		(void)tree_add_dir(t, q->dir, name, q->name_len, fresh);
@@ -323,8 +332,9 @@ static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 		e.key_len = q->base_len + q->name_len;
 		tree_add_file(t, q->dir, name, q->name_len, &e, fresh);
 	} else {
-		tree_add_negative(t, q->dir->node->ino, name, q->name_len, q->asked_ns);
-		if (n)
+		if (!n || !tree_is_kept(n))
+			tree_add_negative(t, q->dir->node->ino, name, q->name_len, q->asked_ns);
+		if (n && !tree_is_kept(n))
 			tree_remove(t, n, true);
 	}
 }
@@ -343,7 +353,7 @@ static void head_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 {
 	struct node *n = dir_find(q->dir, q->key + q->base_len, q->name_len);
 
-	if (!n || node_is_dir(n))
+	if (!n || node_is_dir(n) || n->flags & NODE_HELD || is_old_news(t, q))
 		return;
 	/* Else who waits asks again. */
 	if (q->insists || !is_outdated(q, n) || (q->file && is_told_version(q, n)))

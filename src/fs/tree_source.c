@@ -39,8 +39,7 @@ static uint64_t node_size(const struct node *n)
 	return n->size == VMOFS_SIZE_UNKNOWN ? 0 : n->size;
 }
 
-static void fill_attr(struct tree *t, const struct node *n, struct fs_tree_attr *out)
-	REQUIRES(t->lock)
+void tree_fill_attr(struct tree *t, const struct node *n, struct fs_tree_attr *out)
 {
 	int64_t mtime = n->mtime_ns ? n->mtime_ns : t->birth_ns;
 	struct timespec ts = { mtime / (int64_t)NSEC_PER_SEC, mtime % (int64_t)NSEC_PER_SEC };
@@ -52,7 +51,7 @@ static void fill_attr(struct tree *t, const struct node *n, struct fs_tree_attr 
 		.st = {
 			.st_ino = n->ino,
 			.st_mode = node_mode(t, n, &x),
-			.st_nlink = 1,
+			.st_nlink = n->flags & NODE_NAMELESS ? 0 : 1,
 			.st_uid = x.has & VMOFS_HAS_UID ? x.uid : t->p.uid,
 			.st_gid = x.has & VMOFS_HAS_GID ? x.gid : t->p.gid,
 			.st_size = (off_t)size,
@@ -66,6 +65,11 @@ static void fill_attr(struct tree *t, const struct node *n, struct fs_tree_attr 
 	};
 	/* A version does not change; a directory's time may. */
 	out->attr_ttl_ns = node_is_dir(n) ? out->ttl_ns : FS_TREE_FOREVER;
+	if (!(n->flags & NODE_HELD))
+		return;
+	out->attr_ttl_ns = t->p.ttl_ns;
+	if (t->p.local_attr)
+		t->p.local_attr(t->p.local_arg, n->ino, &out->st);
 }
 
 static int source_getattr(struct fs_tree *base, uint64_t ino, struct fs_tree_wait *w,
@@ -82,7 +86,7 @@ static int source_getattr(struct fs_tree *base, uint64_t ino, struct fs_tree_wai
 	else if (tree_needs_head(t, n) && !(n->flags & NODE_TOLD))
 		r = w ? tree_ask_head(t, n, w) : -EAGAIN;
 	else
-		fill_attr(t, n, out);
+		tree_fill_attr(t, n, out);
 	tree_unlock(t);
 	return r;
 }
@@ -115,7 +119,7 @@ static int give(struct tree *t, struct node *n, struct fs_tree_wait *w, struct f
 	}
 	tree_hold(t, n);
 	n->flags = (uint16_t)((n->flags & ~NODE_AWAITED) | NODE_TOLD);
-	fill_attr(t, n, out);
+	tree_fill_attr(t, n, out);
 	return 0;
 }
 
@@ -136,7 +140,7 @@ static bool fresh_negative(struct tree *t, uint64_t asked_ns, const struct fs_tr
 }
 
 /* More of it, or the end. A walk that fills it goes on as long as somebody waits. */
-static int wait_for_listing(struct tree *t, struct dir *d, struct fs_tree_wait *w) REQUIRES(t->lock)
+int tree_wait_for_listing(struct tree *t, struct dir *d, struct fs_tree_wait *w)
 {
 	int r = tree_wait_on(t, w, &d->waits, d->asked_ns);
 
@@ -167,7 +171,7 @@ static int lookup_in(struct tree *t, struct dir *d, const char *name, struct fs_
 	if (!w)
 		return -EAGAIN;
 	if (d->state == DIR_LISTING)
-		return wait_for_listing(t, d, w);
+		return tree_wait_for_listing(t, d, w);
 	return tree_ask_name(t, d, name, w);
 }
 
@@ -219,7 +223,7 @@ static void source_forget(struct fs_tree *base, uint64_t ino, uint64_t n)
 
 /* ---- directories ---- */
 
-static int find_dir(struct tree *t, uint64_t ino, struct dir **out) REQUIRES(t->lock)
+int tree_find_dir(struct tree *t, uint64_t ino, struct dir **out)
 {
 	struct node *n = tree_find_ino(t, ino);
 
@@ -238,7 +242,7 @@ static int source_opendir(struct fs_tree *base, uint64_t ino)
 	int r;
 
 	tree_lock(t);
-	r = find_dir(t, ino, &d);
+	r = tree_find_dir(t, ino, &d);
 	if (!r)
 		d->opens++;
 	tree_unlock(t);
@@ -251,7 +255,7 @@ static void source_releasedir(struct fs_tree *base, uint64_t ino)
 	struct dir *d;
 
 	tree_lock(t);
-	if (find_dir(t, ino, &d) == 0 && d->opens) {
+	if (tree_find_dir(t, ino, &d) == 0 && d->opens) {
 		d->opens--;
 		if (d->node->flags & NODE_NAMELESS)
 			tree_put_away(t, d->node);
@@ -268,7 +272,7 @@ static bool fill_dots(struct tree *t, const struct dir *d, uint64_t *cookie, fs_
 	struct fs_tree_attr a;
 
 	for (; *cookie < COOKIE_FIRST; ++*cookie) {
-		fill_attr(t, *cookie ? parent : self, &a);
+		tree_fill_attr(t, *cookie ? parent : self, &a);
 		if (!fill(arg,
 			  &(struct fs_tree_entry){
 				  .name = *cookie ? ".." : ".", .attr = &a, .next = *cookie + 1 }))
@@ -307,7 +311,7 @@ static unsigned fill_entries(struct tree *t, const struct dir *d, uint64_t cooki
 			continue;
 		if (may_be_dir(d, n))
 			break;
-		fill_attr(t, n, &a);
+		tree_fill_attr(t, n, &a);
 		if (!fill(arg,
 			  &(struct fs_tree_entry){ .name = node_name(n),
 						   .attr = &a,
@@ -338,7 +342,7 @@ static int readdir_begin(struct tree *t, struct dir *d, uint64_t cookie, struct 
 		if (d->state != DIR_LISTING)
 			r = w ? tree_want_listing(t, d, w) : -EAGAIN;
 		else if (d->again)
-			r = wait_for_listing(t, d, w);
+			r = tree_wait_for_listing(t, d, w);
 	}
 	return r;
 }
@@ -348,7 +352,7 @@ static int readdir_locked(struct tree *t, uint64_t ino, uint64_t cookie, bool pl
 {
 	struct dir *d;
 	uint64_t at = cookie;
-	int r = find_dir(t, ino, &d);
+	int r = tree_find_dir(t, ino, &d);
 
 	if (!r)
 		r = tree_want_load(t, w);
@@ -361,7 +365,7 @@ static int readdir_locked(struct tree *t, uint64_t ino, uint64_t cookie, bool pl
 	if (fill_entries(t, d, at, plus, fill, arg) || at > cookie)
 		return 0;
 	if (d->state == DIR_LISTING && !tree_dir_is_fresh(t, d, w))
-		return wait_for_listing(t, d, w);
+		return tree_wait_for_listing(t, d, w);
 	d->read_whole = true;
 	return 0;
 }
@@ -503,8 +507,8 @@ static unsigned source_following(struct fs_tree *base, uint64_t dir, uint64_t pl
 	for (uint64_t i = place; d && i < d->n_slots && found < n; i++) {
 		const struct node *s = d->slots[i];
 
-		if (!s || s->flags & (NODE_DIR | NODE_LINK) || s->size == VMOFS_SIZE_UNKNOWN ||
-		    tree_needs_head(t, s))
+		if (!s || s->flags & (NODE_DIR | NODE_LINK | NODE_HELD) ||
+		    s->size == VMOFS_SIZE_UNKNOWN || tree_needs_head(t, s))
 			continue;
 		out[found++] = (struct fs_sibling){ s->ino, i, s->size };
 	}
@@ -606,6 +610,7 @@ static void source_free(struct fs_tree *base)
 		cond_wait(&t->idle, &t->lock);
 	tree_walks_end(t);
 	tree_drop_negatives(t);
+	tree_news_free(t);
 	tree_unlock(t);
 	free_nodes(t);
 	free(t->negatives);
@@ -630,6 +635,16 @@ static const struct fs_tree_ops source_tree_ops = {
 	.cancel = tree_cancel,
 	.place = source_place,
 	.following = source_following,
+	.made = tree_made,
+	.removed = tree_removed,
+	.gone = tree_told_gone,
+	.moved = tree_moved,
+	.hold = tree_hold_file,
+	.settled = tree_settled,
+	.entry = tree_entry,
+	.number = tree_number_of,
+	.empty = tree_empty,
+	.made_key = tree_made_key,
 	.each_object = source_each_object,
 	.stats = source_stats,
 	.each_hidden = source_each_hidden,
@@ -662,6 +677,9 @@ static void tree_init(struct tree *t, const struct fs_tree_source_params *p)
 	cond_init(&t->idle);
 	vmofs_list_init(&t->lru);
 	vmofs_list_init(&t->negative_lru);
+	vmofs_list_init(&t->asked);
+	vmofs_list_init(&t->recents);
+	vmofs_list_init(&t->away);
 	vmofs_list_init(&t->walks);
 	vmofs_list_init(&t->load_waits);
 	vmofs_list_init(&t->send);

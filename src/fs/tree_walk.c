@@ -47,11 +47,14 @@ struct walk {
 	bool in_flight;
 	bool wanted; /* the walker has moved since the page was asked for */
 	bool broken; /* the source does not keep its order */
+	bool lost;   /* a directory on the stack has another key now, or none */
 	uint32_t id;
-	unsigned pages;     /* of the next query */
-	uint64_t asked_ns;  /* of this one */
-	uint64_t delivered; /* entries, since the beginning */
-	uint64_t walker;    /* how many of them the walker has left behind */
+	unsigned pages;          /* of the next query */
+	uint64_t asked_ns;       /* of this one */
+	uint64_t seq;            /* and how many changes had been made here */
+	struct tree_asked asked; /* of the oldest listing that is not complete */
+	uint64_t delivered;      /* entries, since the beginning */
+	uint64_t walker;         /* how many of them the walker has left behind */
 	char base[VMOFS_KEY_MAX];
 	char pos[VMOFS_KEY_MAX];   /* the last key */
 	char after[VMOFS_KEY_MAX]; /* what this query began with */
@@ -96,13 +99,14 @@ static void pop(struct tree *t, struct walk *w, int code) REQUIRES(t->lock)
 static int enter(struct tree *t, struct walk *w, const char *name, size_t len, size_t key_len)
 	REQUIRES(t->lock)
 {
-	struct node *n = tree_add_dir(t, top(w)->dir, name, len, 0);
+	bool old = tree_is_old(t, name + len + 1 - key_len, key_len - 1, w->seq);
+	struct node *n = old ? NULL : tree_add_dir(t, top(w)->dir, name, len, 0);
 	struct dir *d = n ? tree_dir(t, n) : NULL;
 
 	if (!d || push(w, d, key_len) < 0)
 		return -ENOMEM;
 	if (d->state != DIR_LISTING && (w->whole || !tree_dir_is_fresh(t, d, NULL)))
-		tree_begin_listing(t, d, w, w->asked_ns);
+		tree_begin_listing(t, d, w, w->asked_ns, w->seq);
 	d->walk_id = w->id;
 	d->walk_seq = w->delivered;
 	return 0;
@@ -130,7 +134,7 @@ static void add_last(struct tree *t, struct walk *w, const char *name, size_t le
 		tree_add_marker(t, d, e);
 	else if (why != NAME_OK)
 		tree_hide(t, d, (enum fs_hidden)why, e->key, e->key_len);
-	else
+	else if (!tree_key_is_old(t, e->key, e->key_len - len, e->key_len, w->seq))
 		tree_add_file(t, d, name, len, e, 0);
 }
 
@@ -171,8 +175,18 @@ static void add_entry(struct tree *t, struct walk *w, const struct vmofs_entry *
 		return;
 	w->delivered++;
 	t->st.entries++;
-	add_key(t, w, e);
+	if (!tree_is_away(t, e))
+		add_key(t, w, e);
 	memcpy(w->pos, e->key, e->key_len + 1);
+}
+
+/* Whether the keys that come still are those of the directories on the stack. */
+static bool is_lost(struct tree *t, struct walk *w) REQUIRES(t->lock)
+{
+	const char *key = w->n_levels > 1 ? w->pos : w->base;
+
+	w->lost = w->lost || (!w->whole && !tree_is_at(t, top(w)->dir, key, top(w)->len));
+	return w->lost;
 }
 
 static bool walk_entries(struct vmofs_query *q, const struct vmofs_entry *v, unsigned n)
@@ -182,14 +196,14 @@ static bool walk_entries(struct vmofs_query *q, const struct vmofs_entry *v, uns
 	bool more;
 
 	tree_lock(t);
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n && !is_lost(t, w); i++)
 		add_entry(t, w, &v[i]);
 	for (unsigned i = 0; i < w->n_levels; i++)
 		if (w->stack[i].dir->lister == w && !w->stack[i].dir->again)
 			tree_wake(t, &w->stack[i].dir->waits, 0);
 	tree_wake(t, &w->waits, 0);
 	tree_evict(t);
-	more = !t->stopped && !w->broken;
+	more = !t->stopped && !w->broken && !w->lost;
 	tree_unlock(t);
 	return more;
 }
@@ -198,10 +212,24 @@ static bool walk_entries(struct vmofs_query *q, const struct vmofs_entry *v, uns
 
 static void walk_done(struct vmofs_query *q, const struct vmofs_query_result *result);
 
+/* Whether a directory was begun with a page before the one that is asked for now. */
+static bool has_begun(const struct walk *w)
+{
+	for (unsigned i = 0; i < w->n_levels; i++)
+		if (w->stack[i].dir->lister == w)
+			return true;
+	return false;
+}
+
 static void ask_page(struct tree *t, struct walk *w) REQUIRES(t->lock)
 {
 	uint64_t page = t->page ? t->page : WALK_PAGE;
 
+	if (!has_begun(w)) {
+		tree_answered(t, &w->asked);
+		tree_ask(t, &w->asked);
+	}
+	w->seq = t->n_changes;
 	w->in_flight = true;
 	w->wanted = false;
 	w->asked_ns = tree_now(t);
@@ -234,6 +262,7 @@ static struct walk *walk_new(struct tree *t, struct dir *d, bool whole) REQUIRES
 	w->id = ++t->next_walk;
 	w->pages = 1;
 	vmofs_list_init(&w->waits);
+	vmofs_list_init(&w->asked.link);
 	vmofs_list_add(&t->walks, &w->link);
 	return w;
 }
@@ -246,6 +275,7 @@ static void walk_end(struct tree *t, struct walk *w, int code) REQUIRES(t->lock)
 	while (w->n_levels)
 		pop(t, w, code);
 	vmofs_list_del(&w->link);
+	tree_answered(t, &w->asked);
 	tree_wake(t, &w->waits, code == -ECANCELED ? 0 : code);
 	if (w->whole)
 		load_done(t, code);
@@ -272,7 +302,7 @@ static int walk_code(struct tree *t, struct walk *w, const struct vmofs_query_re
 {
 	if (t->stopped)
 		return -ESHUTDOWN;
-	if (w->broken)
+	if (w->broken || is_lost(t, w))
 		return w->whole ? -EIO : -ECANCELED;
 	return result->code == -ENOENT ? -EIO : result->code;
 }
@@ -351,7 +381,7 @@ static int load_start(struct tree *t) REQUIRES(t->lock)
 	t->loading = true;
 	tree_drop_negatives(t);
 	ask_page(t, w);
-	tree_begin_listing(t, d, w, w->asked_ns);
+	tree_begin_listing(t, d, w, w->asked_ns, w->seq);
 	return 0;
 }
 
