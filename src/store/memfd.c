@@ -139,6 +139,7 @@ static void memfd_free(struct store *st)
 
 static const struct store_ops memfd_ops = {
 	.name = "memfd",
+	.can_grow = true,
 	.addr = memfd_addr,
 	.write = memfd_write,
 	.punch = memfd_punch,

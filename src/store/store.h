@@ -29,6 +29,8 @@ struct store_ops {
 	const char *name;
 	/* Pages that were not written since creation or the last punch read as anything, not as zero. */
 	bool unclean;
+	/* resize() can make it larger. */
+	bool can_grow;
 	/* Address of [off, off+len); contiguous; stays valid until free() even when resized. */
 	void *(*addr)(struct store *st, uint64_t off, uint64_t len);
 	/* Copies in; @off and @len within the size. Faults are taken in bulk where that is cheaper. */

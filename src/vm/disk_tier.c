@@ -98,11 +98,27 @@ void disk_tier_discard(struct disk_tier *t)
 			 t->key.url, strerror(-r));
 }
 
+/*
+ * Nothing of it is pinned any more that can change: what a thread has pinned it still writes, for readers of the version that
+ * it is of. Requests that are here go on to the provider.
+ */
+static void disk_tier_written(struct vmo_near *n)
+{
+	struct disk_tier *t = container_of(n, struct disk_tier, near);
+	struct disk_io *io = t->io;
+
+	mutex_lock(&io->lock);
+	if (t->state != TIER_OFF)
+		off_locked(io, t);
+	mutex_unlock(&io->lock);
+}
+
 static const struct vmo_near_ops disk_tier_near = {
 	.has = disk_tier_has,
 	.arrived = disk_tier_arrived,
 	.spares = disk_tier_spares,
 	.unneeded = disk_tier_unneeded,
+	.written = disk_tier_written,
 	.distrust = disk_tier_distrust,
 };
 

@@ -13,7 +13,7 @@
  *     +---- zero, shrink: from every state; dirty data is dropped
  *
  *   PAGE_ABSENT         -> PAGE_CLEAN           supplied by the provider
- *   PAGE_ABSENT         -> PAGE_DIRTY           a write over a known zero page
+ *   PAGE_ABSENT         -> PAGE_DIRTY           a write over a known zero page, or of all of a page, or beyond the end
  *   PAGE_ABSENT         -> PAGE_UNTRACKED       a private page of a copy-on-write clone
  *   PAGE_CLEAN          -> PAGE_DIRTY           a write that was granted
  *   PAGE_CLEAN          -> PAGE_ABSENT          evict, detach, zero, shrink

@@ -10,6 +10,8 @@
 #include "base/macros.h"
 #include "vm/page_queue.h"
 
+#define BIT64(n) (UINT64_C(1) << (n))
+
 static const uint8_t page_next[] = {
 	[PAGE_ABSENT] = BIT(PAGE_CLEAN) | BIT(PAGE_DIRTY) | BIT(PAGE_UNTRACKED),
 	[PAGE_CLEAN] = BIT(PAGE_DIRTY) | BIT(PAGE_ABSENT),
@@ -171,6 +173,19 @@ void page_list_trim(struct page_list *pl, uint64_t first, uint64_t end)
 	}
 }
 
+/* The only function that writes what is fresh. */
+static void fresh_set(struct page_list *pl, struct page_leaf *leaf, uint64_t fresh)
+{
+	pl->n_fresh -= (uint64_t)__builtin_popcountll(leaf->fresh);
+	leaf->fresh = fresh;
+	pl->n_fresh += (uint64_t)__builtin_popcountll(fresh);
+}
+
+static bool can_be_fresh(enum page_state state)
+{
+	return state == PAGE_DIRTY || state == PAGE_AWAITING_CLEAN;
+}
+
 /* The only function that writes a page's state; @bits: generation and flags of the new byte. */
 static void page_set(struct page_list *pl, struct page_leaf *leaf, unsigned i, enum page_state to,
 		     uint8_t bits)
@@ -185,6 +200,8 @@ static void page_set(struct page_list *pl, struct page_leaf *leaf, unsigned i, e
 	if (to != PAGE_ABSENT)
 		pl->n_pages[to]++;
 	leaf->n_used = (uint8_t)(leaf->n_used + (old == PAGE_ABSENT) - (to == PAGE_ABSENT));
+	if (leaf->fresh & BIT64(i) && !can_be_fresh(to))
+		fresh_set(pl, leaf, leaf->fresh & ~BIT64(i));
 	page_queue_count(pl->queue, from, leaf->byte[i], 1);
 }
 
@@ -257,6 +274,68 @@ uint64_t page_list_drop(struct page_list *pl, uint64_t first, uint64_t end)
 		leaf = next;
 	}
 	return n;
+}
+
+/* ---- what is fresh ---- */
+
+static uint64_t span_bits(struct leaf_span s)
+{
+	return (s.hi == PAGE_LEAF_PAGES ? 0 : BIT64(s.hi)) - BIT64(s.lo);
+}
+
+void page_list_set_fresh(struct page_list *pl, uint64_t first, uint64_t end)
+{
+	struct page_leaf *leaf = page_list_leaf_from(pl, first >> PAGE_LEAF_SHIFT);
+
+	for (; leaf && leaf->index << PAGE_LEAF_SHIFT < end; leaf = leaf_next(leaf)) {
+		struct leaf_span s = span_of(leaf->index, first, end);
+		uint64_t bits = 0;
+
+		for (unsigned i = s.lo; i < s.hi; i++)
+			if (can_be_fresh(leaf->byte[i] & PAGE_BYTE_STATE))
+				bits |= BIT64(i);
+		fresh_set(pl, leaf, leaf->fresh | bits);
+	}
+}
+
+void page_list_clear_fresh(struct page_list *pl, uint64_t first, uint64_t end)
+{
+	struct page_leaf *leaf = page_list_leaf_from(pl, first >> PAGE_LEAF_SHIFT);
+
+	for (; leaf && leaf->index << PAGE_LEAF_SHIFT < end; leaf = leaf_next(leaf))
+		fresh_set(pl, leaf, leaf->fresh & ~span_bits(span_of(leaf->index, first, end)));
+}
+
+/* The end of the run of fresh pages that begins at @page in @leaf. */
+static uint64_t fresh_end(const struct page_leaf *leaf, uint64_t page, uint64_t limit)
+{
+	while (leaf && leaf->index == page >> PAGE_LEAF_SHIFT && page < limit) {
+		uint64_t stale = ~leaf->fresh >> page % PAGE_LEAF_PAGES;
+		uint64_t n = stale ? (uint64_t)__builtin_ctzll(stale) : PAGE_LEAF_PAGES;
+
+		page += MIN(n, PAGE_LEAF_PAGES - page % PAGE_LEAF_PAGES);
+		if (page % PAGE_LEAF_PAGES)
+			break;
+		leaf = leaf_next(leaf);
+	}
+	return MIN(page, limit);
+}
+
+bool page_list_next_fresh(struct page_list *pl, uint64_t page, uint64_t limit, struct page_run *out)
+{
+	struct page_leaf *leaf =
+		pl->n_fresh ? page_list_leaf_from(pl, page >> PAGE_LEAF_SHIFT) : NULL;
+
+	for (; leaf && leaf->index << PAGE_LEAF_SHIFT < limit; leaf = leaf_next(leaf)) {
+		uint64_t fresh = leaf->fresh & span_bits(span_of(leaf->index, page, limit));
+
+		if (!fresh)
+			continue;
+		page = (leaf->index << PAGE_LEAF_SHIFT) + (uint64_t)__builtin_ctzll(fresh);
+		*out = (struct page_run){ page, fresh_end(leaf, page, limit), PAGE_DIRTY };
+		return true;
+	}
+	return false;
 }
 
 /* ---- intervals ---- */
@@ -488,6 +567,7 @@ static void check_leaf(struct page_list *pl, const struct page_leaf *leaf,
 		counted[state]++;
 		used += state != PAGE_ABSENT;
 		assert(state == PAGE_ABSENT || !z || z->first > page);
+		assert(can_be_fresh(state) || !(leaf->fresh & BIT64(i)));
 	}
 	assert(used && used == leaf->n_used);
 }
@@ -512,12 +592,15 @@ static void check_zeros(struct page_list *pl)
 void page_list_check(struct page_list *pl)
 {
 	uint64_t counted[PAGE_NSTATES] = { 0 };
+	uint64_t fresh = 0;
 	struct rb_node *rb;
 	uint64_t n = 0;
 
-	for (rb = rb_first(&pl->leaves); rb; rb = rb_next(rb), n++)
+	for (rb = rb_first(&pl->leaves); rb; rb = rb_next(rb), n++) {
 		check_leaf(pl, leaf_of(rb), counted);
-	assert(n == pl->n_leaves);
+		fresh += (uint64_t)__builtin_popcountll(leaf_of(rb)->fresh);
+	}
+	assert(n == pl->n_leaves && fresh == pl->n_fresh);
 	for (unsigned s = PAGE_ABSENT + 1; s < PAGE_NSTATES; s++)
 		assert(counted[s] == pl->n_pages[s]);
 	check_zeros(pl);

@@ -38,6 +38,8 @@ struct page_leaf {
 	struct vmofs_list queue_link; /* lock: the page queue's */
 	uint8_t queue;                /* lock: the page queue's */
 	uint8_t n_used;
+	uint64_t
+		fresh; /* bit i: page i is dirty or awaiting, and was written since it was last copied */
 	uint8_t byte[PAGE_LEAF_PAGES];
 };
 
@@ -59,6 +61,7 @@ struct page_list {
 	struct page_zeros *spare[PAGE_LIST_SPARES];
 	uint64_t n_leaves;
 	uint64_t n_zeros;
+	uint64_t n_fresh;
 	uint64_t n_pages[PAGE_NSTATES]; /* [PAGE_ABSENT] is not kept */
 };
 
@@ -91,6 +94,13 @@ uint64_t page_list_move(struct page_list *pl, uint64_t first, uint64_t end, enum
 			enum page_state to);
 /* All pages in the range become absent, whatever their state; returns how many had memory. */
 uint64_t page_list_drop(struct page_list *pl, uint64_t first, uint64_t end);
+
+/* Pages of the range that are dirty or awaiting become fresh, or are fresh no more. */
+void page_list_set_fresh(struct page_list *pl, uint64_t first, uint64_t end);
+void page_list_clear_fresh(struct page_list *pl, uint64_t first, uint64_t end);
+/* The first run of fresh pages at or after @page, cut at @limit; false: none. */
+bool page_list_next_fresh(struct page_list *pl, uint64_t page, uint64_t limit,
+			  struct page_run *out);
 
 /* Makes sure that one zero operation cannot fail. */
 int page_list_zero_prepare(struct page_list *pl);

@@ -51,6 +51,25 @@ static struct page_request *request_next(struct page_request *r, uint64_t first,
 	return request_of(itree_next(&r->range, first, end));
 }
 
+/* ---- nobody ---- */
+
+/* Requests of a source that is held: they are in its books, and that is all. */
+static void nobody_send(struct vmofs_provider *p UNUSED, struct vmofs_request *req UNUSED)
+{
+}
+
+static void nobody_swap(struct vmofs_provider *p UNUSED, struct vmofs_request *old UNUSED,
+			struct vmofs_request *now UNUSED)
+{
+}
+
+static const struct vmofs_provider_ops nobody_ops = {
+	.name = "nobody",
+	.send = nobody_send,
+	.clear = nobody_send,
+	.swap = nobody_swap,
+};
+
 /* ---- life ---- */
 
 int page_source_new(struct page_source **out, struct vmofs_provider *provider, struct vmo *vmo,
@@ -62,6 +81,8 @@ int page_source_new(struct page_source **out, struct vmofs_provider *provider, s
 		return -ENOMEM;
 	s->provider = provider;
 	s->vmo = vmo;
+	s->name = vmo;
+	s->nobody.ops = &nobody_ops;
 	s->pool = pool;
 	s->props = *props;
 	s->gone_status = -ESHUTDOWN;
@@ -81,6 +102,8 @@ void page_source_free(struct page_source *s)
 	assert(s->detached && s->closed);
 	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++)
 		assert(!s->requests[t].root && !s->waiters[t].root);
+	if (s->name != s->vmo)
+		vmo_put_name(s->name);
 	mutex_destroy(&s->lock);
 	free(s);
 }
@@ -129,7 +152,7 @@ static void request_send(struct page_source *s, struct page_request *r)
 	enum vmofs_request_type type = r->pub.type;
 
 	r->seq = ++s->seq;
-	r->pub.vmo = s->vmo;
+	r->pub.vmo = s->name;
 	itree_insert(&s->requests[type], &r->range);
 	s->n_requests[type]++;
 	s->n_sent++;
@@ -335,9 +358,11 @@ static bool build_requests(struct page_source *s, const struct asking *a, uint64
 static struct vmofs_provider *whom(struct page_source *s, enum vmofs_request_type type,
 				   uint64_t first, uint64_t *end)
 {
-	if (!s->near || type != VMOFS_REQUEST_READ)
+	if (type != VMOFS_REQUEST_READ)
 		return s->provider;
-	return s->near->ops->has(s->near, first, end) ? s->near->provider : s->provider;
+	if (s->near && !s->near_off && s->near->ops->has(s->near, first, end))
+		return s->near->provider;
+	return s->held ? &s->nobody : s->provider;
 }
 
 /* The same for a gap that nobody has asked for, at the nearer place where that has it. */
@@ -597,6 +622,11 @@ void page_source_fail_locked(struct page_source *s, uint64_t first, uint64_t end
 
 /* ---- from the nearer place to the provider ---- */
 
+static bool is_near(const struct page_source *s, const struct page_request *r)
+{
+	return s->near && r->to == s->near->provider;
+}
+
 /* The first stretch of [*first, *end) that is pending at the nearer place; NULL: none. */
 static struct page_request *near_pending(struct page_source *s, uint64_t *first, uint64_t *end)
 {
@@ -608,7 +638,7 @@ static struct page_request *near_pending(struct page_source *s, uint64_t *first,
 		uint64_t to = MIN(best, r->range.end);
 		uint64_t p = MAX(*first, r->range.first);
 
-		if (r->to == s->provider || p >= to)
+		if (!is_near(s, r) || p >= to)
 			continue;
 		p = page_request_next_pending(r, p, to);
 		if (p == to)
@@ -628,7 +658,7 @@ static bool reroute(struct page_source *s, struct page_request *r, uint64_t firs
 {
 	struct vmofs_list fresh = VMOFS_LIST_INIT(fresh);
 	const struct asking a = {
-		.to = s->provider,
+		.to = s->held ? &s->nobody : s->provider,
 		.type = VMOFS_REQUEST_READ,
 		.cls = r->pub.cls,
 		.deadline_ns = r->pub.deadline_ns,
@@ -663,6 +693,87 @@ void page_source_elsewhere_locked(struct page_source *s, uint64_t first, uint64_
 	}
 	/* Requests may hold pages that nobody wants between those that are wanted. */
 	drop_orphans(s, VMOFS_REQUEST_READ, first, end);
+}
+
+/* ---- from one provider to another ---- */
+
+/* @r as it is becomes a request to @to. */
+static void resend(struct page_source *s, struct page_request *r, struct vmofs_provider *to)
+{
+	r->to->ops->clear(r->to, &r->pub);
+	s->n_cleared++;
+	r->to = to;
+	r->seq = ++s->seq;
+	r->pub.vmo = s->name;
+	r->pub.priv = NULL;
+	vmofs_list_init(&r->pub.link);
+	s->n_sent++;
+	to->ops->send(to, &r->pub);
+}
+
+/* The same without what has come of it already, where that is its beginning. */
+static void move_request(struct page_source *s, struct page_request *r, struct vmofs_provider *to)
+{
+	uint64_t first = page_request_next_pending(r, r->range.first, r->range.end);
+	struct page_request *now = r;
+
+	if (first > r->range.first)
+		now = page_request_narrow(r, first, r->range.end);
+	if (now && now != r) {
+		enum vmofs_request_type type = r->pub.type;
+
+		itree_remove(&s->requests[type], &r->range);
+		itree_insert(&s->requests[type], &now->range);
+		s->n_swapped++;
+		r->to->ops->swap(r->to, &r->pub, &now->pub);
+		page_request_free(r);
+		r = now;
+	}
+	resend(s, r, to);
+}
+
+/* All requests of the type that @from (NULL: anybody else than @to) has go to @to. */
+static void move_requests(struct page_source *s, enum vmofs_request_type type,
+			  const struct vmofs_provider *from, struct vmofs_provider *to)
+{
+	struct page_request *r = request_first(s, type, 0, UINT64_MAX);
+
+	while (r) {
+		struct page_request *next = request_next(r, 0, UINT64_MAX);
+
+		if (from ? r->to == from : r->to != to)
+			move_request(s, r, to);
+		r = next;
+	}
+}
+
+void page_source_hold_locked(struct page_source *s)
+{
+	if (s->held)
+		return;
+	s->held = true;
+	move_requests(s, VMOFS_REQUEST_READ, s->provider, &s->nobody);
+}
+
+void page_source_switch_locked(struct page_source *s, struct vmofs_provider *to, struct vmo *name)
+{
+	struct vmofs_provider *old = s->provider;
+	struct vmo *old_name = s->name;
+
+	s->held = false;
+	s->provider = to;
+	s->name = name;
+	if (to == old) {
+		move_requests(s, VMOFS_REQUEST_READ, &s->nobody, to);
+		return;
+	}
+	s->near_off = true;
+	for (unsigned t = 0; t < VMOFS_REQUEST_NTYPES; t++)
+		move_requests(s, t, NULL, to);
+	old->ops->on_detach(old);
+	old->ops->on_close(old);
+	if (old_name != s->vmo)
+		vmo_put_name(old_name);
 }
 
 void page_source_release_locked(struct page_source *s, enum vmofs_request_type type, uint64_t first,
@@ -723,8 +834,8 @@ static void check_request(struct page_source *s, const struct page_request *r)
 {
 	enum vmofs_request_type t = r->pub.type;
 
-	assert(r->to == s->provider ||
-	       (s->near && r->to == s->near->provider && t == VMOFS_REQUEST_READ));
+	assert(r->to == s->provider || (r->to == &s->nobody && s->held) ||
+	       (is_near(s, r) && t == VMOFS_REQUEST_READ));
 	for (struct page_request *o = request_first(s, t, r->range.first, r->range.end); o;
 	     o = request_next(o, r->range.first, r->range.end)) {
 		uint64_t p = MAX(r->range.first, o->range.first);

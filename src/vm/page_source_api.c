@@ -350,7 +350,9 @@ static void dump_requests(struct page_source *s, enum vmofs_request_type t, FILE
 			"%*srequest %s pages [%" PRIu64 ", %" PRIu64 ") pending %" PRIu64 " %s%s\n",
 			(int)depth * 2, "", type_names[t], n->first, n->end, r->n_pending,
 			r->pub.cls == VMOFS_CLASS_DEMAND ? "demand" : "prefetch",
-			r->to == s->provider ? "" : " near");
+			r->to == s->provider          ? ""
+				: r->to == &s->nobody ? " held"
+						      : " near");
 	}
 	if (n)
 		fprintf(out, "%*s...\n", (int)depth * 2, "");
@@ -391,7 +393,13 @@ void page_source_dump_self(struct page_source *s, FILE *out, unsigned depth, uns
 
 void page_source_dump(struct page_source *s, FILE *out, unsigned depth, unsigned max_items)
 {
+	struct vmofs_provider *p;
+
 	page_source_dump_self(s, out, depth, max_items);
-	if (s->provider->ops->dump)
-		s->provider->ops->dump(s->provider, out, depth + 1, max_items);
+	/* After a switch nobody says how long the provider stays. */
+	mutex_lock(&s->lock);
+	p = s->name == s->vmo ? s->provider : NULL;
+	mutex_unlock(&s->lock);
+	if (p && p->ops->dump)
+		p->ops->dump(p, out, depth + 1, max_items);
 }

@@ -11,15 +11,20 @@
 
 struct page_source {
 	/* Fixed at creation. */
-	struct vmofs_provider *provider; /* borrowed */
+	struct vmofs_provider *provider; /* borrowed; lock: lock */
 	struct vmo_near *near;           /* borrowed; NULL: none. lock: lock, set once */
 	struct vmo *vmo;                 /* borrowed: the root */
+	struct vmofs_provider nobody;    /* who is asked while it is held: nothing ever answers */
 	struct vm_pool *pool;            /* borrowed; NULL: no accounting */
 	struct page_source_properties props;
 
 	struct mutex lock; /* the lock of the whole hierarchy */
 
 	/* lock: lock */
+	struct vmo *
+		name; /* under which the provider knows the VMO; owned unless it is the VMO itself */
+	bool held;    /* READ requests wait for another provider */
+	bool near_off;         /* the nearer place is asked nothing and told nothing any more */
 	_Atomic bool detached; /* written with the lock; also read by those who wait for memory */
 	int gone_status; /* what is refused once detached: -ESHUTDOWN; -EBADMSG where it is not trusted */
 	bool closed;
@@ -82,6 +87,12 @@ void page_source_truncate_locked(struct page_source *s, uint64_t page, struct pa
 	REQUIRES(s->lock);
 void page_source_detach_locked(struct page_source *s, struct page_wakeups *wake) REQUIRES(s->lock);
 void page_source_close_locked(struct page_source *s, struct page_wakeups *wake) REQUIRES(s->lock);
+
+/* READ requests of the provider wait; those at the nearer place stay there. */
+void page_source_hold_locked(struct page_source *s) REQUIRES(s->lock);
+/* All requests, wherever they are, are asked anew of @to, which knows the VMO as @name; the provider before is closed. */
+void page_source_switch_locked(struct page_source *s, struct vmofs_provider *to, struct vmo *name)
+	REQUIRES(s->lock);
 
 /* What of [first, end) is pending at the nearer place is asked of the provider. */
 void page_source_elsewhere_locked(struct page_source *s, uint64_t first, uint64_t end,

@@ -23,7 +23,11 @@ static void vmo_init(struct vmo *v, struct vm_pool *pool, unsigned flags, uint64
 	v->flags = flags;
 	v->size = size;
 	v->origin_size = size;
+	v->base_size = size;
 	v->root = v;
+	v->writable = flags;
+	v->resizable = flags & VMO_RESIZABLE;
+	vmofs_list_init(&v->old_stores);
 	page_list_init(&v->pages, &pool->queue, v);
 	vmofs_list_init(&v->children);
 	vmofs_list_init(&v->sibling);
@@ -48,7 +52,7 @@ static struct page_source_properties properties_of(const struct vmofs_provider *
 static int check_new(const struct vmofs_provider *p, uint64_t size, unsigned flags,
 		     struct vmofs_err *err)
 {
-	if (flags & ~(unsigned)(VMO_TRAP_DIRTY | VMO_RESIZABLE))
+	if (flags & ~(unsigned)(VMO_TRAP_DIRTY | VMO_RESIZABLE | VMO_WRITABLE))
 		return vmofs_err_set(err, -EINVAL, "unknown flags %#x for an object", flags);
 	if (size > (UINT64_C(1) << 62))
 		return vmofs_err_set(err, -ERANGE, "object of %" PRIu64 " bytes is too large",
@@ -137,6 +141,7 @@ static struct vmo *vmo_destroy(struct vmo *v)
 	vmofs_list_del(&v->sibling);
 	mutex_unlock(&source->lock);
 	vm_pool_release(v->pool, n);
+	vmo_free_old_stores(v);
 	store_free(v->store);
 	vm_pool_dispatch(v->pool);
 	if (!parent)
@@ -151,14 +156,23 @@ void vmo_put(struct vmo *v)
 		v = vmo_destroy(v);
 }
 
-struct vmo *vmofs_vmo_get(struct vmo *vmo)
+struct vmo *vmofs_vmo_get(struct vmo *name)
 {
-	return vmo_get(vmo);
+	if (name->stands_for)
+		vmo_get(name->stands_for);
+	return vmo_get(name);
 }
 
-void vmofs_vmo_put(struct vmo *vmo)
+void vmofs_vmo_put(struct vmo *name)
 {
-	vmo_put(vmo);
+	struct vmo *v = name->stands_for;
+
+	if (!v) {
+		vmo_put(name);
+		return;
+	}
+	vmo_put_name(name);
+	vmo_put(v);
 }
 
 void vmo_lock(struct vmo *v)
@@ -170,6 +184,7 @@ void vmo_unlock(struct vmo *v, struct page_wakeups *wake)
 {
 	struct vm_pool *pool = v->pool;
 
+	vmo_settle_guard(v);
 	mutex_unlock(&v->source->lock);
 	/* A completion may drop the last reference to @v. */
 	page_wakeups_run(wake);
@@ -240,6 +255,7 @@ void vmo_close(struct vmo *v)
 
 	vmo_lock(v->root);
 	page_source_close_locked(v->root->source, &wake);
+	vmo_drop_guard(v->root);
 	vmo_unlock(v->root, &wake);
 	vm_pool_abort(v->pool, v->source);
 }
@@ -266,7 +282,7 @@ void vmo_set_name(struct vmo *v, const char *name)
 
 int vmo_check_range(struct vmo *v, uint64_t off, uint64_t len)
 {
-	bool at_an_end = off + len == v->size || off + len == v->origin_size;
+	bool at_an_end = off + len == v->size || off + len == v->base_size;
 
 	if (off % VMOFS_PAGE_SIZE || (len % VMOFS_PAGE_SIZE && !at_an_end))
 		return -EINVAL;
@@ -398,6 +414,8 @@ void vmo_hold_del(struct vmo *v, struct itree_node *hold) NO_TSA
 {
 	itree_remove(&v->root->holds, hold);
 	vm_pool_note_gain(v->pool);
+	if (!vmofs_list_empty(&v->root->old_stores) && !v->root->holds.root)
+		vmo_free_old_stores(v->root);
 	/* Detach left what was held. */
 	if (v->source->detached)
 		vmo_evict_clean(v->root, hold->first, hold->end, true);
@@ -597,13 +615,11 @@ static void check_tokens(struct vmo *v)
 
 		for (uint64_t q = run.first; run.kind == PAGE_AWAITING_CLEAN && q < run.end; q++) {
 			struct vmofs_list *pos;
-			struct range hit;
 			bool found = false;
 
 			vmofs_list_for_each(pos, &v->tokens)
-				found |= range_set_find(
-					&container_of(pos, struct vmo_token, link)->pages, q, q + 1,
-					&hit);
+				found |= page_bits_has(
+					&container_of(pos, struct vmo_token, link)->pages, q);
 			assert(found && "an awaiting page belongs to a token");
 		}
 		p = run.end;
@@ -621,6 +637,9 @@ void vmo_check(struct vmo *v)
 		assert(!v->pages.n_pages[PAGE_UNTRACKED]);
 	page_source_check_locked(v->source);
 	check_tokens(v);
+	if (v->guard)
+		assert(v->charged ==
+		       v->pages.n_pages[PAGE_DIRTY] + v->pages.n_pages[PAGE_AWAITING_CLEAN]);
 	mutex_unlock(&v->source->lock);
 	assert(atomic_load(&v->pool->used) <= v->pool->limit);
 }

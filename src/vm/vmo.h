@@ -28,6 +28,8 @@ struct vmo_token;
 enum vmo_flags {
 	VMO_TRAP_DIRTY = 1u << 0, /* clean to dirty is asked of the provider (type DIRTY) */
 	VMO_RESIZABLE = 1u << 1,
+	/* Can be written from the start. That with neither of the three: after vmo_make_writable(). */
+	VMO_WRITABLE = 1u << 2,
 };
 
 struct vmo_wait {
@@ -187,8 +189,9 @@ struct vmo_guard_ops {
  * From now on @v, a root, can be written and resized: what writes and resizes before this was called is refused with
  * -EROFS, unless it was made with VMO_RESIZABLE. Its pages move to memory that can grow; clean ones that nobody holds may be
  * dropped on the way. The nearer place is not asked any more and keeps nothing of what comes (ops->written). @guard
- * is borrowed until vmo_close(); it sees all pages that become dirty, also those of vmo_zero() that have memory. 0
- * when it is so already. May take milliseconds: not on a loop.
+ * is borrowed until vmo_close(), NULL: none; it sees all pages that become dirty, also those of vmo_zero() that have memory,
+ * and is asked at once for what is dirty already. 0 when it is so already. -ESHUTDOWN; -ENOMEM, -EMFILE; -EBUSY: pinned by
+ * vmo_pin(). May take milliseconds: not on a loop.
  */
 int vmo_make_writable(struct vmo *v, struct vmo_guard *guard);
 
@@ -206,7 +209,7 @@ int64_t vmo_write_extend(struct vmo *v, uint64_t off, const void *buf, uint64_t 
 
 /*
  * Pages that were written since they were last copied by vmo_fresh_copy() are *fresh*: what a journal does not have
- * yet. Copies the first run of fresh dirty pages at or after *@off, as much as fits into @cap (a multiple of the page size), and they
+ * yet; ranges of zeros that have no memory never are. Copies the first run of fresh dirty pages at or after *@off, as much as fits into @cap (a multiple of the page size), and they
  * are fresh no more. Returns the bytes (whole pages) and *@off, 0 when there is none.
  */
 int64_t vmo_fresh_copy(struct vmo *v, uint64_t *off, void *buf, uint64_t cap);
@@ -215,13 +218,19 @@ void vmo_fresh_again(struct vmo *v, uint64_t off, uint64_t len);
 
 /*
  * Another version takes the place of the one that @v was of: the one with which its contents agree in every page that is not
- * dirty. READ requests go to @to from now on, those under way too (they are asked anew). @origin_size: of the new version.
- * @to NULL: requests wait for the next call, and nothing that the old provider says of them counts: while it is
- * being found out what became of a store. When this returns the old provider is detached and closed, as at vmo_close(); its
- * owner may free it. -ESHUTDOWN.
+ * dirty. Before the end of the token whose pages it has. Requests go to @to from now on, those under way too (they are asked
+ * anew). @origin_size: of the new version. When this returns the old provider is detached and closed, as at vmo_close(); its owner
+ * may free it; nothing that it still says counts.
+ *
+ * @to NULL: requests wait for the next call, and no failure that the provider still reports counts: while it is being found out
+ * what became of a store. The provider is kept: when the store has surely failed, the next call may give the same one again,
+ * which is asked anew, and @origin_size does not count. -ESHUTDOWN.
  */
 int vmo_switch(struct vmo *v, struct vmofs_provider *to, uint64_t origin_size);
-/* The least size since the last vmo_switch() or creation: what is beyond it in the origin's version is not there. */
+/*
+ * The least size since creation, or since the token was taken whose store led to the last vmo_switch(): what the origin's
+ * version has beyond it is not there.
+ */
 uint64_t vmo_origin_size(struct vmo *v);
 
 /* Whether contents were changed since creation or the last reset (Zircon's modified). */

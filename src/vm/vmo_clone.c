@@ -29,6 +29,9 @@ static struct vmo *node_new(struct vmo *parent, uint64_t size, unsigned flags,
 	v->root = parent->root;
 	v->flags = flags;
 	v->size = size;
+	v->writable = true;
+	v->resizable = flags & VMO_RESIZABLE;
+	vmofs_list_init(&v->old_stores);
 	/* Private pages are never evicted, so no queue needs to find them. */
 	page_list_init(&v->pages, &parent->pool->queue, NULL);
 	vmofs_list_init(&v->children);

@@ -17,7 +17,8 @@ static bool next_spared(struct vmo *v, uint64_t first, uint64_t end, struct rang
 {
 	struct vmo_near *near = v->source->near;
 
-	if (!near || v->source->detached || !near->ops->spares(near, &first, &end))
+	if (!near || v->source->near_off || v->source->detached ||
+	    !near->ops->spares(near, &first, &end))
 		return false;
 	*out = (struct range){ first, end };
 	return true;
@@ -232,7 +233,7 @@ static void unneeded(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->so
 {
 	struct vmo_near *near = v->source->near;
 
-	if (near && first < end && !v->source->detached)
+	if (near && !v->source->near_off && first < end && !v->source->detached)
 		near->ops->unneeded(near, first, end);
 }
 

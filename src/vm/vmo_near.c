@@ -74,7 +74,7 @@ int vmo_read_present(struct vmo *v, struct vmo_read *r)
 	assert(!v->parent);
 	vmo_read_init(v, r);
 	vmo_lock(v);
-	if (find_clean(v, &first, &end)) {
+	if (!v->source->near_off && find_clean(v, &first, &end)) {
 		r->off = page_bytes(first);
 		r->len = MIN(page_bytes(end), v->size) - r->off;
 		rc = vmo_read_pin_untouched(v, r, first, end);

@@ -12,6 +12,7 @@
 
 #include "base/range_set.h"
 #include "store/store.h"
+#include "vm/page_bits.h"
 #include "vm/page_list.h"
 #include "vm/page_source_private.h"
 #include "vm/pool_private.h"
@@ -19,6 +20,11 @@
 
 struct vmo {
 	_Atomic unsigned refs;
+	/*
+	 * Set: this is only a name under which a provider knows that VMO (borrowed; who has a reference to the name
+	 * has one to the VMO too), and nothing below is used. A provider whose name is not the source's is an old one.
+	 */
+	struct vmo *stands_for;
 	/* Fixed at creation. */
 	struct vm_pool *pool;       /* borrowed */
 	struct page_source *source; /* owned by the root, borrowed by the others */
@@ -28,16 +34,22 @@ struct vmo {
 
 	/* lock: source->lock, everything below */
 	uint64_t size; /* bytes: the one authority */
+	bool writable;
+	bool resizable;
 	uint64_t
-		origin_size; /* what the provider knows of: the size at first, less what was cut off */
+		origin_size; /* what is left of what the provider has: its size, less what was cut off */
+	uint64_t base_size;      /* the size of the version that the provider has */
+	struct vmo_guard *guard; /* borrowed; NULL: none */
+	uint64_t charged;        /* pages that the guard has granted */
 	struct page_list pages;
-	struct store *store;        /* owned */
-	struct vmo *parent;         /* counted; NULL for a root */
-	uint64_t parent_off;        /* pages: where this VMO's first page is in the parent */
-	uint64_t root_off;          /* pages: and in the root */
-	uint64_t parent_limit;      /* pages of this VMO from which on the parent is not seen */
-	bool frozen;                /* a hidden node: its pages are never written */
-	struct vmofs_list children; /* of struct vmo.sibling */
+	struct store *store;          /* owned */
+	struct vmofs_list old_stores; /* struct old_store.link: until nobody holds anything */
+	struct vmo *parent;           /* counted; NULL for a root */
+	uint64_t parent_off;          /* pages: where this VMO's first page is in the parent */
+	uint64_t root_off;            /* pages: and in the root */
+	uint64_t parent_limit;        /* pages of this VMO from which on the parent is not seen */
+	bool frozen;                  /* a hidden node: its pages are never written */
+	struct vmofs_list children;   /* of struct vmo.sibling */
 	struct vmofs_list sibling;
 	struct rb_tree pins;      /* struct vmo_pin.range */
 	struct rb_tree holds;     /* root: ranges that are not evicted */
@@ -52,12 +64,20 @@ struct vmo {
 
 /* Pages under writeback. */
 struct vmo_token {
-	struct vmofs_list link; /* vmo->tokens */
-	struct vmo *vmo;        /* counted */
-	uint64_t seq;           /* of the source, at begin */
-	struct range_set all;   /* what was dirty at begin: pages and zeros */
-	struct range_set pages; /* not written since */
+	struct vmofs_list link;     /* vmo->tokens */
+	struct vmo *vmo;            /* counted */
+	uint64_t seq;               /* of the source, at begin */
+	uint64_t least_size;        /* of the VMO since begin */
+	struct page_bits all_pages; /* what was dirty at begin */
+	struct range_set all_zeros;
+	struct page_bits pages; /* not written since */
 	struct range_set zeros; /* not written since */
+};
+
+/* Memory that readers may still have addresses of, though the contents are elsewhere now. */
+struct old_store {
+	struct vmofs_list link;
+	struct store *store; /* owned */
 };
 
 /* Where the contents of a page are, seen through the chain of parents. */
@@ -69,10 +89,14 @@ struct vmo_slot {
 };
 
 void vmo_lock(struct vmo *v) ACQUIRE(v->source->lock);
-/* Unlocks, runs @wake, serves those who wait for memory. */
+/* Gives the guard back what is not dirty any more, unlocks, runs @wake, serves those who wait for memory. */
 void vmo_unlock(struct vmo *v, struct page_wakeups *wake) RELEASE(v->source->lock);
 
 bool vmo_get_unless_dead(struct vmo *v);
+/* A reference to a name alone. */
+void vmo_put_name(struct vmo *name);
+/* At close: nothing is charged any more. */
+void vmo_drop_guard(struct vmo *v) REQUIRES(v->source->lock);
 
 /* What is at @page of @v, for at most up to @limit. */
 struct vmo_slot vmo_look(struct vmo *v, uint64_t page, uint64_t limit) REQUIRES(v->source->lock);
@@ -101,7 +125,10 @@ int vmo_read_pin_untouched(struct vmo *v, struct vmo_read *r, uint64_t first, ui
 struct vmo_step {
 	struct page_waiter waiter;
 	struct itree_node hold;
-	uint64_t first, end; /* pages */
+	uint64_t first, end;      /* pages */
+	uint64_t from, to;        /* bytes that are overwritten; none: 0, 0 */
+	bool now;                 /* -EAGAIN instead of waiting */
+	struct page_wakeups wake; /* readers who have what they waited for, as it was overwritten */
 	uint64_t reserved;
 };
 void vmo_step_init(struct vmo_step *t, const struct vmo_wait *wait, uint64_t first, uint64_t end);
@@ -139,6 +166,31 @@ void vmo_tokens_forget(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->
 /* Non-absent pages of the root become DIRTY; zeros become pages (memory reserved by the caller). */
 int vmo_make_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
 	REQUIRES(v->source->lock);
+/* @n pages more are about to be dirty. 0, or what the guard says. */
+int vmo_grant(struct vmo *v, uint64_t n) REQUIRES(v->source->lock);
+/* What was granted and is not dirty is given back. */
+void vmo_settle_guard(struct vmo *v) REQUIRES(v->source->lock);
+
+/* vmo_step.c: one step towards @page being writable, see there. */
+int64_t vmo_writable_step(struct vmo *v, struct vmo_step *w, uint64_t page)
+	REQUIRES(v->source->lock);
+/* Bytes [off, off + len) were written to pages that are dirty. */
+void vmo_wrote(struct vmo *v, uint64_t off, uint64_t len) REQUIRES(v->source->lock);
+/* Pages of the root that are about to be overwritten whole, absent now, become dirty. Paid, prepared, granted. */
+void vmo_fill_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
+	REQUIRES(v->source->lock);
+
+/* vmo_write(), vmo_write_now(). */
+int64_t vmo_write_bounded(struct vmo *v, uint64_t off, const void *buf, uint64_t len, bool now,
+			  const struct vmo_wait *wait);
+
+/* The store has room for @pages, by moving the contents to another one if need be. */
+int vmo_store_grow(struct vmo *v, uint64_t pages) REQUIRES(v->source->lock);
+/* Nobody holds anything: what readers had addresses of goes. */
+void vmo_free_old_stores(struct vmo *v) REQUIRES(v->source->lock);
+/* The VMO is @size bytes from now on. */
+void vmo_note_size(struct vmo *v, uint64_t size) REQUIRES(v->source->lock);
+
 /* Zero pages without memory in the range. */
 uint64_t vmo_n_zeros(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->source->lock);
 

@@ -8,6 +8,7 @@ void vmo_step_init(struct vmo_step *t, const struct vmo_wait *wait, uint64_t fir
 {
 	*t = (struct vmo_step){ .first = first, .end = end };
 	page_waiter_init(&t->waiter);
+	vmofs_list_init(&t->wake.done);
 	if (wait) {
 		t->waiter.cls = wait->cls;
 		t->waiter.deadline_ns = wait->deadline_ns;
@@ -21,7 +22,6 @@ void vmo_step_begin(struct vmo *v, struct vmo_step *t)
 
 int vmo_step_reserve(struct vmo *v, struct vmo_step *t, uint64_t n)
 {
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	int r;
 
 	if (n <= t->reserved)
@@ -29,8 +29,11 @@ int vmo_step_reserve(struct vmo *v, struct vmo_step *t, uint64_t n)
 	vm_pool_unreserve(v->pool, t->reserved);
 	t->reserved = 0;
 	vmo_hold_del(v, &t->hold);
-	vmo_unlock(v, &wake);
-	r = vm_pool_reserve(v->pool, n, t->waiter.deadline_ns, &v->source->detached);
+	vmo_unlock(v, &t->wake);
+	if (t->now)
+		r = vm_pool_reserve_in_turn(v->pool, n) ? 0 : -EAGAIN;
+	else
+		r = vm_pool_reserve(v->pool, n, t->waiter.deadline_ns, &v->source->detached);
 	if (r == 0)
 		t->reserved = n;
 	vmo_lock(v);
@@ -41,10 +44,9 @@ int vmo_step_reserve(struct vmo *v, struct vmo_step *t, uint64_t n)
 
 int vmo_step_wait(struct vmo *v, struct vmo_step *t)
 {
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	int r;
 
-	vmo_unlock(v, &wake);
+	vmo_unlock(v, &t->wake);
 	r = page_waiter_wait(v->source, &t->waiter);
 	vmo_lock(v);
 	return r;

@@ -21,15 +21,20 @@ struct filling {
 	bool asked_only;  /* where not all fits */
 	bool refused;     /* something did not fit */
 	bool from_near;   /* the nearer place has it already */
+	struct vmo *name; /* under which who supplies knows the VMO; NULL: no matter */
 	uint64_t filled;  /* bytes */
 };
 
-static int check_supply(struct vmo *v, uint64_t off, uint64_t len) REQUIRES(v->source->lock)
+/* @name: under which who answers knows the VMO. A provider that was switched away says nothing any more. */
+static int check_supply(struct vmo *v, struct vmo *name, uint64_t off, uint64_t len)
+	REQUIRES(v->source->lock)
 {
 	if (v->parent)
 		return -EINVAL;
 	if (v->source->detached)
 		return v->source->gone_status;
+	if (name && name != v->source->name)
+		return -ESHUTDOWN;
 	return vmo_check_range(v, off, len);
 }
 
@@ -149,7 +154,7 @@ static void tell_near(struct vmo *v, uint64_t first, uint64_t end) REQUIRES(v->s
 {
 	struct vmo_near *near = v->source->near;
 
-	if (near && first < end)
+	if (near && !v->source->near_off && first < end)
 		near->ops->arrived(near, first, end);
 }
 
@@ -161,7 +166,10 @@ static int supply_pass(struct vmo *v, uint64_t off, uint64_t len, struct filling
 	int r;
 
 	vmo_lock(v);
-	r = check_supply(v, off, len);
+	r = check_supply(v, f->name, off, len);
+	/* It has the first version. */
+	if (r == 0 && f->from_near && v->source->name != v)
+		r = -ESHUTDOWN;
 	if (r == 0)
 		r = fill_absent(v, f, page, page_ceil(off + len), &wake);
 	if (f->filled > before && !f->from_near)
@@ -219,7 +227,7 @@ static int zero_run(struct vmo *v, struct page_run run, struct page_wakeups *wak
 	return 0;
 }
 
-int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
+static int64_t supply_zero(struct vmo *v, struct vmo *name, uint64_t off, uint64_t len)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	uint64_t page = page_floor(off);
@@ -228,7 +236,7 @@ int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
 	int r;
 
 	vmo_lock(v);
-	r = check_supply(v, off, len);
+	r = check_supply(v, name, off, len);
 	while (r == 0 && page < end) {
 		struct page_run run = page_list_run(&v->pages, page, end);
 
@@ -246,7 +254,13 @@ int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
 	return r < 0 ? r : (int64_t)filled;
 }
 
-int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types)
+int64_t vmo_supply_zero(struct vmo *v, uint64_t off, uint64_t len)
+{
+	return supply_zero(v, NULL, off, len);
+}
+
+static int fail(struct vmo *v, struct vmo *name, uint64_t off, uint64_t len, int code,
+		unsigned types)
 {
 	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	int r;
@@ -255,12 +269,20 @@ int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types
 	    types >= VMOFS_TYPE_BIT(VMOFS_REQUEST_NTYPES))
 		return -EINVAL;
 	vmo_lock(v);
-	r = check_supply(v, off, len);
+	r = check_supply(v, name, off, len);
+	/* What was asked for waits for another answer. */
+	if (v->source->held)
+		types &= ~VMOFS_TYPE_BIT(VMOFS_REQUEST_READ);
 	if (r == 0)
 		page_source_fail_locked(v->source, page_floor(off), page_ceil(off + len), code,
 					types, &wake);
 	vmo_unlock(v, &wake);
 	return r;
+}
+
+int vmo_fail(struct vmo *v, uint64_t off, uint64_t len, int code, unsigned types)
+{
+	return fail(v, NULL, off, len, code, types);
 }
 
 /* ---- grants ---- */
@@ -273,6 +295,7 @@ static void zeros_to_pages(struct vmo *v, uint64_t first, uint64_t end) REQUIRES
 	for (uint64_t p = first; v->store->ops->unclean && p < end; p++)
 		store_write(v->store, page_bytes(p), zero_page, sizeof zero_page);
 	page_list_fill(&v->pages, first, end, PAGE_DIRTY);
+	page_list_set_fresh(&v->pages, first, end);
 	vm_pool_commit(v->pool, end - first);
 }
 
@@ -315,10 +338,30 @@ static void dirty_run(struct vmo *v, struct page_run run) REQUIRES(v->source->lo
 	}
 }
 
+/* Pages that are not dirty yet, those of known zeros too. */
+static uint64_t n_clean(struct vmo *v, uint64_t first, uint64_t end)
+{
+	uint64_t n = 0;
+
+	for (uint64_t p = first; p < end;) {
+		struct page_run run = page_list_run(&v->pages, p, end);
+
+		if (run.kind == PAGE_CLEAN || run.kind >= PAGE_NSTATES)
+			n += run.end - run.first;
+		p = run.end;
+	}
+	return n;
+}
+
 int vmo_make_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
 {
 	int r = prepare_zeros(v, first, end);
 
+	if (r == 0) {
+		r = vmo_grant(v, n_clean(v, first, end));
+		if (r < 0)
+			page_list_trim(&v->pages, first, end);
+	}
 	if (r < 0)
 		return r;
 	for (uint64_t p = first; p < end;) {
@@ -405,6 +448,12 @@ int vmo_dirty(struct vmo *v, uint64_t off, uint64_t len)
  * taken, and no error.
  */
 
+/* What @name stands for. */
+static struct vmo *named(struct vmo *name)
+{
+	return name->stands_for ? name->stands_for : name;
+}
+
 /* @len without what lies beyond the size now; 0: all of it does. */
 static uint64_t clip(struct vmo *vmo, uint64_t off, uint64_t len)
 {
@@ -413,39 +462,57 @@ static uint64_t clip(struct vmo *vmo, uint64_t off, uint64_t len)
 	return off < size ? MIN(len, size - off) : 0;
 }
 
-int64_t vmofs_supply(struct vmo *vmo, uint64_t off, const void *buf, uint64_t len)
+int64_t vmofs_supply(struct vmo *name, uint64_t off, const void *buf, uint64_t len)
 {
-	int64_t r = vmo_supply(vmo, off, buf, len);
+	struct vmo *v = named(name);
+	int64_t r;
 
-	while (r == -ERANGE && (len = clip(vmo, off, len)))
-		r = vmo_supply(vmo, off, buf, len);
+	do {
+		struct filling f = {
+			.buf = buf,
+			.first = page_floor(off),
+			.off_end = off + len,
+			.name = name,
+		};
+
+		r = supply(v, off, len, &f);
+	} while (r == -ERANGE && (len = clip(v, off, len)));
 	return r;
 }
 
-int64_t vmofs_supply_zero(struct vmo *vmo, uint64_t off, uint64_t len)
+int64_t vmofs_supply_zero(struct vmo *name, uint64_t off, uint64_t len)
 {
-	int64_t r = vmo_supply_zero(vmo, off, len);
+	struct vmo *v = named(name);
+	int64_t r = supply_zero(v, name, off, len);
 
-	while (r == -ERANGE && (len = clip(vmo, off, len)))
-		r = vmo_supply_zero(vmo, off, len);
+	while (r == -ERANGE && (len = clip(v, off, len)))
+		r = supply_zero(v, name, off, len);
 	return r;
 }
 
-int vmofs_fail(struct vmo *vmo, uint64_t off, uint64_t len, int code, unsigned types)
+int vmofs_fail(struct vmo *name, uint64_t off, uint64_t len, int code, unsigned types)
 {
-	int r = vmo_fail(vmo, off, len, code, types);
+	struct vmo *v = named(name);
+	int r = fail(v, name, off, len, code, types);
 
-	while (r == -ERANGE && (len = clip(vmo, off, len)))
-		r = vmo_fail(vmo, off, len, code, types);
+	while (r == -ERANGE && (len = clip(v, off, len)))
+		r = fail(v, name, off, len, code, types);
 	return r;
 }
 
-int vmofs_grant_dirty(struct vmo *vmo, uint64_t off, uint64_t len)
+int vmofs_grant_dirty(struct vmo *name, uint64_t off, uint64_t len)
 {
-	return vmo_dirty(vmo, off, len);
+	return vmo_dirty(named(name), off, len);
 }
 
-void vmofs_distrust(struct vmo *vmo)
+void vmofs_distrust(struct vmo *name)
 {
-	vmo_distrust(vmo);
+	struct vmo *v = named(name);
+	bool counts;
+
+	vmo_lock(v);
+	counts = v->source->name == name && !v->source->held;
+	mutex_unlock(&v->source->lock);
+	if (counts)
+		vmo_distrust(v);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Changing contents from above: write, zero, resize, pin. A write goes run by run: what is absent is
+ * Changing contents from above: write, zero, resize, pin. A write goes run by run: what is absent and overwritten in part is
  * read first, what is clean is asked for (VMO_TRAP_DIRTY), what is dirty is copied into. Clones keep
- * what is written to them for themselves and never ask for DIRTY. Blocking; no lock is held while
+ * what is written to them for themselves and never ask for DIRTY. Blocking, but for vmo_write_now(); no lock is held while
  * waiting.
  */
 #include <assert.h>
@@ -11,6 +11,8 @@
 
 #include "base/macros.h"
 #include "vm/vmo_private.h"
+
+static const char zero_page[VMOFS_PAGE_SIZE];
 
 /* Reads in what is missing from @page on; 0: look again. */
 static int writer_read(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRES(v->source->lock)
@@ -22,6 +24,8 @@ static int writer_read(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRE
 
 	if (v->source->detached)
 		return v->source->gone_status;
+	if (w->now)
+		return -EAGAIN;
 	if (w->reserved < missing) {
 		if (!vm_pool_try_reserve(v->pool, missing - w->reserved))
 			return vmo_step_reserve(v, w, w->end - w->first);
@@ -75,6 +79,8 @@ static int writer_ask_dirty(struct vmo *v, struct vmo_step *w, uint64_t page, ui
 
 	if (v->source->detached)
 		return v->source->gone_status;
+	if (w->now)
+		return -EAGAIN;
 	if (zeros > w->reserved) {
 		if (!vm_pool_try_reserve(v->pool, zeros - w->reserved))
 			return vmo_step_reserve(v, w, MAX(zeros, w->end - w->first));
@@ -113,6 +119,54 @@ static int writer_dirty_untrapped(struct vmo *v, struct vmo_step *w, uint64_t pa
 	/* Only waiters with callbacks are collected, and none waits for an untrapped DIRTY. */
 	assert(vmofs_list_empty(&wake.done));
 	return r;
+}
+
+/*
+ * The end of the run of absent pages from @page on that are overwritten whole. What of a page lies beyond the end of the
+ * object counts as overwritten.
+ */
+static uint64_t covered_end(struct vmo *v, const struct vmo_step *w, uint64_t page, uint64_t end)
+{
+	if (page_bytes(page) < w->from || v->flags & VMO_TRAP_DIRTY)
+		return page;
+	return w->to >= v->size ? end : MAX(page, MIN(end, page_floor(w->to)));
+}
+
+void vmo_fill_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
+{
+	page_list_fill(&v->pages, first, end, PAGE_DIRTY);
+	vm_pool_commit(v->pool, end - first);
+	page_source_resolve_locked(v->source, VMOFS_REQUEST_READ, first, end, UINT64_MAX, wake);
+}
+
+/* Pages [page, end), absent, become dirty without having been read. 0: look again. */
+static int writer_cover(struct vmo *v, struct vmo_step *w, uint64_t page, uint64_t end)
+	REQUIRES(v->source->lock)
+{
+	uint64_t asked = page_source_n_pending_locked(v->source, VMOFS_REQUEST_READ, page, end);
+	uint64_t pay = end - page - asked;
+	int r;
+
+	if (v->source->detached)
+		return v->source->gone_status;
+	if (pay > w->reserved) {
+		if (!vm_pool_try_reserve(v->pool, pay - w->reserved))
+			return vmo_step_reserve(v, w, MAX(pay, w->end - w->first));
+		w->reserved = pay;
+	}
+	if (page_list_prepare(&v->pages, page, end) < 0)
+		return -ENOMEM;
+	r = vmo_grant(v, end - page);
+	if (r < 0) {
+		page_list_trim(&v->pages, page, end);
+		return r;
+	}
+	w->reserved -= pay;
+	vmo_fill_dirty(v, page, end, &w->wake);
+	/* What lies beyond the end of the object. */
+	if (page_bytes(end) > v->size)
+		store_write(v->store, page_bytes(end - 1), zero_page, VMOFS_PAGE_SIZE);
+	return 0;
 }
 
 /* ---- copy on write ---- */
@@ -184,17 +238,20 @@ static int64_t root_step(struct vmo *v, struct vmo_step *w, uint64_t page) REQUI
 
 	if (run.kind == PAGE_DIRTY)
 		return (int64_t)(run.end - page);
-	if (run.kind == PAGE_ABSENT)
-		return writer_read(v, w, page);
+	if (run.kind == PAGE_ABSENT) {
+		end = covered_end(v, w, page, run.end);
+		return end > page ? writer_cover(v, w, page, end) : writer_read(v, w, page);
+	}
 	end = grant_end(v, page, limit);
 	if (v->flags & VMO_TRAP_DIRTY)
 		return writer_ask_dirty(v, w, page, end);
 	return writer_dirty_untrapped(v, w, page, end);
 }
 
-static int64_t writable_step(struct vmo *v, struct vmo_step *w, uint64_t page)
-	REQUIRES(v->source->lock)
+int64_t vmo_writable_step(struct vmo *v, struct vmo_step *w, uint64_t page)
 {
+	if (!v->writable)
+		return -EROFS;
 	if (page_bytes(page) >= v->size)
 		return -ERANGE;
 	return v->parent ? clone_step(v, w, page) : root_step(v, w, page);
@@ -210,6 +267,13 @@ static uint64_t writable_now(struct vmo *v, uint64_t page, uint64_t end)
 
 /* ---- write ---- */
 
+void vmo_wrote(struct vmo *v, uint64_t off, uint64_t len)
+{
+	v->root->modified |= !v->parent;
+	if (!v->parent)
+		page_list_set_fresh(&v->pages, page_floor(off), page_ceil(off + len));
+}
+
 /* Copies into pages that are dirty (or private) already. */
 static uint64_t copy_in(struct vmo *v, uint64_t off, const char *buf, uint64_t len, uint64_t page,
 			uint64_t npages) REQUIRES(v->source->lock)
@@ -218,19 +282,21 @@ static uint64_t copy_in(struct vmo *v, uint64_t off, const char *buf, uint64_t l
 
 	n = MIN(n, v->size - off);
 	store_write(v->store, off, buf, n);
-	v->root->modified |= !v->parent;
+	vmo_wrote(v, off, n);
 	return n;
 }
 
-static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t len,
+static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t len, bool now,
 			  const struct vmo_wait *wait)
 {
-	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
 	struct vmo_step w;
 	uint64_t done = 0;
 	int64_t r = 0;
 
 	vmo_step_init(&w, wait, page_floor(off), page_ceil(off + len));
+	w.from = off;
+	w.to = off + len;
+	w.now = now;
 	vmo_lock(v);
 	vmo_step_begin(v, &w);
 	while (done < len) {
@@ -238,7 +304,7 @@ static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t
 
 		int64_t n;
 
-		r = off + done < v->size ? writable_step(v, &w, page) : -ERANGE;
+		r = off + done < v->size ? vmo_writable_step(v, &w, page) : -ERANGE;
 		/* What was granted before a failure is written. */
 		n = r < 0 && r != -ERANGE ? (int64_t)writable_now(v, page, w.end) : r;
 		if (n > 0)
@@ -247,13 +313,13 @@ static int64_t write_step(struct vmo *v, uint64_t off, const char *buf, uint64_t
 			break;
 	}
 	vmo_step_finish(v, &w);
-	vmo_unlock(v, &wake);
+	vmo_unlock(v, &w.wake);
 	page_waiter_release(&w.waiter);
 	return done ? (int64_t)done : r;
 }
 
-int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
-		  const struct vmo_wait *wait)
+int64_t vmo_write_bounded(struct vmo *v, uint64_t off, const void *buf, uint64_t len, bool now,
+			  const struct vmo_wait *wait)
 {
 	uint64_t step = page_bytes(vmo_step_pages(v)) - VMOFS_PAGE_SIZE;
 	uint64_t done = 0;
@@ -262,7 +328,7 @@ int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
 		return -ERANGE;
 	while (done < len) {
 		uint64_t part = MIN(step, len - done);
-		int64_t n = write_step(v, off + done, (const char *)buf + done, part, wait);
+		int64_t n = write_step(v, off + done, (const char *)buf + done, part, now, wait);
 
 		if (n < 0)
 			return done ? (int64_t)done : n;
@@ -271,6 +337,17 @@ int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
 			break;
 	}
 	return (int64_t)done;
+}
+
+int64_t vmo_write(struct vmo *v, uint64_t off, const void *buf, uint64_t len,
+		  const struct vmo_wait *wait)
+{
+	return vmo_write_bounded(v, off, buf, len, false, wait);
+}
+
+int64_t vmo_write_now(struct vmo *v, uint64_t off, const void *buf, uint64_t len)
+{
+	return vmo_write_bounded(v, off, buf, len, true, NULL);
 }
 
 /* ---- zero ---- */
@@ -309,6 +386,8 @@ static int zero_pages(struct vmo *v, uint64_t first, uint64_t end, struct range 
 
 	*pinned = (struct range){ end, end };
 	vmo_lock(v);
+	if (!v->writable)
+		r = -EROFS;
 	next_pinned(v, first, end, pinned);
 	end = MIN(pinned->first, page_ceil(v->size));
 	while (r == 0 && first < end) {
@@ -324,8 +403,6 @@ static int zero_pages(struct vmo *v, uint64_t first, uint64_t end, struct range 
 /* Overwrites with zeros where the VMO's own slot does not say zero already; a parent's may change. */
 static int zero_bytes(struct vmo *v, uint64_t off, uint64_t end, const struct vmo_wait *wait)
 {
-	static const char zeros[VMOFS_PAGE_SIZE];
-
 	while (off < end) {
 		uint64_t n = MIN(end - off, VMOFS_PAGE_SIZE - off % VMOFS_PAGE_SIZE);
 		struct vmo_slot s;
@@ -335,7 +412,7 @@ static int zero_bytes(struct vmo *v, uint64_t off, uint64_t end, const struct vm
 		s = vmo_look(v, page_floor(off), page_floor(off) + 1);
 		mutex_unlock(&v->source->lock);
 		if (s.owner != v || s.kind < PAGE_NSTATES)
-			r = vmo_write(v, off, zeros, n, wait);
+			r = vmo_write(v, off, zero_page, n, wait);
 		if (r < 0)
 			return (int)r;
 		off += n;
@@ -406,7 +483,7 @@ static int grow(struct vmo *v, uint64_t from, uint64_t to) REQUIRES(v->source->l
 	int r = page_list_zero_prepare(&v->pages);
 
 	if (r == 0)
-		r = store_resize(v->store, page_bytes(to));
+		r = vmo_store_grow(v, to);
 	if (r == 0 && to > from && !v->parent)
 		page_list_zero_set(&v->pages, from, to, true);
 	return r;
@@ -455,22 +532,40 @@ static void zero_tail(struct vmo *v, uint64_t size) REQUIRES(v->source->lock)
 
 	if (has_tail(v, size, cut))
 		memset(store_addr(v->store, cut, n), 0, n);
+	if (has_tail(v, size, cut))
+		vmo_wrote(v, cut, n);
 }
 
 /*
  * Makes the page with a tail writable; the lock may be dropped and taken again meanwhile. Nothing has
- * changed when this fails. -EAGAIN: the VMO was resized, so it is another page now.
+ * changed when this fails. RESIZED: so it is another page now.
  */
+enum { RESIZED = 1 };
+
 static int tail_writable(struct vmo *v, struct vmo_step *w, uint64_t size, uint64_t cut)
 	REQUIRES(v->source->lock)
 {
 	int64_t r = 0;
 
 	while (r == 0 && cut == MIN(size, v->size) && has_tail(v, size, cut))
-		r = writable_step(v, w, page_floor(cut));
+		r = vmo_writable_step(v, w, page_floor(cut));
 	if (r < 0)
 		return (int)r;
-	return cut == MIN(size, v->size) ? 0 : -EAGAIN;
+	return cut == MIN(size, v->size) ? 0 : RESIZED;
+}
+
+void vmo_note_size(struct vmo *v, uint64_t size)
+{
+	struct vmofs_list *pos;
+
+	v->size = size;
+	v->origin_size = MIN(v->origin_size, size);
+	v->root->modified |= !v->parent;
+	vmofs_list_for_each(pos, &v->tokens) {
+		struct vmo_token *t = container_of(pos, struct vmo_token, link);
+
+		t->least_size = MIN(t->least_size, size);
+	}
 }
 
 static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake)
@@ -488,9 +583,7 @@ static int resize_locked(struct vmo *v, uint64_t size, struct page_wakeups *wake
 	zero_tail(v, size);
 	if (size < v->size)
 		shrink(v, page_ceil(v->size), to, wake);
-	v->size = size;
-	v->origin_size = MIN(v->origin_size, size);
-	v->root->modified |= !v->parent;
+	vmo_note_size(v, size);
 	return 0;
 }
 
@@ -502,6 +595,11 @@ static int try_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
 	int r;
 
 	vmo_lock(v);
+	if (!v->writable || !v->resizable) {
+		r = v->writable ? -EPERM : -EROFS;
+		vmo_unlock(v, &wake);
+		return r;
+	}
 	cut = MIN(size, v->size);
 	vmo_step_init(&w, wait, page_floor(cut), page_floor(cut) + 1);
 	vmo_step_begin(v, &w);
@@ -518,13 +616,11 @@ int vmo_resize(struct vmo *v, uint64_t size, const struct vmo_wait *wait)
 {
 	int r;
 
-	if (!(v->flags & VMO_RESIZABLE))
-		return -EPERM;
 	if (size > (UINT64_C(1) << 62))
 		return -ERANGE;
 	do {
 		r = try_resize(v, size, wait);
-	} while (r == -EAGAIN);
+	} while (r == RESIZED);
 	return r;
 }
 
@@ -550,7 +646,7 @@ static int64_t pin_pass(struct vmo *v, struct vmo_step *w, bool write) REQUIRES(
 	int64_t r = 1;
 
 	while (r > 0 && page < w->end) {
-		r = write ? writable_step(v, w, page) : readable_step(v, w, page);
+		r = write ? vmo_writable_step(v, w, page) : readable_step(v, w, page);
 		if (r > 0)
 			page += (uint64_t)r;
 	}
@@ -581,7 +677,8 @@ int vmo_pin(struct vmo *v, struct vmo_pin *pin, uint64_t off, uint64_t len, bool
 		pin->range.end = w.end;
 		itree_insert(&v->pins, &pin->range);
 		vmo_hold_add(v, &pin->hold, w.first, w.end);
-		v->root->modified |= write && !v->parent;
+		if (write)
+			vmo_wrote(v, page_bytes(w.first), page_bytes(w.end - w.first));
 	}
 	vmo_step_finish(v, &w);
 	vmo_unlock(v, &wake);

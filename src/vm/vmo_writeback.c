@@ -73,8 +73,9 @@ static struct vmo_token *token_of(struct vmofs_list *pos)
 
 static void token_free(struct vmo_token *t)
 {
-	range_set_release(&t->all);
-	range_set_release(&t->pages);
+	page_bits_release(&t->all_pages);
+	range_set_release(&t->all_zeros);
+	page_bits_release(&t->pages);
 	range_set_release(&t->zeros);
 	vmo_put(t->vmo);
 	free(t);
@@ -83,10 +84,9 @@ static void token_free(struct vmo_token *t)
 static bool in_any_token(struct vmo *v, uint64_t page)
 {
 	struct vmofs_list *pos;
-	struct range hit;
 
 	vmofs_list_for_each(pos, &v->tokens)
-		if (range_set_find(&token_of(pos)->pages, page, page + 1, &hit))
+		if (page_bits_has(&token_of(pos)->pages, page))
 			return true;
 	return false;
 }
@@ -107,9 +107,8 @@ void vmo_tokens_forget(struct vmo *v, uint64_t first, uint64_t end)
 		struct vmo_token *t = token_of(pos);
 		struct range lost;
 
-		range_set_subtract(&t->pages, first, end, &lost);
+		page_bits_clear(&t->pages, first, end);
 		/* No memory for a split: the rest of that range stays dirty, which is safe. */
-		orphans_to_dirty(v, lost);
 		range_set_subtract(&t->zeros, first, end, &lost);
 	}
 }
@@ -134,14 +133,14 @@ static uint64_t unpinned_end(struct vmo *v, uint64_t page, uint64_t end, bool *p
  */
 static int token_take_pages(struct vmo *v, struct vmo_token *t, uint64_t first, uint64_t end)
 {
-	if (range_set_append(&t->all, first, end) < 0)
+	if (page_bits_append(&t->all_pages, first, end) < 0)
 		return -ENOMEM;
 	while (first < end) {
 		bool pinned;
 		uint64_t next = unpinned_end(v, first, end, &pinned);
 
 		if (!pinned) {
-			if (range_set_append(&t->pages, first, next) < 0)
+			if (page_bits_append(&t->pages, first, next) < 0)
 				return -ENOMEM;
 			page_list_move(&v->pages, first, next, PAGE_DIRTY, PAGE_AWAITING_CLEAN);
 		}
@@ -158,7 +157,7 @@ static int token_take(struct vmo *v, struct vmo_token *t, uint64_t first, uint64
 
 	for (; r == 0 && next_dirty(v, first, end, &run); first = run.end) {
 		if (run.kind == PAGE_ZERO_DIRTY) {
-			r = range_set_append(&t->all, run.first, run.end);
+			r = range_set_append(&t->all_zeros, run.first, run.end);
 			if (r == 0)
 				r = range_set_append(&t->zeros, run.first, run.end);
 		} else if (what == VMO_WRITEBACK_ALL) {
@@ -166,6 +165,18 @@ static int token_take(struct vmo *v, struct vmo_token *t, uint64_t first, uint64
 		}
 	}
 	return r;
+}
+
+static void uncover_range(struct vmo *v, struct vmo_token *t, uint64_t first, uint64_t end)
+{
+	struct range hit;
+	struct range lost;
+
+	for (uint64_t p = first; page_bits_find(&t->pages, p, end, &hit); p = hit.end) {
+		page_bits_clear(&t->pages, hit.first, hit.end);
+		orphans_to_dirty(v, hit);
+	}
+	range_set_subtract(&t->zeros, first, end, &lost);
 }
 
 int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writeback_what what,
@@ -183,11 +194,11 @@ int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writ
 	if (r == 0) {
 		vmofs_list_add_tail(&v->tokens, &t->link);
 		t->seq = ++v->source->seq;
+		t->least_size = v->size;
 		r = token_take(v, t, page_floor(off), page_ceil(off + len), what);
 		if (r < 0) {
 			vmofs_list_del(&t->link);
-			for (size_t i = 0; i < t->pages.n; i++)
-				orphans_to_dirty(v, t->pages.v[i]);
+			uncover_range(v, t, 0, UINT64_MAX);
 		}
 	}
 	vmo_unlock(v, &wake);
@@ -205,7 +216,7 @@ static void clean_range(struct vmo *v, struct vmo_token *t, uint64_t first, uint
 {
 	struct range hit;
 
-	while (range_set_find(&t->pages, first, end, &hit)) {
+	for (uint64_t p = first; page_bits_find(&t->pages, p, end, &hit); p = hit.end) {
 		page_list_move(&v->pages, hit.first, hit.end, PAGE_AWAITING_CLEAN, PAGE_CLEAN);
 		vm_pool_note_gain(v->pool);
 		vmo_tokens_forget(v, hit.first, hit.end);
@@ -218,33 +229,27 @@ static void clean_range(struct vmo *v, struct vmo_token *t, uint64_t first, uint
 	}
 }
 
-static void uncover_range(struct vmo *v, struct vmo_token *t, uint64_t first, uint64_t end)
+/* Those who asked for writeback of these pages before the token was taken have what they asked for. */
+static void settle_range(struct vmo *v, struct vmo_token *t, struct range r, int status,
+			 struct page_wakeups *wake) REQUIRES(v->source->lock)
 {
-	struct range hit;
-	struct range lost;
-
-	while (range_set_find(&t->pages, first, end, &hit)) {
-		range_set_subtract(&t->pages, hit.first, hit.end, &lost);
-		orphans_to_dirty(v, hit);
-		orphans_to_dirty(v, lost);
-	}
-	range_set_subtract(&t->zeros, first, end, &lost);
+	if (status < 0)
+		page_source_fail_locked(v->source, r.first, r.end, status,
+					VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK), wake);
+	else
+		page_source_resolve_locked(v->source, VMOFS_REQUEST_WRITEBACK, r.first, r.end,
+					   t->seq, wake);
 }
 
-/* Those who asked for writeback of these pages before the token was taken have what they asked for. */
 static void settle_waiters(struct vmo *v, struct vmo_token *t, uint64_t first, uint64_t end,
 			   int status, struct page_wakeups *wake) REQUIRES(v->source->lock)
 {
 	struct range hit;
 
-	for (; range_set_find(&t->all, first, end, &hit); first = hit.end) {
-		if (status < 0)
-			page_source_fail_locked(v->source, hit.first, hit.end, status,
-						VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK), wake);
-		else
-			page_source_resolve_locked(v->source, VMOFS_REQUEST_WRITEBACK, hit.first,
-						   hit.end, t->seq, wake);
-	}
+	for (uint64_t p = first; page_bits_find(&t->all_pages, p, end, &hit); p = hit.end)
+		settle_range(v, t, hit, status, wake);
+	for (uint64_t p = first; range_set_find(&t->all_zeros, p, end, &hit); p = hit.end)
+		settle_range(v, t, hit, status, wake);
 }
 
 /* Pages that are clean need no writeback, whenever it was asked for. */
@@ -284,7 +289,8 @@ static void leave_token(struct vmo *v, struct vmo_token *t, uint64_t first, uint
 {
 	struct range lost;
 
-	range_set_subtract(&t->all, first, end, &lost);
+	page_bits_clear(&t->all_pages, first, end);
+	range_set_subtract(&t->all_zeros, first, end, &lost);
 	if (lost.first < lost.end)
 		page_source_fail_locked(v->source, lost.first, lost.end, -ENOMEM,
 					VMOFS_TYPE_BIT(VMOFS_REQUEST_WRITEBACK), wake);
@@ -307,8 +313,20 @@ void vmo_writeback_end(struct vmo_token *t, int status)
 	struct vmo *v = t->vmo;
 
 	vmo_lock(v);
-	if (t->all.n)
-		end_part_locked(v, t, t->all.v[0].first, t->all.v[t->all.n - 1].end, status, &wake);
+	if (t->all_pages.n || t->all_zeros.n)
+		end_part_locked(v, t, 0, UINT64_MAX, status, &wake);
+	vmofs_list_del(&t->link);
+	vmo_unlock(v, &wake);
+	token_free(t);
+}
+
+void vmo_writeback_abandon(struct vmo_token *t)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	struct vmo *v = t->vmo;
+
+	vmo_lock(v);
+	uncover_range(v, t, 0, UINT64_MAX);
 	vmofs_list_del(&t->link);
 	vmo_unlock(v, &wake);
 	token_free(t);

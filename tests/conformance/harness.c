@@ -45,7 +45,9 @@ struct rig rig_new(uint64_t pages, unsigned flags)
 		supports |= VMOFS_TYPE_BIT(VMOFS_REQUEST_DIRTY);
 	r.f = fake_new(supports, KEY);
 	CHECK_EQ(vm_pool_new(&r.pool, MIB(256), &err), 0);
-	CHECK_EQ(vmo_new(&r.v, r.pool, fake_base(r.f), page_bytes(pages), flags, &err), 0);
+	CHECK_EQ(vmo_new(&r.v, r.pool, fake_base(r.f), page_bytes(pages), flags | VMO_WRITABLE,
+			 &err),
+		 0);
 	fake_attach(r.f, r.v);
 	return r;
 }

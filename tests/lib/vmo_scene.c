@@ -16,7 +16,9 @@ struct vmo_scene vmo_scene_new(uint64_t key, uint64_t budget, uint64_t size, uns
 						    key) };
 
 	assert_int_equal(vm_pool_new(&s.pool, budget, &err), 0);
-	assert_int_equal(vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, flags, &err), 0);
+	assert_int_equal(
+		vmo_new(&s.vmo, s.pool, fake_base(s.provider), size, flags | VMO_WRITABLE, &err),
+		0);
 	fake_attach(s.provider, s.vmo);
 	return s;
 }

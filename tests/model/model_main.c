@@ -192,7 +192,8 @@ static void new_root(struct ref_vmo *v)
 		v->page[i].allow = BIT(PAGE_ABSENT);
 	script_init(&v->script, v, trap, chance(80));
 	trace_op("new", v, v->size, v->flags, 0);
-	if (vmo_new(&v->vmo, world.pool, &v->script.base, v->size, v->flags, &err) < 0)
+	if (vmo_new(&v->vmo, world.pool, &v->script.base, v->size, v->flags | VMO_WRITABLE, &err) <
+	    0)
 		model_fail("vmo_new: %s", err.msg);
 	if (chance(50))
 		script_set_near(&v->script, v->vmo);
@@ -206,7 +207,8 @@ static void new_ballast(void)
 	static unsigned char buf[64 * 4096];
 
 	script_init(&world.ballast_script, NULL, false, false);
-	if (vmo_new(&world.ballast, world.pool, &world.ballast_script.base, pages * PAGE, 0, &err))
+	if (vmo_new(&world.ballast, world.pool, &world.ballast_script.base, pages * PAGE,
+		    VMO_WRITABLE, &err))
 		model_fail("ballast: %s", err.msg);
 	for (uint64_t i = 0; i < pages; i++) {
 		if (vmo_supply(world.ballast, i * PAGE, buf, PAGE) != (int64_t)PAGE)
