@@ -165,7 +165,7 @@ struct fs_tree_ops {
 	/*
 	 * @name in @parent is made as @e has it (its key does not count): a file, a directory (PREFIX), a symbolic link. What is
 	 * `local` is not at the origin yet: a file is held, see hold(); a directory stays until the source has told of it.
-	 * Counts one reference. -EEXIST, -ENOTDIR, -ENOENT (the directory has been removed), -ESTALE, -ENAMETOOLONG, -EINVAL (a
+	 * Counts one reference. -EEXIST (but for what is not `local` when the source has told the same meanwhile), -ENOTDIR, -ENOENT (the directory has been removed), -ESTALE, -ENAMETOOLONG, -EINVAL (a
 	 * name that could not be shown), -ENOMEM.
 	 */
 	int (*made)(struct fs_tree *t, uint64_t parent, const char *name,
@@ -180,6 +180,7 @@ struct fs_tree_ops {
 	void (*gone)(struct fs_tree *t, const char *key);
 	/*
 	 * The node has another name, with all that is below it, in place of what had that. What is held keeps its numbers. The
+	 * file is better held before the origin is told, or what it tells may come first (-ENOENT). The
 	 * cached object of a file that is not held is forgotten, for its provider asks by the old key. A link's key that had
 	 * a suffix keeps it: entry() tells. -ENOENT, -ENOTDIR, -EINVAL (into itself), -ENAMETOOLONG, -ENOMEM.
 	 */

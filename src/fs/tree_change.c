@@ -140,6 +140,22 @@ static void go(struct tree *t, struct dir *d, const char *name, size_t len) REQU
 
 /* ---- made ---- */
 
+/* A listing may have told already of what the origin has been told of. */
+static int made_before(struct tree *t, struct node *n, const struct vmofs_entry *e, bool local,
+		       struct fs_tree_attr *out) REQUIRES(t->lock)
+{
+	bool is_dir = e->type == VMOFS_ENTRY_PREFIX;
+
+	if (local || node_is_dir(n) != is_dir || (!is_dir && !node_is_version(n, e)))
+		return -EEXIST;
+	tree_changed(t, n->parent->dir, node_name(n), n->name_len);
+	n->fresh = tree_tick(t, tree_now(t));
+	n->flags |= NODE_TOLD;
+	tree_hold(t, n);
+	tree_fill_attr(t, n, out);
+	return 0;
+}
+
 static int made_in(struct tree *t, struct dir *d, const char *name, const struct vmofs_entry *e,
 		   bool local, struct fs_tree_attr *out) REQUIRES(t->lock)
 {
@@ -151,8 +167,9 @@ static int made_in(struct tree *t, struct dir *d, const char *name, const struct
 
 	if (key_len < 0)
 		return key_len;
-	if (dir_find(d, name, len))
-		return -EEXIST;
+	n = dir_find(d, name, len);
+	if (n)
+		return made_before(t, n, e, local, out);
 	n = tree_add_node(t, d, node_new(name, len, e));
 	if (!n)
 		return -ENOMEM;
