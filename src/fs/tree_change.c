@@ -417,8 +417,6 @@ static int move(struct tree *t, struct dir *from, struct node *n, struct dir *to
 	if (!now)
 		return -ENOMEM;
 	memcpy(name, node_name(n), n->name_len + 1u);
-	/* While its key can still be told. */
-	tree_changed(t, from, name, strlen(name));
 	if (replace(t, to, n, now, target) < 0) {
 		node_free(now);
 		return -ENOMEM;

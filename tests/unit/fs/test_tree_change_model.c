@@ -19,7 +19,7 @@
 #include "lib/prng.h"
 #include "lib/tree_fixture.h"
 
-enum { DIRS = 3, FILES = 4, FLOATING = 6, ROUNDS = 400, STEPS = 250 };
+enum { DIRS = 3, FILES = 4, FLOATING = 6, ROUNDS = 1500, STEPS = 250 };
 #define LOCAL_SIZE 1000000
 
 static struct tree_fixture f;
@@ -136,6 +136,7 @@ struct thing {
 	bool exists;
 	bool held;
 	bool stored; /* the origin has it */
+	bool known;  /* by the kernel: a reference */
 	enum later later;
 	uint64_t ino;
 	uint64_t size;
@@ -232,7 +233,7 @@ static void create(struct thing *x, unsigned d, unsigned i)
 	e = entry_of(x, VMOFS_ENTRY_FILE);
 	r = f.tree->ops->made(f.tree, dirs[d].ino, file_name(i), &e, true, &a);
 	assert_int_equal(r, 0);
-	x->exists = x->held = true;
+	x->exists = x->held = x->known = true;
 	x->ino = a.st.st_ino;
 }
 
@@ -244,10 +245,16 @@ static void store(struct thing *x, unsigned d, unsigned i)
 	x->later = LATER_SETTLED;
 }
 
-static void settle(struct thing *x)
+/* Looked up first, so that it keeps its number. */
+static void settle(struct thing *x, unsigned d, unsigned i)
 {
 	struct vmofs_entry e = entry_of(x, VMOFS_ENTRY_FILE);
+	struct fs_tree_attr a;
 
+	if (!x->known)
+		assert_int_equal(f.tree->ops->lookup(f.tree, dirs[d].ino, file_name(i), NULL, &a),
+				 0);
+	x->known = true;
 	f.tree->ops->settled(f.tree, x->ino, &e);
 	x->held = false;
 	x->later = LATER_NOTHING;
@@ -255,8 +262,8 @@ static void settle(struct thing *x)
 
 static void forget(struct thing *x)
 {
-	f.tree->ops->forget(f.tree, x->ino, 1);
-	x->exists = x->held = x->stored = false;
+	f.tree->ops->forget(f.tree, x->ino, x->known);
+	x->exists = x->held = x->stored = x->known = false;
 }
 
 static void unlink_file(struct thing *x, unsigned d, unsigned i)
@@ -283,7 +290,7 @@ static void finish(struct thing *x, unsigned d, unsigned i)
 	case LATER_NOTHING:
 		break;
 	case LATER_SETTLED:
-		settle(x);
+		settle(x, d, i);
 		break;
 	case LATER_REMOVED:
 		r = f.tree->ops->removed(f.tree, dirs[d].ino, file_name(i), true);
@@ -338,7 +345,7 @@ static void rename_file(unsigned d, unsigned i)
 	*to = *x;
 	*x = (struct thing){ 0 };
 	if (to->stored)
-		settle(to);
+		settle(to, to_d, to_i);
 }
 
 static void change_file(void)
@@ -404,9 +411,20 @@ static void change_dir(void)
 			fake_source_put(f.source, dir_key(d), 0, "");
 		assert_int_equal(
 			f.tree->ops->made(f.tree, FS_TREE_ROOT, dir_name(d), &e, local, &a), 0);
-		x->exists = true;
+		x->exists = x->known = true;
 		x->ino = a.st.st_ino;
 	}
+}
+
+/* What is held stays though the kernel forgets it; what is settled may come again with another number. */
+static void let_go(void)
+{
+	struct thing *x = &files[prng_below(&rnd, 1 + DIRS)][prng_below(&rnd, FILES)];
+
+	if (!x->exists || !x->held || !x->known)
+		return;
+	f.tree->ops->forget(f.tree, x->ino, 1);
+	x->known = false;
 }
 
 /* The other client. */
@@ -415,7 +433,8 @@ static void change_elsewhere(void)
 	unsigned d = (unsigned)prng_below(&rnd, 1 + DIRS);
 	char key[64];
 
-	if (!dirs[d].exists)
+	/* A directory without a key of its own would go with the last key of theirs. */
+	if (!dirs[d].exists || (d && !has_key(dir_key(d))))
 		return;
 	snprintf(key, sizeof key, "%sr%u%s", dir_key(d), (unsigned)prng_below(&rnd, 3),
 		 prng_chance(&rnd, 30) ? "/below" : "");
@@ -457,10 +476,20 @@ static void ask(struct floating *q)
 		f.tree->ops->forget(f.tree, a.st.st_ino, 1);
 }
 
+/* One directory after the other, now and then, as somebody does who walks through all. */
+static unsigned next_dir(void)
+{
+	static unsigned last;
+
+	last = prng_chance(&rnd, 60) ? (last + 1) % (1 + DIRS)
+				     : (unsigned)prng_below(&rnd, 1 + DIRS);
+	return last;
+}
+
 static void float_one(void)
 {
 	struct floating *q = &floating[prng_below(&rnd, FLOATING)];
-	unsigned d = (unsigned)prng_below(&rnd, 1 + DIRS);
+	unsigned d = next_dir();
 
 	if (q->asking && q->w.n_done) {
 		ask(q);
@@ -701,11 +730,13 @@ static void step(void)
 
 	if (what < 30)
 		change_file();
-	else if (what < 36)
+	else if (what < 37)
 		change_dir();
-	else if (what < 42)
+	else if (what < 39)
+		let_go();
+	else if (what < 43)
 		change_elsewhere();
-	else if (what < 60)
+	else if (what < 65)
 		float_one();
 	else if (what < 75)
 		answer_one();
