@@ -24,7 +24,9 @@ static void adopt(struct ref_vmo *v, unsigned i, enum page_state real)
 		world.n_evicted++;
 	if (real >= PAGE_NSTATES || real == PAGE_ABSENT)
 		p->content_ver++;
-	/* Zeroed without being read. */
+	/* Zeroed, or overwritten whole, without being read: what lies beyond the end is zero. */
+	if (p->kind == PAGE_ABSENT && real == PAGE_DIRTY)
+		memset(v->data + i * PAGE, 0, PAGE);
 	if (p->kind == PAGE_ABSENT && !v->parent)
 		ref_resolve(v, MASK_OF(i), BIT(VMOFS_REQUEST_READ));
 	ref_set(v, i, real);

@@ -12,9 +12,14 @@
 
 enum { DEADLINE_MAX = 3000 }; /* ns */
 
+static bool is_write(const struct mtask *t)
+{
+	return t->op == OP_WRITE;
+}
+
 static bool mutates(const struct mtask *t)
 {
-	return t->op == OP_WRITE || t->op == OP_ZERO || t->op == OP_RESIZE ||
+	return is_write(t) || t->op == OP_ZERO || t->op == OP_RESIZE ||
 		(t->op == OP_PIN && t->pin_write);
 }
 
@@ -121,6 +126,8 @@ static void allow_root(struct mtask *t)
 
 	if (mutates(t) && !(v->flags & VMO_TRAP_DIRTY))
 		allow(v, t->mask, writable, PAGE_DIRTY);
+	if (is_write(t) && !(v->flags & VMO_TRAP_DIRTY))
+		allow(v, whole, BIT(PAGE_ABSENT), PAGE_DIRTY);
 	if (t->op == OP_ZERO) {
 		allow(v, whole, MASK_ALL & 0xff, PAGE_ZERO_DIRTY);
 		for (unsigned i = 0; i < v->n; i++)
