@@ -235,6 +235,14 @@ static enum ask_next ask_retry(struct http_ask_state *s, const struct http_rule 
 	return ask_later(s, rule->ask_code, at);
 }
 
+/* The server says that it has not done it, or the owner has read so in its answer. */
+static bool is_undone(const struct http_ask *a, enum http_outcome o,
+		      const struct http_result *result)
+{
+	return !a->once || result->status == 503 || result->status == 429 ||
+		(result->status >= 300 && result->status < 500 && o != result->outcome);
+}
+
 static enum ask_next ask_decide(struct http_ask_state *s, enum http_outcome o,
 				const struct http_result *result)
 {
@@ -243,6 +251,8 @@ static enum ask_next ask_decide(struct http_ask_state *s, enum http_outcome o,
 	s->attempts++;
 	if (o == HTTP_OUTCOME_OK)
 		return ask_end(s, 0);
+	if (rule->action != HTTP_RENEW && !is_undone(s->ask, o, result))
+		return ask_end(s, rule->ask_code);
 	switch (rule->action) {
 	case HTTP_LATER:
 		return ask_retry(s, rule, result, o != result->outcome);

@@ -107,7 +107,12 @@ struct http_ask {
 	enum vmofs_request_class cls;
 	uint64_t deadline_ns; /* 0: the origin's timeout from now */
 	struct http_call
-		call; /* method, max_body, trusted: the owner's at start; the rest by prepare() */
+		call; /* method, max_body, stall_ns, trusted: the owner's at start; the rest by prepare() */
+	/*
+	 * It may change what is there: after a try that the server may have acted upon (no answer, 5xx other than
+	 * 503) it is not sent again, and done() tells how that try ended.
+	 */
+	bool once;
 	unsigned requests; /* sent so far */
 
 	/* the origin's */

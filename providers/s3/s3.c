@@ -12,7 +12,9 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/macros.h"
+#include "s3/s3_op.h"
 #include "s3/s3_private.h"
+#include "s3/s3_record.h"
 
 extern const struct vmofs_provider_ops provider_s3;
 static const struct vmofs_source_ops s3_source_ops;
@@ -40,6 +42,7 @@ struct s3 *s3_get(struct s3 *s)
 
 static void s3_destroy(struct s3 *s)
 {
+	s3_record_free(atomic_load(&s->record));
 	s3_chain_free(s->chain);
 	http_origin_put(s->origin);
 	s3_options_clear(&s->o);
@@ -250,6 +253,7 @@ static const struct vmofs_source_ops s3_source_ops = {
 	.open = s3_source_open,
 	.query = s3_query,
 	.object = s3_object,
+	.change = &s3_change_ops,
 	.stats = s3_stats,
 	.dump = s3_dump,
 	.stop = s3_stop,

@@ -39,9 +39,13 @@ void s3_head_header(struct s3_head *h, const char *name, const char *value, size
 	char text[80];
 	int64_t t;
 
+	if (strcasecmp(name, "x-amz-version-id") == 0)
+		copy_value(h->version_id, sizeof h->version_id, value, n);
 	if (n >= sizeof text && strcasecmp(name, "etag") != 0)
 		return;
-	if (strcasecmp(name, "etag") == 0) {
+	if (strcasecmp(name, "x-amz-meta-vmofs-attempt") == 0) {
+		copy_value(h->attempt, sizeof h->attempt, value, n);
+	} else if (strcasecmp(name, "etag") == 0) {
 		copy_value(h->etag, sizeof h->etag, value, n);
 	} else if (strcasecmp(name, "content-length") == 0) {
 		copy_value(text, sizeof text, value, n);

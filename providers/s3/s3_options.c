@@ -29,6 +29,8 @@ const struct vmofs_option s3_options[] = {
 	  "key of objects encrypted with SSE-C: 32 bytes, or base64 of them" },
 	{ "list-page", "N", "1000", "most keys that one listing request asks for" },
 	{ "list-parallel", "N", "16", "most requests that list one directory at the same time" },
+	{ "upload-part", "SIZE", "8M", "usual part of a multipart upload (5M at least)" },
+	{ "upload-parallel", "N", "4", "parts of one object that are under way at the same time" },
 	S3_CREDENTIAL_OPTIONS,
 	{ NULL, NULL, NULL, NULL },
 };
@@ -237,6 +239,17 @@ static int read_number(const struct vmofs_config *c, const char *name, unsigned 
 	return 0;
 }
 
+static int read_upload(struct s3_options *o, const struct vmofs_config *c, struct vmofs_err *err)
+{
+	int r = read_number(c, "upload-parallel", 64, &o->upload_parallel, err);
+
+	if (r == 0)
+		r = config_size(c, "upload-part", &o->upload_part, err);
+	if (r == 0 && (o->upload_part < MIB(5) || o->upload_part > GIB(1)))
+		r = vmofs_err_set(err, -EINVAL, "option 'upload-part': between 5M and 1G");
+	return r;
+}
+
 int s3_options_read(struct s3_options *o, const struct vmofs_config *c,
 		    const struct s3_chain *chain, char region[S3_REGION], struct vmofs_err *err)
 {
@@ -253,6 +266,8 @@ int s3_options_read(struct s3_options *o, const struct vmofs_config *c,
 		r = read_number(c, "list-parallel", 64, &o->parallel, err);
 	if (r == 0)
 		r = config_size(c, "part-size", &o->part_size, err);
+	if (r == 0)
+		r = read_upload(o, c, err);
 	if (r == 0)
 		r = read_sse(o, c, err);
 	o->dual_stack = config_bool(c, "dual-stack");

@@ -6,6 +6,14 @@
  *   s3_request.c  signed requests, remedies    s3_fetch.c     one page of a listing
  *   s3_list.c     directories, flat listings   s3_stat.c      one name, HEAD
  *   s3_object.c   objects and their checksums  s3_meta.c      what s3fs and rclone write
+ *
+ * and of changes (s3_op.h):
+ *
+ *   s3_store.c    contents                     s3_names.c     remove, copy, directories, links
+ *   s3_plan.c     which parts                  s3_upload.c    uploads in parts
+ *   s3_op.c       requests that wait           s3_final.c     the one that counts, preconditions
+ *   s3_props.c    metadata that is kept        s3_record.c    uploads that were left
+ *   s3_answer.c   short XML answers
  */
 #ifndef PROVIDERS_S3_PRIVATE_H
 #define PROVIDERS_S3_PRIVATE_H
@@ -22,7 +30,7 @@
 #include "s3/s3_xml.h"
 #include "s3/sigv4.h"
 
-#define S3_LINES  12 /* header lines of one request, at most */
+#define S3_LINES  96 /* header lines of one request, at most */
 #define S3_PAIRS  8  /* of a query */
 #define S3_REGION 64
 
@@ -39,9 +47,24 @@ struct s3_options {
 	unsigned page;
 	unsigned parallel;
 	uint64_t part_size; /* of the HTTP provider: objects up to this come with one GET */
-	char *sse_key;      /* secrets: values of the three SSE-C headers; NULL: none */
+	uint64_t upload_part;
+	unsigned upload_parallel;
+	char *sse_key; /* secrets: values of the three SSE-C headers; NULL: none */
 	char *sse_md5;
 };
+
+/* Preconditions that a server may look at, or not. */
+enum s3_feature {
+	S3_PUT_MATCH,
+	S3_PUT_NEW,
+	S3_COMPLETE_MATCH,
+	S3_COMPLETE_NEW,
+	S3_COPY_MATCH,
+	S3_COPY_NEW,
+	S3_DELETE_MATCH,
+	S3_NFEATURES
+};
+enum s3_habit { S3_UNKNOWN, S3_LOOKS, S3_IGNORES };
 
 struct s3 {
 	struct vmofs_source base;
@@ -56,6 +79,13 @@ struct s3 {
 	atomic_bool stopping;
 	atomic_bool serial;   /* start-after cannot be relied upon */
 	_Atomic int64_t skew; /* seconds that the server's clock is ahead */
+
+	/* What the server is known to do with changes. */
+	_Atomic(enum s3_habit) habits[S3_NFEATURES];
+	atomic_bool warned;                 /* of habits */
+	atomic_bool bare_tags;              /* If-Match wants tags without quotes */
+	atomic_bool no_checksums;           /* it refuses those of CRC32C */
+	_Atomic(struct s3_record *) record; /* of uploads; NULL: none yet */
 
 	struct mutex lock;
 	char region[S3_REGION]; /* lock: lock */
@@ -81,7 +111,14 @@ struct s3_request {
 	const char *key; /* with the source's prefix; NULL: the bucket */
 	struct sigv4_pair query[S3_PAIRS];
 	unsigned nquery;
-	bool checksums; /* the server shall tell them */
+	bool checksums;                   /* the server shall tell them */
+	const struct sigv4_pair *headers; /* beside the usual ones; signed */
+	unsigned nheaders;
+	const char *payload; /* hex SHA-256 of the body; NULL: of none */
+	const void *body;    /* NULL: none */
+	size_t body_len;
+	bool once;         /* as of an http_ask */
+	uint64_t stall_ns; /* longest silence; 0: the usual one */
 };
 
 /* A request as it goes out. Holds secrets: s3_signed_clear(). */
@@ -196,6 +233,8 @@ struct s3_head {
 	struct timespec mtime;
 	char etag[256];
 	char meta_mode[32], meta_uid[32], meta_gid[32], meta_mtime[48];
+	char attempt[40];     /* of <vmofs/change.h> */
+	char version_id[128]; /* "" */
 };
 void s3_head_header(struct s3_head *h, const char *name, const char *value, size_t n);
 /* Puts what the metadata of s3fs and rclone says into @out. */

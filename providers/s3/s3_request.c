@@ -17,7 +17,8 @@
 #include "s3/s3_private.h"
 
 #define MEND_MAX  2
-#define SKEW_STEP 60 /* seconds; less is the delay of an answer */
+#define OWN_LINES (S3_LINES - 4) /* the others are the signature's */
+#define SKEW_STEP 60             /* seconds; less is the delay of an answer */
 
 #define REFRESH_PAUSE (60 * NSEC_PER_SEC) /* after a failure, while the old keys are good */
 
@@ -110,6 +111,8 @@ static unsigned own_headers(const struct s3 *s, const struct s3_request *r,
 		h[n++] = (struct sigv4_pair){ "x-amz-server-side-encryption-customer-key-MD5",
 					      s->o.sse_md5 };
 	}
+	for (unsigned i = 0; i < r->nheaders && n < OWN_LINES; i++)
+		h[n++] = r->headers[i];
 	return n;
 }
 
@@ -189,7 +192,7 @@ static int sign(struct s3 *s, const struct s3_request *r, struct s3_signed *g, c
 				     .nquery = r->nquery,
 				     .headers = h,
 				     .nheaders = nh,
-				     .payload = SIGV4_EMPTY };
+				     .payload = r->payload ? r->payload : SIGV4_EMPTY };
 	struct s3_credentials *k;
 	bool ageing = false;
 	int n;
@@ -236,6 +239,8 @@ int s3_sign(struct s3 *s, const struct s3_request *r, struct s3_signed *g, struc
 	unsigned nh = own_headers(s, r, h);
 	int n;
 
+	if (r->nheaders > OWN_LINES - 8)
+		return vmofs_err_set(err, -E2BIG, "the object has more metadata than can be kept");
 	mutex_lock(&s->lock);
 	memcpy(g->region, s->region, sizeof g->region);
 	mutex_unlock(&s->lock);
@@ -427,6 +432,8 @@ static int ask_prepare(struct http_ask *h, struct vmofs_err *err)
 	h->call.url = a->signed_.url;
 	h->call.headers = a->signed_.lines;
 	h->call.nheaders = a->signed_.nlines;
+	h->call.body = a->request.body;
+	h->call.body_len = a->request.body_len;
 	return r;
 }
 
@@ -509,6 +516,8 @@ static void ask_fill(struct s3_ask *a, uint64_t deadline_ns, size_t max_body)
 				     .deadline_ns = deadline_ns };
 	a->http.call.method = a->request.method;
 	a->http.call.max_body = max_body;
+	a->http.call.stall_ns = a->request.stall_ns;
+	a->http.once = a->request.once;
 	a->trouble = (struct s3_trouble){ 0 };
 	a->signed_ = (struct s3_signed){ 0 };
 }

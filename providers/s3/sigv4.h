@@ -45,7 +45,7 @@ struct sigv4_scope {
 
 /* Header lines "Name: value" to send beside the request's own. Hold secrets: sigv4_clear() them. */
 struct sigv4_lines {
-	char authorization[1024];
+	char authorization[5120];
 	char date[40];
 	char content[120]; /* x-amz-content-sha256; service s3 only, else "" */
 	char *token;       /* owned; x-amz-security-token, NULL: none */

@@ -13,7 +13,7 @@ struct sigv4_dialect {
 	bool content; /* x-amz-content-sha256 goes out and is signed */
 };
 
-enum { SIGV4_PAIRS_MAX = 40, SIGV4_OWN_MAX = 8 };
+enum { SIGV4_PAIRS_MAX = 112, SIGV4_OWN_MAX = 8 };
 
 /* All that goes into one signature. The texts of @own are not copied. */
 struct sigv4_work {
@@ -27,7 +27,7 @@ struct sigv4_work {
 	char scope[200];
 	char credential[512];
 	char expires[12];
-	char signed_headers[512];
+	char signed_headers[4096];
 	char canonical[2 * SHA256_LEN + 1]; /* SHA-256 of the canonical request */
 	char signature[2 * SHA256_LEN + 1];
 };

@@ -22,6 +22,7 @@
 
 #define IDLE_CALLS       8
 #define CALL_BUFFER      (64L << 10)
+#define SEND_BUFFER      (256L << 10)
 #define HEADER_NAME_MAX  128
 #define POLL_INTERVAL_MS 50L
 
@@ -114,6 +115,20 @@ static size_t call_write(char *p, size_t size, size_t n, void *arg)
 	if (c->ops->data && c->ops->data(c, p, n) != 0)
 		return call_stop(e, HTTP_OUTCOME_CUT, "no more is wanted");
 	return n;
+}
+
+/* A body that goes out is a sign of life too. */
+static int call_sent(void *arg, curl_off_t dltotal UNUSED, curl_off_t dlnow UNUSED,
+		     curl_off_t ultotal UNUSED, curl_off_t ulnow)
+{
+	struct call_easy *e = arg;
+	struct http_call *c = e->call;
+
+	if (c && (uint64_t)ulnow != c->sent) {
+		c->sent = (uint64_t)ulnow;
+		c->active_ns = loop_now_ns();
+	}
+	return 0;
 }
 
 /* -- handles ---------------------------------------------------------------------------------- */
@@ -226,13 +241,25 @@ static bool sends_body(const struct http_call *c)
 	return c->body || strcmp(c->method, "PUT") == 0 || strcmp(c->method, "POST") == 0;
 }
 
+/* The memory is not copied: it stays its owner's until done(). */
+static void set_body(struct call_easy *e)
+{
+	const struct http_call *c = e->call;
+
+	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
+	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, c->body ? c->body : "");
+	curl_easy_setopt(e->curl, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
+	curl_easy_setopt(e->curl, CURLOPT_XFERINFOFUNCTION, call_sent);
+	curl_easy_setopt(e->curl, CURLOPT_XFERINFODATA, e);
+	curl_easy_setopt(e->curl, CURLOPT_NOPROGRESS, 0L);
+}
+
 static int set_method(struct call_easy *e, bool body)
 {
 	const struct http_call *c = e->call;
 
 	if (body) {
-		curl_easy_setopt(e->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
-		curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, c->body ? c->body : "");
+		set_body(e);
 	} else if (strcmp(c->method, "HEAD") == 0) {
 		curl_easy_setopt(e->curl, CURLOPT_NOBODY, 1L);
 		return 0;
@@ -261,7 +288,7 @@ static int call_set_up(struct call_easy *e, struct http_call *c, struct http_set
 	int r;
 
 	http_reply_reset(&c->reply);
-	c->got = 0;
+	c->got = c->sent = 0;
 	c->start_ns = c->active_ns = loop_now_ns();
 	e->call = c;
 	e->settings = http_settings_get(s);
@@ -351,7 +378,8 @@ static void call_finished(struct http_transfer *t, CURL *curl UNUSED, CURLcode c
 static uint64_t call_due(const struct call_easy *e)
 {
 	const struct http_call *c = e->call;
-	uint64_t due = c->active_ns + http_settings_stall_ns(e->settings);
+	uint64_t due =
+		c->active_ns + (c->stall_ns ? c->stall_ns : http_settings_stall_ns(e->settings));
 
 	return c->timeout_ns ? MIN(due, c->start_ns + c->timeout_ns) : due;
 }

@@ -39,13 +39,15 @@ struct http_call {
 	size_t body_len;
 	size_t max_body;         /* a longer answer is HTTP_OUTCOME_INTEGRITY */
 	bool trusted;            /* the settings' credentials and headers go out too */
-	uint64_t timeout_ns;     /* for all of it; 0: the stall timeout of the settings alone */
+	uint64_t timeout_ns;     /* for all of it; 0: the stall timeout alone */
+	uint64_t stall_ns;       /* longest silence, in both directions; 0: the settings' */
 	struct http_reply reply; /* of the last answer */
 
 	/* the client's */
 	void *easy; /* NULL: not under way */
 	struct loop_timer timer;
-	uint64_t got; /* body bytes given to data() */
+	uint64_t got;  /* body bytes given to data() */
+	uint64_t sent; /* body bytes that have gone out */
 	uint64_t start_ns;
 	uint64_t active_ns;
 };

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What changes at the origin are made of. Requests for threads that wait (s3_op.c), the metadata that goes from one version of
+ * an object to the next (s3_props.c), and the one request of each change that makes it seen (s3_final.c).
+ */
+#ifndef PROVIDERS_S3_OP_H
+#define PROVIDERS_S3_OP_H
+
+#include <vmofs/change.h>
+
+#include "s3/s3_answer.h"
+#include "s3/s3_private.h"
+
+#define S3_OP_ANSWER KIB(64) /* of XML, at most */
+
+/* -- metadata -- */
+
+/* Header lines of a request that makes an object: "name\0value\0"... */
+struct s3_props {
+	char *text;
+	size_t len, cap;
+	unsigned n;
+	bool failed; /* no memory, or more than goes into a request */
+};
+void s3_props_add(struct s3_props *p, const char *name, const char *value, size_t n);
+/* In place of what has this name; NULL: only takes that out. */
+void s3_props_set(struct s3_props *p, const char *name, const char *value);
+/* One line of an answer to HEAD, if it is one that the next version shall have too. */
+void s3_props_header(struct s3_props *p, const char *name, const char *value, size_t n);
+/* As s3fs writes them; @type S_IFREG, S_IFDIR or S_IFLNK. NULL: nothing. */
+void s3_props_attr(struct s3_props *p, const struct vmofs_change_attr *attr, mode_t type);
+int s3_props_copy(struct s3_props *out, const struct s3_props *p);
+void s3_props_clear(struct s3_props *p);
+
+/* -- requests -- */
+
+/* Bytes of a request, shared by those who send them. */
+struct s3_body {
+	atomic_uint refs;
+	size_t len;
+	char payload[72]; /* of the signature */
+	char crc32c[12];
+	uint8_t data[];
+};
+struct s3_body *s3_body_new(size_t len);
+/* The bytes are there: computes what goes with them. */
+int s3_body_seal(const struct s3 *s, struct s3_body *b);
+struct s3_body *s3_body_get(struct s3_body *b);
+void s3_body_put(struct s3_body *b); /* NULL is fine */
+
+/* Where the requests of one change are waited for. Counted by them. */
+struct s3_desk;
+struct s3_desk *s3_desk_new(void);
+void s3_desk_put(struct s3_desk *d);
+
+/*
+ * One request. It is filled in, sent, waited for, looked at and put; whoever does not want to wait any more can put
+ * it while it is under way: it ends by itself.
+ */
+struct s3_op {
+	struct s3_ask ask;
+	struct s3 *s;         /* counted, as the next two */
+	struct s3_desk *desk; /* lock of `finished` */
+	struct s3_body *body;
+	atomic_uint refs;
+	char *key; /* full, owned; NULL: the bucket */
+	struct sigv4_pair headers[S3_LINES];
+	struct s3_props lines; /* the text of headers */
+	char *values[S3_PAIRS];
+	bool finished;
+
+	/* the answer */
+	int code;
+	int status;
+	char error_code[64];
+	char msg[1024];
+	struct s3_head head;
+	struct s3_props props; /* of HEAD */
+	bool tags;             /* it has some */
+	char checksum[16];     /* x-amz-checksum-crc32c */
+	int64_t date;
+	char *text; /* owned; a 2xx body, ended by a zero; "" */
+	size_t len;
+};
+
+/* NULL: no memory. @verb, for messages: "store". */
+struct s3_op *s3_op_new(struct s3 *s, struct s3_desk *d, const char *method, const char *full_key);
+void s3_op_put(struct s3_op *op); /* NULL is fine */
+void s3_op_query(struct s3_op *op, const char *name, const char *value);
+void s3_op_header(struct s3_op *op, const char *name, const char *value);
+void s3_op_props(struct s3_op *op, const struct s3_props *p);
+void s3_op_body(struct s3_op *op, struct s3_body *b);
+/* @work: bytes that the server has to move for it, which may take it a while in silence. */
+void s3_op_send(struct s3_op *op, const struct vmofs_change_wait *w, uint64_t work);
+bool s3_op_finished(struct s3_op *op);
+/* Until any op of the desk has finished since the last call; -EINTR: cancelled. */
+int s3_desk_wait(struct s3_desk *d, const struct vmofs_change_wait *w);
+/* Sends and waits: 0, or the code, which is op->code unless it is -EINTR. */
+int s3_op_run(struct s3_op *op, const struct vmofs_change_wait *w, uint64_t work);
+/* "cannot store 's3://b/k': ..." */
+int s3_op_explain(const struct s3_op *op, const char *verb, struct vmofs_err *err);
+
+/* HEAD of @full_key. *out is to be put, also after an error with an answer (-ENOENT); it may be NULL. */
+int s3_look(struct s3 *s, struct s3_desk *d, const char *full_key,
+	    const struct vmofs_change_wait *w, struct s3_op **out);
+/* What HEAD has found; absent when it was -ENOENT. */
+void s3_version_of(const struct s3_op *head, struct vmofs_version *out);
+/* Whether what is there is what was expected; @head NULL or -ENOENT: nothing is there. */
+bool s3_is_expected(const struct vmofs_version *expect, const struct s3_op *head);
+
+/* -- the request that counts -- */
+
+enum s3_final_kind { S3_FINAL_PUT, S3_FINAL_COMPLETE, S3_FINAL_COPY, S3_FINAL_DELETE };
+
+struct s3_final {
+	struct s3 *s;
+	struct s3_desk *desk;
+	enum s3_final_kind kind;
+	const char *verb;
+	const char *key;                    /* full */
+	const struct vmofs_version *expect; /* NULL: whatever is there */
+	const char *attempt;                /* NULL: it leaves none */
+	const struct vmofs_change_wait *wait;
+	/* Right before the first try; NULL: nothing. */
+	int (*commit)(struct s3_final *f);
+	/* A request ready to be sent, without its condition. NULL: no memory. */
+	struct s3_op *(*make)(struct s3_final *f);
+	uint64_t work;             /* bytes that the server moves */
+	struct vmofs_store *store; /* for commit() */
+	void *arg;
+
+	struct vmofs_version now; /* of a success, but for the size */
+	char version_id[128];
+	unsigned requests;
+};
+
+int s3_final_run(struct s3_final *f, struct vmofs_err *err);
+
+/* -- uploads in parts (s3_upload.c) -- */
+
+struct s3_upload {
+	struct s3 *s;
+	struct s3_desk *desk;
+	const char *key;  /* full */
+	const char *from; /* full key of what is copied */
+	const struct vmofs_version *base;
+	const char *base_version_id;  /* "" */
+	const struct s3_props *props; /* with the attempt */
+	const struct vmofs_version *expect;
+	const char *attempt;
+	const struct vmofs_change_wait *wait;
+	uint64_t size;
+	struct vmofs_store *store; /* NULL: nothing is uploaded */
+	int (*commit)(struct s3_final *f);
+
+	struct vmofs_version now;
+	unsigned requests;
+	uint64_t bytes_up;
+	uint64_t bytes_copied;
+};
+
+struct s3_plan;
+int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_err *err);
+
+/* Tags have a request of their own. */
+int s3_take_tags(struct s3 *s, struct s3_desk *d, const char *full_key,
+		 const struct vmofs_change_wait *w, struct s3_props *p, const char *verb,
+		 struct vmofs_err *err);
+/* x-amz-copy-source and what goes with it. */
+void s3_op_source(struct s3_op *op, const char *from, const char *version_id, const char *etag);
+
+/* -- the operations (s3_store.c, s3_names.c) -- */
+
+int s3_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_err *err);
+extern const struct vmofs_change_ops s3_change_ops;
+
+#endif
