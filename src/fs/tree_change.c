@@ -177,6 +177,8 @@ static int made_in(struct tree *t, struct dir *d, const char *name, const struct
 	n->flags |= NODE_TOLD | NODE_HEADED;
 	if (is_dir)
 		touch_dir(tree_dir(t, n) ? n->dir : d);
+	if (local && !is_dir)
+		n->flags |= NODE_OPENED;
 	if (local)
 		tree_keep(t, n, is_dir ? NODE_MADE : NODE_HELD);
 	tree_hold(t, n);
@@ -474,8 +476,8 @@ int tree_hold_file(struct fs_tree *base, uint64_t ino)
 		r = -ESTALE;
 	else if (node_is_dir(n))
 		r = -EISDIR;
-	else if (!(n->flags & NODE_HELD))
-		tree_keep(t, n, NODE_HELD);
+	else
+		tree_keep(t, n, NODE_HELD | NODE_OPENED);
 	tree_unlock(t);
 	return r;
 }

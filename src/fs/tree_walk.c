@@ -212,7 +212,7 @@ static bool walk_entries(struct vmofs_query *q, const struct vmofs_entry *v, uns
 
 static void walk_done(struct vmofs_query *q, const struct vmofs_query_result *result);
 
-/* Whether a directory was begun with a page before the one that is asked for now. */
+/* Whether a directory was begun with an earlier page than the next. */
 static bool has_begun(const struct walk *w)
 {
 	for (unsigned i = 0; i < w->n_levels; i++)

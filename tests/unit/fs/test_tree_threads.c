@@ -3,6 +3,7 @@
  * Many callers at once over a source that answers on a thread of its own and changes meanwhile: for the
  * sanitizers, for what must hold at the end, and for everybody getting an answer.
  */
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -143,6 +144,8 @@ struct caller {
 	int status; /* lock: lock */
 	pthread_t thread;
 	unsigned n_ok, n_failed, n_absent, n_cancelled;
+	unsigned id; /* what it changes is called by it */
+	unsigned n_changed;
 };
 
 static void caller_done(struct fs_tree_wait *w, int status)
@@ -227,6 +230,41 @@ static int caller_readdir(struct caller *c, uint64_t ino)
 	return r;
 }
 
+static void local_attr(void *arg UNUSED, uint64_t ino UNUSED, struct stat *st)
+{
+	st->st_size = 1;
+}
+
+/* A file of its own comes, is stored, gets another name, and goes; listings may not know of it meanwhile. */
+static void caller_change(struct caller *c, uint64_t dir)
+{
+	const struct vmofs_entry e = { .key = "", .size = 3, .validator = "", .target = "" };
+	const struct fs_tree_ops *ops = c->tree->ops;
+	char name[32], other[32];
+	struct fs_tree_attr a;
+	uint64_t ino;
+
+	snprintf(name, sizeof name, "own%u", c->id);
+	snprintf(other, sizeof other, "other%u", c->id);
+	if (ops->made(c->tree, dir, name, &e, true, &a) < 0)
+		return;
+	ino = a.st.st_ino;
+	assert(ops->number(c->tree, dir, name) == ino);
+	if (prng_chance(&c->random, 50)) {
+		ops->settled(c->tree, ino, &e);
+		(void)ops->hold(c->tree, ino);
+	}
+	/* A directory that the source has lost is nameless, and nobody can move anything in it. */
+	if (ops->moved(c->tree, dir, name, dir, other) < 0)
+		strcpy(other, name);
+	if (prng_chance(&c->random, 80) &&
+	    ops->removed(c->tree, dir, other, prng_chance(&c->random, 50)) == 0)
+		c->n_changed++;
+	else
+		ops->settled(c->tree, ino, prng_chance(&c->random, 50) ? &e : NULL);
+	ops->forget(c->tree, ino, 1);
+}
+
 static int caller_round(struct caller *c)
 {
 	struct fs_tree_attr dir, file, again;
@@ -239,6 +277,8 @@ static int caller_round(struct caller *c)
 	r = caller_lookup(c, FS_TREE_ROOT, name, &dir);
 	if (r < 0)
 		return r;
+	if (prng_chance(&c->random, 30))
+		caller_change(c, dir.st.st_ino);
 	if (prng_chance(&c->random, 50)) {
 		r = caller_readdir(c, dir.st.st_ino);
 	} else {
@@ -286,6 +326,7 @@ static void run(uint64_t ttl_ns, uint64_t soft_limit, bool flat, bool unknown)
 		.soft_limit = soft_limit,
 		.dir_mode = 0555,
 		.file_mode = 0444,
+		.local_attr = local_attr,
 	};
 	struct fs_tree_notify notify = { .entry = entry_told };
 	struct fs_tree *tree;
@@ -301,7 +342,7 @@ static void run(uint64_t ttl_ns, uint64_t soft_limit, bool flat, bool unknown)
 	assert_int_equal(fs_tree_source_new(&tree, &p, &err), 0);
 	tree->ops->set_notify(tree, &notify);
 	for (unsigned i = 0; i < CALLERS; i++) {
-		callers[i] = (struct caller){ .tree = tree, .random = { i } };
+		callers[i] = (struct caller){ .tree = tree, .id = i, .random = { i } };
 		mutex_init(&callers[i].lock, LOCK_RANK_READ);
 		cond_init(&callers[i].woken);
 		pthread_create(&callers[i].thread, NULL, caller_main, &callers[i]);
@@ -312,6 +353,7 @@ static void run(uint64_t ttl_ns, uint64_t soft_limit, bool flat, bool unknown)
 		pthread_join(c->thread, NULL);
 		n += c->n_ok + c->n_absent + c->n_cancelled + c->n_failed;
 		assert_true(c->n_ok > ROUNDS / 10);
+		assert_true(c->n_changed > ROUNDS / 30);
 		cond_destroy(&c->woken);
 		mutex_destroy(&c->lock);
 	}
