@@ -14,10 +14,29 @@
 
 static const char zero_page[VMOFS_PAGE_SIZE];
 
+/*
+ * The end of the run of absent pages from @page on that are overwritten whole. What of a page lies beyond the end of the
+ * object counts as overwritten.
+ */
+static uint64_t covered_end(struct vmo *v, const struct vmo_step *w, uint64_t page, uint64_t end)
+{
+	if (page_bytes(page) < w->from || v->parent || v->flags & VMO_TRAP_DIRTY)
+		return page;
+	return w->to >= v->size ? end : MAX(page, MIN(end, page_floor(w->to)));
+}
+
+/* Where what has to be read from @page on ends at the latest: at pages that are overwritten whole. */
+static uint64_t uncovered_end(struct vmo *v, const struct vmo_step *w, uint64_t page, uint64_t end)
+{
+	uint64_t whole = MAX(page, page_ceil(w->from));
+
+	return whole < end && covered_end(v, w, whole, end) > whole ? whole : end;
+}
+
 /* Reads in what is missing from @page on; 0: look again. */
 static int writer_read(struct vmo *v, struct vmo_step *w, uint64_t page) REQUIRES(v->source->lock)
 {
-	uint64_t end = MIN(w->end, page_ceil(v->size));
+	uint64_t end = uncovered_end(v, w, page, MIN(w->end, page_ceil(v->size)));
 	uint64_t missing = vmo_n_missing(v, page, end);
 	uint64_t reserved;
 	int r;
@@ -119,17 +138,6 @@ static int writer_dirty_untrapped(struct vmo *v, struct vmo_step *w, uint64_t pa
 	/* Only waiters with callbacks are collected, and none waits for an untrapped DIRTY. */
 	assert(vmofs_list_empty(&wake.done));
 	return r;
-}
-
-/*
- * The end of the run of absent pages from @page on that are overwritten whole. What of a page lies beyond the end of the
- * object counts as overwritten.
- */
-static uint64_t covered_end(struct vmo *v, const struct vmo_step *w, uint64_t page, uint64_t end)
-{
-	if (page_bytes(page) < w->from || v->flags & VMO_TRAP_DIRTY)
-		return page;
-	return w->to >= v->size ? end : MAX(page, MIN(end, page_floor(w->to)));
 }
 
 void vmo_fill_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_wakeups *wake)
