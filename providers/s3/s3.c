@@ -56,6 +56,17 @@ void s3_put(struct s3 *s)
 		s3_destroy(s);
 }
 
+/* AWS is known to look at these; of others it is found out. */
+static void set_habits(struct s3 *s)
+{
+	static const enum s3_feature known[] = { S3_PUT_MATCH, S3_PUT_NEW, S3_COMPLETE_MATCH,
+						 S3_COMPLETE_NEW };
+
+	for (size_t i = 0; i < ARRAY_LEN(known); i++)
+		if (!s->o.host[0] || strstr(s->o.host, ".amazonaws.com"))
+			atomic_store(&s->habits[known[i]], S3_LOOKS);
+}
+
 /* The chain comes first: it knows the environment and the profile. */
 static int s3_make(struct s3 *s, const char *source, const struct vmofs_provider_env *env,
 		   struct vmofs_err *err)
@@ -72,6 +83,7 @@ static int s3_make(struct s3 *s, const char *source, const struct vmofs_provider
 		return r;
 	snprintf(url, sizeof url, "%s://%s%s/", s->o.tls ? "https" : "http",
 		 s->o.host[0] ? s->o.host : "s3.amazonaws.com", s->o.base);
+	set_habits(s);
 	params.url = url;
 	params.cacert = s3_chain_ca_bundle(s->chain);
 	r = http_origin_new(&s->origin, &params, err);

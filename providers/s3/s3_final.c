@@ -233,7 +233,8 @@ static enum next after_refusal(struct s3_final *f, struct course *t, const struc
 
 static bool is_unknown(const struct s3_op *op)
 {
-	return op->code == -EIO || op->code == -ETIMEDOUT || op->code == -EBADMSG;
+	return op->code == -EIO || op->code == -ETIMEDOUT || op->code == -EBADMSG ||
+		op->code == -ESHUTDOWN;
 }
 
 static enum next after_failure(struct s3_final *f, struct course *t, const struct s3_op *op,
@@ -270,6 +271,7 @@ static enum next final_send(struct s3_final *f, struct course *t, struct vmofs_e
 	op->ask.request.once = true;
 	r = s3_op_run(op, f->wait, f->work);
 	if (r == -EINTR) {
+		t->sent = true;
 		t->code = vmofs_err_set(err, r, "interrupted");
 	} else if (r == 0) {
 		if (t->c.probe)
@@ -346,5 +348,8 @@ int s3_final_run(struct s3_final *f, struct vmofs_err *err)
 		t.code = vmofs_err_set(err, -EIO,
 				       "cannot %s 's3://%s/%s': the server refuses again and again",
 				       f->verb, f->s->o.bucket, f->key);
+	f->unknown = t.sent && t.code != -ESTALE;
+	if (t.code == 0) /* what went wrong on the way does not count */
+		*err = (struct vmofs_err){ 0 };
 	return t.code;
 }

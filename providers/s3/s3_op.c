@@ -278,6 +278,8 @@ static void op_unhide(struct s3_op *op)
 	for (size_t i = 0; i < ARRAY_LEN(hidden); i++)
 		if (strcmp(hidden[i].code, op->error_code) == 0)
 			op->status = hidden[i].status;
+	if (op->status == 403)
+		op->code = -EACCES;
 }
 
 static void op_done(struct s3_ask *a, int code, const struct http_refusal *why)

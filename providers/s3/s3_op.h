@@ -131,6 +131,7 @@ struct s3_final {
 
 	struct vmofs_version now; /* of a success, but for the size */
 	char version_id[128];
+	bool unknown; /* of a failure: a request may have been acted upon */
 	unsigned requests;
 };
 

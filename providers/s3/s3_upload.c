@@ -111,6 +111,7 @@ static int job_create(struct job *j, struct vmofs_err *err)
 	int r = create_once(j, checksums, err);
 
 	if (r == -EOPNOTSUPP && checksums) {
+		*err = (struct vmofs_err){ 0 };
 		r = create_once(j, false, err);
 		if (r == 0)
 			atomic_store(&j->u->s->no_checksums, true);
@@ -414,7 +415,8 @@ static struct s3_op *complete_make(struct s3_final *f)
 	return op;
 }
 
-static int job_complete(struct job *j, struct vmofs_err *err)
+/* @unknown: a request under way may still complete it. */
+static int job_complete(struct job *j, bool *unknown, struct vmofs_err *err)
 {
 	struct s3_upload *u = j->u;
 	struct s3_final f = { .s = u->s,
@@ -435,22 +437,18 @@ static int job_complete(struct job *j, struct vmofs_err *err)
 		return vmofs_err_set(err, r, "no memory for a request");
 	f.store = u->store;
 	r = s3_final_run(&f, err);
+	*unknown = f.unknown;
 	u->requests += f.requests;
 	u->now = f.now;
 	u->now.size = u->size;
 	return r;
 }
 
-/* What may still be completed by a request under way is not aborted: it stays in the record. */
-static bool may_abort(int code)
-{
-	return code != -EIO && code != -ETIMEDOUT && code != -EINTR && code != -ESHUTDOWN;
-}
-
+/* What may still be completed is not aborted: it stays in the record. */
 int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_err *err)
 {
 	struct job j = { .u = u, .plan = plan, .left = plan->n };
-	bool completing;
+	bool unknown = false;
 	int r = -ENOMEM;
 
 	j.v = calloc(plan->n, sizeof *j.v);
@@ -459,13 +457,12 @@ int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_
 	r = job_create(&j, err);
 	if (r == 0)
 		r = job_parts(&j, err);
-	completing = r == 0;
 	if (r == 0)
-		r = job_complete(&j, err);
+		r = job_complete(&j, &unknown, err);
 	job_leave(&j);
 	if (r == 0)
 		s3_record_del(u->s, j.id);
-	else if (!completing || may_abort(r))
+	else if (!unknown)
 		job_abort(&j);
 	return r;
 }

@@ -51,6 +51,18 @@ static size_t body_length(const char *text)
 	return line ? strtoul(line + 17, NULL, 10) : 0;
 }
 
+/* What there is no room for is taken all the same, so that whoever sends it hears the answer. */
+static void skip_rest(int fd, const char *text, size_t len)
+{
+	const char *end = strstr(text, "\r\n\r\n");
+	size_t all = end ? (size_t)(end + 4 - text) + body_length(text) : 0;
+	char rest[65536];
+	ssize_t n = 1;
+
+	for (; len < all && n > 0; len += (size_t)n)
+		n = recv(fd, rest, MIN(sizeof rest, all - len), 0);
+}
+
 static char *read_request(int fd)
 {
 	char *text = calloc(1, REQUEST_LEN);
@@ -68,6 +80,7 @@ static char *read_request(int fd)
 		if (end && len >= (size_t)(end + 4 - text) + body_length(text))
 			break;
 	}
+	skip_rest(fd, text, len);
 	return text;
 }
 
@@ -100,7 +113,7 @@ static void serve(struct script_httpd *h, int fd)
 	answer = answer_locked(h, request);
 	pthread_mutex_unlock(&h->lock);
 	must(answer != NULL, "strdup");
-	if (send(fd, answer, strlen(answer), MSG_NOSIGNAL) < 0)
+	if (answer[0] && send(fd, answer, strlen(answer), MSG_NOSIGNAL) < 0)
 		perror("send");
 	free(answer);
 	close(fd);
@@ -164,11 +177,15 @@ void script_httpd_say(struct script_httpd *h, int times, const char *match, int 
 {
 	struct rule r = { .times = times, .match = strdup(match) };
 
+	if (status == 0)
+		headers = body = "";
 	must(asprintf(
 		     &r.answer,
 		     "HTTP/1.1 %d Scripted\r\nContent-Length: %zu\r\nConnection: close\r\n%s\r\n%s",
 		     status, strlen(body), headers, body) > 0,
 	     "asprintf");
+	if (status == 0)
+		r.answer[0] = '\0';
 	pthread_mutex_lock(&h->lock);
 	must(h->nrules < RULES_MAX, "too many rules");
 	h->rules[h->nrules++] = r;

@@ -19,13 +19,13 @@ const char *script_httpd_url(const struct script_httpd *h);
 /*
  * For the next @times requests (-1: all) whose text begins with @match ("PUT /latest/api"): @status,
  * @headers (lines with "\r\n", may be "") and @body, copied. The first rule that fits and is not used up
- * counts; where there is none the answer is 404.
+ * counts; where there is none the answer is 404. @status 0: the connection is closed instead of an answer.
  */
 void script_httpd_say(struct script_httpd *h, int times, const char *match, int status,
 		      const char *headers, const char *body);
 
 unsigned script_httpd_requests(struct script_httpd *h);
-/* The text of the @i-th request with its body; "" when there were not that many. */
+/* The text of the @i-th request with the beginning of its body; "" when there were not that many. */
 const char *script_httpd_request(struct script_httpd *h, unsigned i);
 /* Answers nothing until the gate is opened. */
 void script_httpd_gate(struct script_httpd *h, bool closed);
