@@ -16,7 +16,8 @@
 enum lock_rank {
 	LOCK_RANK_MOUNT = 10,    /* daemon: the list of mounts, shutdown */
 	LOCK_RANK_LOG_FILE = 12, /* write: a file's log in the journal; held across system calls */
-	LOCK_RANK_TREE = 18,     /* fs: the nodes of a namespace */
+	LOCK_RANK_TREE = 17,     /* fs: the nodes of a namespace */
+	LOCK_RANK_LOCAL = 18,    /* fs: which files are changed here */
 	LOCK_RANK_WRITER = 19,   /* write: files that are changed here */
 	LOCK_RANK_OBJECTS = 20,  /* fs: open objects of a namespace */
 	LOCK_RANK_READ = 25,     /* fs: parked kernel requests */

@@ -20,6 +20,7 @@
 struct fs_object;
 struct fs_session;
 struct fs_tree;
+struct local;
 struct loop_pool;
 
 /* AUTO: where it is switched on already. */
@@ -41,6 +42,8 @@ struct fs_session_params {
 	bool xattrs;               /* user.vmofs.*; without them nobody asks for any */
 	uint64_t siblings_max;     /* bytes of small files to fetch ahead of one reader; 0: none */
 	bool async_dio;            /* O_DIRECT reads in parallel, but not interruptible */
+	struct local *local;       /* borrowed; files are changed through it. NULL: read only */
+	bool exact_dirty;          /* no shared writable mappings, whose stores are seen late */
 	/* Called once, from a loop, when the kernel has ended the connection. */
 	void (*ended)(void *arg);
 	void *arg;

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Files that are changed here: what joins the namespace (tree.h), the objects (object_cache.h), what the origin can be told
+ * (<vmofs/change.h>) and the writer (write/writer.h) of one mount. It knows which inode is which wfile, and
+ * what names are at the origin; nothing of FUSE's requests, which are in ops_write.c and ops_names.c.
+ *
+ * In a mount that can be written every open file of the kernel's is a handle here, also those that only read. An inode that is
+ * open or has a wfile has one `struct local_file`:
+ *
+ *   the first open for writing makes the VMO writable and a wfile of it; the inode is *held* in the tree from then on;
+ *   nobody has it open for writing any more, and the origin has all of it: it is *settled*, under the same number;
+ *   nobody has it open at all, and it is settled: it rests with its pages, the one that rested longest goes first.
+ *
+ * The wfile lives as long as the local_file, and the VMO of an object that has had one is closed with it: such an
+ * object is then made anew. What changes one file (opens for writing, settling, its names) is done by one thread at a
+ * time, who has *entered* it.
+ *
+ * Locks: local.lock (LOCK_RANK_LOCAL, within the tree's) has the table and the counts. Calls that may block say so.
+ */
+#ifndef FS_LOCAL_H
+#define FS_LOCAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <vmofs/change.h>
+#include <vmofs/err.h>
+#include <vmofs/source.h>
+
+#include "fs/tree.h"
+#include "write/writer.h"
+
+struct local;
+struct local_handle;
+struct object_cache;
+
+struct local_params {
+	struct object_cache *cache;  /* borrowed */
+	struct vmofs_source *source; /* borrowed; source->ops->change is not NULL */
+	uint64_t timeout_ns;         /* of one change at the origin; 0: none */
+	bool links;                  /* symbolic links are shown, so they can be made */
+};
+
+/*
+ * The parts need each other, so they are made in this order: local_new(); the tree, with local_attr() and the local; the
+ * writer, with local_stored(), local_let_go() and the local; local_set(). Then local_recover(), before the kernel asks.
+ */
+int local_new(struct local **out, const struct local_params *p, struct vmofs_err *err);
+void local_set(struct local *l, struct fs_tree *t, struct writer *w);
+/*
+ * No request is under way, the writer has been stopped and the VMOs are closed. Before writer_free() and object_cache_free(), for it has
+ * wfiles and objects. NULL is fine.
+ */
+void local_free(struct local *l);
+
+/* Of fs_tree_source_params: local_attr; local_arg is the local. */
+void local_attr(void *local, uint64_t ino, struct stat *st);
+/* Of writer_params: stored, let_go; arg is the local. */
+void local_stored(void *local, uint64_t ino, const struct vmofs_version *now);
+void local_let_go(void *local, void *keep);
+
+/* What the journal has becomes files of the tree. Blocks. 0, or why the journal cannot be read. */
+int local_recover(struct local *l);
+/*
+ * As wfile_resolve(), of the file @ino; afterwards the origin's version is shown where that was decided. -ENOENT: nothing of it was
+ * changed here. Blocks.
+ */
+int local_resolve(struct local *l, uint64_t ino, enum wfile_resolve how, const char *key,
+		  struct vmofs_err *err);
+
+#endif
