@@ -346,6 +346,18 @@ void fake_attach(struct fake_provider *f, struct vmo *vmo)
 	mutex_unlock(&f->lock);
 }
 
+struct vmo *fake_named_vmo(struct fake_provider *f)
+{
+	struct fake_slot *s;
+	struct vmo *vmo;
+
+	mutex_lock(&f->lock);
+	s = vmofs_list_first(&f->owned, struct fake_slot, link);
+	vmo = s ? s->req->vmo : NULL;
+	mutex_unlock(&f->lock);
+	return vmo;
+}
+
 struct vmo *fake_vmo(struct fake_provider *f)
 {
 	struct vmo *vmo;

@@ -33,6 +33,8 @@ struct vmofs_provider *fake_base(struct fake_provider *f);
 /* The VMO that the helpers below answer (borrowed). Not needed for tests of the page source alone. */
 void fake_attach(struct fake_provider *f, struct vmo *vmo);
 struct vmo *fake_vmo(struct fake_provider *f);
+/* The VMO as the oldest owned request has it, to be attached; what comes after a switch is another one. */
+struct vmo *fake_named_vmo(struct fake_provider *f);
 
 /* ---- what was asked ---- */
 
