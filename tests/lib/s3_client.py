@@ -10,6 +10,9 @@ texts BUCKET                               {key: text} as JSON from standard inp
 rm s3://B/K...                             objects
 versions s3://B/K                          its version ids, the newest first
 presign s3://B/K                           a URL that is good for an hour
+head s3://B/K                              the header lines of HEAD
+upload s3://B/K                            begins an upload in parts, and prints its id
+uploads BUCKET                             key and id of each that is under way
 """
 import concurrent.futures
 import json
@@ -111,5 +114,21 @@ def presign(url):
     print(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=3600))
 
 
-COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, presign)}
+def head(url):
+    bucket, key = split(url)
+    answer = client.head_object(Bucket=bucket, Key=key)["ResponseMetadata"]["HTTPHeaders"]
+    print("\n".join(f"{name}: {value}" for name, value in answer.items()))
+
+
+def upload(url):
+    bucket, key = split(url)
+    print(client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
+
+
+def uploads(bucket):
+    for u in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        print(u["Key"], u["UploadId"])
+
+
+COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, presign, head, upload, uploads)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

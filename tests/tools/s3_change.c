@@ -9,6 +9,7 @@
  *   over KEY FILE ETAG [OFF+LEN]... the same, over the version that has this entity tag
  *   remove KEY [ETAG]    copy FROM TO [ETAG]    mkdir KEY/    link KEY TARGET
  *   chmod KEY MODE       head KEY                attempted KEY ATTEMPT    attempt ATTEMPT (of the next store)
+ *   hang                            the next store stops for ever before the request that makes it seen, and says so
  *
  * Each prints a line: "ok" and what came of it, or "failed ERRNO message"; then it goes on. OPTIONS as after -o, "" for none.
  */
@@ -33,6 +34,7 @@ struct tool {
 	struct vmofs_source *source;
 	const struct vmofs_change_ops *change;
 	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	bool hang;
 };
 
 /* -- what is there ---------------------------------------------------------------------------- */
@@ -119,6 +121,7 @@ struct storing {
 	uint64_t taken;
 	unsigned commits;
 	uint64_t up, copied;
+	bool hang;
 };
 
 static int storing_read(struct vmofs_store *st, uint64_t off, void *buf, uint64_t len)
@@ -130,7 +133,14 @@ static int storing_read(struct vmofs_store *st, uint64_t off, void *buf, uint64_
 
 static int storing_commit(struct vmofs_store *st)
 {
-	container_of(st, struct storing, st)->commits++;
+	struct storing *s = container_of(st, struct storing, st);
+
+	s->commits++;
+	if (s->hang) {
+		puts("hangs");
+		fflush(stdout);
+		pause();
+	}
 	return 0;
 }
 
@@ -176,7 +186,7 @@ static void store(struct tool *t, const char *key, const char *path,
 {
 	struct vmofs_changed changed[RANGES_MAX];
 	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct storing s = { .st = { .key = key, .base = *base } };
+	struct storing s = { .st = { .key = key, .base = *base }, .hang = t->hang };
 	char text[900];
 	struct stat st;
 	int r;
@@ -334,6 +344,11 @@ static void do_attempt(struct tool *t, char **v, unsigned n UNUSED)
 	snprintf(t->attempt, sizeof t->attempt, "%s", v[1]);
 }
 
+static void do_hang(struct tool *t, char **v UNUSED, unsigned n UNUSED)
+{
+	t->hang = true;
+}
+
 static const struct {
 	const char *name;
 	unsigned words;
@@ -342,7 +357,7 @@ static const struct {
 	{ "new", 3, do_new },         { "store", 3, do_store },         { "over", 4, do_over },
 	{ "remove", 2, do_remove },   { "copy", 3, do_copy },           { "mkdir", 2, do_mkdir },
 	{ "link", 3, do_link },       { "chmod", 3, do_chmod },         { "head", 2, do_head },
-	{ "attempt", 2, do_attempt }, { "attempted", 3, do_attempted },
+	{ "attempt", 2, do_attempt }, { "attempted", 3, do_attempted }, { "hang", 1, do_hang },
 };
 
 static void run(struct tool *t, char **v, unsigned n)
