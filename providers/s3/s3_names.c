@@ -278,11 +278,13 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 	return r;
 }
 
-/* Some answers to copies have no tag. */
-static int copy_finish(struct change *c, struct vmofs_version *now, struct vmofs_err *err)
+int s3_find_version(struct s3 *s, struct s3_desk *d, const char *full_key,
+		    const struct vmofs_change_wait *w, struct vmofs_version *now,
+		    struct vmofs_err *err)
 {
+	struct change c = { .s = s, .desk = d, .wait = w };
 	struct s3_op *head = NULL;
-	int r = now->validator[0] ? 0 : change_look(c, c->key, "look up", &head, err);
+	int r = now->validator[0] ? 0 : change_look(&c, full_key, "look up", &head, err);
 
 	if (r == 0 && head)
 		s3_version_of(head, now);
@@ -307,7 +309,7 @@ static int s3_copy(struct vmofs_source *source, const char *from,
 	if (r == 0)
 		r = copy_run(&c, "copy", to_expect, now, err);
 	if (r == 0)
-		r = copy_finish(&c, now, err);
+		r = s3_find_version(c.s, c.desk, c.key, wait, now, err);
 	change_end(&c);
 	return r;
 }
@@ -333,7 +335,7 @@ static int s3_set_attr(struct vmofs_source *source, const char *key,
 		r = copy_run(&c, "change", &c.source, now, err);
 	}
 	if (r == 0)
-		r = copy_finish(&c, now, err);
+		r = s3_find_version(c.s, c.desk, c.key, wait, now, err);
 	change_end(&c);
 	return r;
 }

@@ -166,31 +166,35 @@ static int final_commit(struct s3_final *f)
 	return f->store->commit ? f->store->commit(f->store) : 0;
 }
 
-static int put_send(struct storing *g, struct vmofs_err *err)
+/* By one request, with a body or as a copy. */
+static int final_send(struct storing *g, enum s3_final_kind kind,
+		      struct s3_op *(*make)(struct s3_final *f), uint64_t work,
+		      struct vmofs_err *err)
 {
 	struct vmofs_store *st = g->st;
 	struct s3_final f = { .s = g->s,
 			      .desk = g->desk,
-			      .kind = S3_FINAL_PUT,
+			      .kind = kind,
 			      .verb = "store",
 			      .key = g->key,
 			      .expect = st->base.exists ? &g->base : &st->base,
 			      .attempt = st->attempt,
 			      .wait = &st->wait,
 			      .commit = final_commit,
-			      .make = put_make,
+			      .make = make,
+			      .work = work,
 			      .store = st,
 			      .arg = g };
 	int r = s3_final_run(&f, err);
 
 	st->requests += f.requests;
 	st->now = f.now;
-	if (r == 0) {
-		st->bytes_up += st->size;
-		if (st->progress && st->size > 0)
-			st->progress(st, st->size, 0);
-	}
-	return r;
+	if (r != 0)
+		return r;
+	*(work ? &st->bytes_copied : &st->bytes_up) += st->size;
+	if (st->progress && st->size > 0)
+		st->progress(st, work ? 0 : st->size, work);
+	return 0;
 }
 
 /* Memory for all of it; nothing else of this store is on its way, so that it comes sooner or later. */
@@ -220,13 +224,44 @@ static int put_store(struct storing *g, struct vmofs_err *err)
 	if (r == 0)
 		r = s3_body_seal(g->s, g->body);
 	if (r == 0)
-		r = put_send(g, err);
+		r = final_send(g, S3_FINAL_PUT, put_make, 0, err);
 	else
 		vmofs_err_set(err, r, "cannot store 's3://%s/%s': its contents cannot be read",
 			      g->s->o.bucket, g->key);
 	if (st->size > 0)
 		st->give(st, st->size);
 	return r;
+}
+
+/* -- attributes alone ------------------------------------------------------------------------- */
+
+static struct s3_op *same_make(struct s3_final *f)
+{
+	struct storing *g = f->arg;
+	struct s3_op *op = s3_op_new(f->s, f->desk, "PUT", f->key);
+
+	if (!op)
+		return NULL;
+	s3_op_source(op, g->key, g->version_id, g->base.validator);
+	s3_op_header(op, "x-amz-metadata-directive", "REPLACE");
+	s3_op_props(op, &g->props);
+	return op;
+}
+
+/* The contents are the base's: the server copies them onto themselves. */
+static int same_store(struct storing *g, struct vmofs_err *err)
+{
+	int r;
+
+	s3_props_set(&g->props, "x-amz-tagging", NULL); /* they stay */
+	r = final_send(g, S3_FINAL_COPY, same_make, g->st->size, err);
+	return r == 0 ? s3_find_version(g->s, g->desk, g->key, &g->st->wait, &g->st->now, err) : r;
+}
+
+static bool is_same(const struct vmofs_store *st)
+{
+	return st->n_changed == 0 && st->base.exists && st->size == st->base.size && st->size > 0 &&
+		st->size <= s3_limits.max;
 }
 
 /* -- parts ------------------------------------------------------------------------------------ */
@@ -270,6 +305,8 @@ static int storing_run(struct storing *g, struct vmofs_err *err)
 
 	if (st->size == 0)
 		return put_store(g, err);
+	if (is_same(st))
+		return same_store(g, err);
 	l.part = g->s->o.upload_part;
 	r = s3_plan_make(&g->plan, &l, st->size, st->base.exists ? st->base.size : 0, st->changed,
 			 st->n_changed);

@@ -608,6 +608,32 @@ static void test_copied_parts(void **state)
 	assert_non_null(strstr(text, "x-amz-copy-source-range: bytes=5242880-12582911\r\n"));
 }
 
+static void test_attributes_alone(void **state)
+{
+	struct vmofs_change_attr attr = { .has = VMOFS_HAS_MODE, .mode = 0600 };
+	struct bed *b = *state;
+	struct storing s = storing(3, 3, "\"a\"");
+	struct vmofs_err err;
+
+	say_head(b, -1, "\"a\"", "Content-Type: text/x\r\n");
+	say(b, -1, "PUT /b/f", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	s.st.n_changed = 0;
+	s.st.attr = &attr;
+	s.read_code = -EIO; /* nobody reads */
+	assert_int_equal(store(b, &s, &err), 0);
+	assert_string_equal(s.st.now.validator, "\"n\"");
+	assert_int_equal(s.st.bytes_up, 0);
+	assert_int_equal(s.commits, 1);
+	asked(b, "HEAD /b/f", NULL);
+	asked(b, "HEAD /b/f", NULL);
+	asked(b, "PUT /b/f", "x-amz-copy-source-if-match: \"a\"\r\n");
+	b->at--;
+	asked(b, "PUT /b/f", "x-amz-meta-mode: 33152\r\n");
+	b->at--;
+	asked(b, "PUT /b/f", "content-type: text/x\r\n");
+	asked_no_more(b);
+}
+
 static void test_the_base_changes_between_parts(void **state)
 {
 	struct bed *b = *state;
@@ -861,6 +887,7 @@ int main(void)
 		TEST(test_more_metadata_than_a_request_takes),
 		TEST(test_parts),
 		TEST(test_copied_parts),
+		TEST(test_attributes_alone),
 		TEST(test_the_base_changes_between_parts),
 		TEST(test_parts_are_sent_again),
 		TEST(test_errors_behind_200),
