@@ -68,4 +68,56 @@ int local_recover(struct local *l);
 int local_resolve(struct local *l, uint64_t ino, enum wfile_resolve how, const char *key,
 		  struct vmofs_err *err);
 
+/* ---- open files ---- */
+
+/* A reader of @o, whose reference goes to the handle. Never blocks. -EAGAIN: @o is about to go, open it again. -ENOMEM. */
+int local_open_read(struct local *l, struct fs_object *take_o, struct local_handle **out);
+/* Blocks. @truncate: to nothing. -ESTALE: the number has no name any more; else what the origin or the VMO says. */
+int local_open_write(struct local *l, uint64_t ino, bool truncate, struct local_handle **out);
+/*
+ * Makes a file, and opens it for writing. Counts one reference of the tree's. Without @excl one that is there already
+ * is opened. Blocks.
+ */
+struct local_create {
+	uint64_t parent;
+	const char *name;
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	bool excl;
+	bool truncate;
+};
+int local_create(struct local *l, const struct local_create *c, struct local_handle **out,
+		 struct fs_tree_attr *attr);
+/* False: nothing has happened, local_close() has more to do, and may block. */
+bool local_close_now(struct local *l, struct local_handle *h);
+void local_close(struct local *l, struct local_handle *h);
+
+struct fs_object *local_object(const struct local_handle *h); /* borrowed */
+struct wfile *local_wfile(const struct local_handle *h);      /* borrowed; NULL: it only reads */
+
+/* wfile_fsync(), wfile_closed() with what this handle has been told of. Both block. */
+int local_fsync(struct local *l, struct local_handle *h);
+int local_flush(struct local *l, struct local_handle *h);
+
+/* ---- names; all block, 0 or -errno as system calls have it ---- */
+
+int local_unlink(struct local *l, uint64_t parent, const char *name);
+int local_mkdir(struct local *l, const struct local_create *c, struct fs_tree_attr *attr);
+int local_rmdir(struct local *l, uint64_t parent, const char *name);
+int local_symlink(struct local *l, const struct local_create *c, const char *target,
+		  struct fs_tree_attr *attr);
+/*
+ * A directory only while nothing is in it, else -EXDEV. @no_replace: -EEXIST where @new_name is something. After a failure in between
+ * the file may have both names at the origin, never none.
+ */
+struct local_rename {
+	uint64_t parent;
+	const char *name;
+	uint64_t new_parent;
+	const char *new_name;
+	bool no_replace;
+};
+int local_rename(struct local *l, const struct local_rename *rn);
+
 #endif

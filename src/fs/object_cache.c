@@ -377,6 +377,17 @@ void object_cache_forget_idle(struct object_cache *c, uint64_t ino)
 	destroy_all(c, &gone);
 }
 
+void object_cache_retire(struct object_cache *c, struct fs_object *o)
+{
+	struct vmofs_list gone = VMOFS_LIST_INIT(gone);
+
+	mutex_lock(&c->lock);
+	assert(cached_of(o)->users);
+	hide_locked(c, cached_of(o), &gone);
+	mutex_unlock(&c->lock);
+	o->retired = true;
+}
+
 /* ---- all of them ---- */
 
 /* The end of a visit: what was hidden meanwhile goes. */

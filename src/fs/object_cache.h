@@ -52,6 +52,12 @@ void object_cache_forget(struct object_cache *c, uint64_t ino);
 /* The contents of the inode have changed: an idle object goes; who has it open knows of it. */
 void object_cache_forget_idle(struct object_cache *c, uint64_t ino);
 
+/*
+ * Whoever uses @o may go on; nobody finds it any more, and the next open makes another one. It has a user. For good:
+ * see fs_object.retired.
+ */
+void object_cache_retire(struct object_cache *c, struct fs_object *o);
+
 /* Calls @fn for each that is there at the call; it stays meanwhile, and no lock is held. */
 void object_cache_each(struct object_cache *c, void (*fn)(void *arg, struct fs_object *o),
 		       void *arg);

@@ -161,22 +161,46 @@ int fs_tree_resolve_wait(struct fs_tree *t, const char *path, uint64_t deadline_
 	return r;
 }
 
-int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
-		      struct fs_object **out)
+int fs_tree_open_ino_wait(struct fs_tree *t, uint64_t ino, uint64_t deadline_ns,
+			  struct fs_object **out)
 {
-	struct fs_tree_attr attr;
 	struct sleeper s;
-	int r = fs_tree_resolve_wait(t, path, deadline_ns, &attr);
+	int r;
 
-	if (r < 0)
-		return r;
 	sleeper_init(&s);
 	do {
-		r = t->ops->open(t, attr.st.st_ino, &s.wait, out);
+		r = t->ops->open(t, ino, &s.wait, out);
 		if (r == -EINPROGRESS)
 			r = sleeper_sleep(&s, t, deadline_ns);
 	} while (r == -EINPROGRESS);
 	sleeper_release(&s);
+	return r;
+}
+
+int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
+		      struct fs_object **out)
+{
+	struct fs_tree_attr attr;
+	int r = fs_tree_resolve_wait(t, path, deadline_ns, &attr);
+
+	if (r < 0)
+		return r;
+	r = fs_tree_open_ino_wait(t, attr.st.st_ino, deadline_ns, out);
 	t->ops->forget(t, attr.st.st_ino, 1);
+	return r;
+}
+
+int fs_tree_empty_wait(struct fs_tree *t, uint64_t ino, uint64_t deadline_ns)
+{
+	struct sleeper s;
+	int r;
+
+	sleeper_init(&s);
+	do {
+		r = t->ops->empty(t, ino, &s.wait);
+		if (r == -EINPROGRESS)
+			r = sleeper_sleep(&s, t, deadline_ns);
+	} while (r == -EINPROGRESS);
+	sleeper_release(&s);
 	return r;
 }

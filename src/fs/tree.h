@@ -291,6 +291,12 @@ int fs_tree_readdir_wait(struct fs_tree *t, uint64_t ino, uint64_t cookie, uint6
 int fs_tree_open_wait(struct fs_tree *t, const char *path, uint64_t deadline_ns,
 		      struct fs_object **out);
 
+/* The same by number. */
+int fs_tree_open_ino_wait(struct fs_tree *t, uint64_t ino, uint64_t deadline_ns,
+			  struct fs_object **out);
+/* As ops->empty(). */
+int fs_tree_empty_wait(struct fs_tree *t, uint64_t ino, uint64_t deadline_ns);
+
 /* Regular files, one after the other. */
 struct fs_tree_files {
 	uint64_t timeout_ns; /* of one look at the tree; 0: none */

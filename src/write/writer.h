@@ -107,6 +107,8 @@ struct vmo *wfile_vmo(const struct wfile *f); /* borrowed */
 /* Size, mtime, and mode, uid, gid where they were set here. */
 void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr);
 enum wfile_state wfile_state(struct wfile *f);
+/* What the origin has of it, as far as is known: right as soon as the file is CLEAN. */
+void wfile_base(struct wfile *f, struct vmofs_version *out);
 
 /*
  * Writes at @off; beyond the end the file grows. @append: at the end, whatever that is. @now: never waits, -EAGAIN where it

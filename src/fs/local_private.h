@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the parts of the local share:
+ *
+ *   local.c        the table, entering, what rests, the life, what the writer tells
+ *   local_file.c   opens and closes, settling
+ *   local_names.c  names: unlink, mkdir, rmdir, symlink, rename
+ */
+#ifndef FS_LOCAL_PRIVATE_H
+#define FS_LOCAL_PRIVATE_H
+
+#include "base/rbtree.h"
+#include "base/sync.h"
+#include "fs/local.h"
+#include "fs/object.h"
+
+enum { LOCAL_REST_MAX = 256 };
+
+/* What the origin still has of a file that was removed while it was open. */
+struct local_removal {
+	struct vmofs_list link; /* in local.removals */
+	struct vmofs_version version;
+	char key[];
+};
+
+/* An inode that is open, or has a wfile. lock: local.lock, all but what who entered it may read. */
+struct local_file {
+	struct rb_node node;
+	uint64_t ino;
+	struct vmofs_list rest;        /* in local.rest while it rests; else empty */
+	unsigned users;                /* handles, and threads that look at it */
+	unsigned handles;              /* of the kernel's */
+	unsigned writers;              /* of them; changed by who entered it */
+	bool entered;                  /* by a thread */
+	bool held;                     /* in the tree; by who entered it */
+	bool stored;                   /* the writer has told of a store that is not settled yet */
+	bool gone;                     /* removed, or its contents are given up: it does not rest */
+	struct wfile *wfile;           /* counted; set once, by who entered it */
+	struct fs_object *object;      /* borrowed from the wfile, which has a reference */
+	struct local_removal *removal; /* owned; by who entered it */
+	struct vmofs_list open;        /* the handles */
+};
+
+struct local_handle {
+	struct vmofs_list link; /* lock: local.lock; in file->open */
+	struct local_file *file;
+	struct fs_object *object; /* counted */
+	bool write;
+	uint64_t since; /* lock: local.lock; of wfile_fsync() */
+};
+
+struct local {
+	struct local_params p;
+	struct fs_tree *tree; /* borrowed, as the writer */
+	struct writer *writer;
+	struct mutex lock;
+	struct cond left;           /* somebody has left a file */
+	struct rb_tree files;       /* lock: lock; by number */
+	struct vmofs_list rest;     /* lock: lock; the one that rested longest first */
+	struct vmofs_list removals; /* lock: lock */
+	unsigned n_rest;            /* lock: lock */
+};
+
+/* ---- local.c ---- */
+
+/* The file @ino, made if need be, with one more user; NULL: no memory. */
+struct local_file *local_use(struct local *l, uint64_t ino) EXCLUDES(l->lock);
+struct local_file *local_find_locked(struct local *l, uint64_t ino) REQUIRES(l->lock);
+struct local_file *local_use_locked(struct local *l, uint64_t ino) REQUIRES(l->lock);
+/* One user less: the last one makes it rest, or go. May block where it has a wfile. */
+void local_unuse(struct local *l, struct local_file *f) EXCLUDES(l->lock);
+/* For one thread at a time; blocks. Not by a callback of the writer's. */
+void local_enter(struct local *l, struct local_file *f) EXCLUDES(l->lock);
+/* What was stored meanwhile is settled first. */
+void local_leave(struct local *l, struct local_file *f) EXCLUDES(l->lock);
+
+struct vmofs_change_wait local_wait(const struct local *l);
+uint64_t local_deadline(const struct local *l);
+
+/* The origin's version of what was removed as @key and is still open, if any. */
+bool local_removal_of(struct local *l, const char *key, struct vmofs_version *out)
+	EXCLUDES(l->lock);
+
+/* ---- local_file.c; the file is entered ---- */
+
+/* Held in the tree, with a wfile. */
+int local_begin(struct local *l, struct local_file *f, const struct vmofs_change_attr *attr);
+/* No longer held, if nobody writes it and the origin has it all. */
+void local_settle(struct local *l, struct local_file *f, bool again);
+/* What was known of it is given up. */
+void local_unsettle(struct local *l, struct local_file *f);
+/* As the tree has it. */
+int local_version_of(struct local *l, uint64_t ino, char key[VMOFS_KEY_MAX],
+		     struct vmofs_version *out);
+
+#endif
