@@ -274,6 +274,15 @@ bool config_bool(const struct vmofs_config *c, const char *name)
 	return text && !config_parse_bool(text, &on) && on;
 }
 
+bool config_bool_unless(const struct vmofs_config *c, const char *name, const char *opposite)
+{
+	const struct config_value *on = config_last(c, config_must_find(c, name));
+	const struct config_value *off = config_last(c, config_must_find(c, opposite));
+
+	/* Values stand in the order given. */
+	return config_bool(c, name) && !(off && off > on && config_bool(c, opposite));
+}
+
 static int config_number(const struct vmofs_config *c, const char *name, uint64_t *out,
 			 int (*parse)(const char *, uint64_t *), struct vmofs_err *err)
 {

@@ -38,6 +38,8 @@ int config_parse_file(struct vmofs_config *c, const char *path, const char *sour
 const char *config_str(const struct vmofs_config *c, const char *name);
 bool config_is_set(const struct vmofs_config *c, const char *name); /* given, not defaulted */
 bool config_bool(const struct vmofs_config *c, const char *name);
+/* Of two switches that say the opposite: whether @name is on, and @opposite has not been switched on after it. */
+bool config_bool_unless(const struct vmofs_config *c, const char *name, const char *opposite);
 
 /* 64M, 1.5G, 4096, 10% is not known here: -EINVAL with @err naming the option. */
 int config_size(const struct vmofs_config *c, const char *name, uint64_t *out,

@@ -88,27 +88,49 @@ static bool path_is_under(const char *path, const char *dir)
 	return !strncmp(path, dir, n) && (path[n] == '/' || !path[n]);
 }
 
-static int mountinfo_look(const char *path, const char *fstype, struct mountinfo *out)
+int mountinfo_each(const char *fstype, int (*fn)(void *arg, const struct mountinfo *m), void *arg)
 {
 	FILE *f = fopen("/proc/self/mountinfo", "re");
 	cleanup(mem_freep) char *line = NULL;
 	cleanup(mem_freep) struct mountinfo *m = malloc(sizeof *m);
 	size_t cap = 0;
-	int r = -ENOENT;
+	int r = m ? 0 : -ENOMEM;
 
 	if (!f)
 		return -errno;
-	out->mountpoint[0] = '\0';
-	while (m && getline(&line, &cap, f) >= 0) {
-		if (mountinfo_parse(line, m) || strcmp(m->fstype, fstype) ||
-		    !path_is_under(path, m->mountpoint) ||
-		    strlen(m->mountpoint) < strlen(out->mountpoint))
-			continue;
-		*out = *m;
-		r = 0;
-	}
+	while (!r && getline(&line, &cap, f) >= 0)
+		if (!mountinfo_parse(line, m) && !strcmp(m->fstype, fstype))
+			r = fn(arg, m);
 	fclose(f);
-	return m ? r : -ENOMEM;
+	return r;
+}
+
+struct look {
+	const char *path;
+	struct mountinfo *out;
+	bool found;
+};
+
+static int look_at(void *arg, const struct mountinfo *m)
+{
+	struct look *l = arg;
+
+	if (!path_is_under(l->path, m->mountpoint) ||
+	    strlen(m->mountpoint) < strlen(l->out->mountpoint))
+		return 0;
+	*l->out = *m;
+	l->found = true;
+	return 0;
+}
+
+static int mountinfo_look(const char *path, const char *fstype, struct mountinfo *out)
+{
+	struct look l = { .path = path, .out = out };
+	int r;
+
+	out->mountpoint[0] = '\0';
+	r = mountinfo_each(fstype, look_at, &l);
+	return r < 0 ? r : l.found ? 0 : -ENOENT;
 }
 
 int mountinfo_find(const char *path, const char *fstype, struct mountinfo *out)

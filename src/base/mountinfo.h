@@ -23,6 +23,9 @@ struct mountinfo {
  */
 int mountinfo_find(const char *path, const char *fstype, struct mountinfo *out);
 
+/* Calls @fn for every mount of type @fstype, in the order of the table; not 0 ends it and is returned. -errno. */
+int mountinfo_each(const char *fstype, int (*fn)(void *arg, const struct mountinfo *m), void *arg);
+
 /* The parser behind it: one line of the table, 0 or -EINVAL. Writes to @line. */
 int mountinfo_parse(char *line, struct mountinfo *out);
 

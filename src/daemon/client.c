@@ -28,6 +28,17 @@ int client_find(struct client_target *out, const char *path, struct vmofs_err *e
 	return 0;
 }
 
+int client_target_of(struct client_target *out, const struct mountinfo *m, struct vmofs_err *err)
+{
+	if (strlen(m->mountpoint) >= sizeof out->path)
+		return vmofs_err_set(err, -ENAMETOOLONG, "the mountpoint '%s' is too long",
+				     m->mountpoint);
+	out->mount = *m;
+	strcpy(out->path, m->mountpoint);
+	out->inside = out->path + strlen(out->path);
+	return 0;
+}
+
 /* Somebody else's process may sit at the address in /tmp; it is not believed. */
 static int check_peer(int fd, uid_t owner, pid_t *pid)
 {
@@ -139,13 +150,17 @@ static int check_answer(const json_t *reply, struct vmofs_err *err)
 			     msg ? msg : "the daemon refuses");
 }
 
-int client_call(const struct client_target *t, json_t *request, json_t **reply,
-		struct vmofs_err *err)
+static int daemon_ended(const struct client_target *t, int r, struct vmofs_err *err)
+{
+	return vmofs_err_set(err, r, "the daemon of '%s' has ended: %s", t->mount.mountpoint,
+			     strerror(-r));
+}
+
+int client_ask(const struct client_target *t, json_t *request, struct vmofs_err *err)
 {
 	cleanup(json_decrefp) json_t *req = request;
-	cleanup(json_decrefp) json_t *answer = NULL;
-	pid_t pid;
 	cleanup(fd_closep) int fd = -1;
+	pid_t pid;
 	int r;
 
 	if (!req)
@@ -154,13 +169,26 @@ int client_call(const struct client_target *t, json_t *request, json_t **reply,
 	if (fd < 0)
 		return fd;
 	r = send_request(fd, req);
-	if (!r)
-		r = read_answer(fd, &answer);
+	return r < 0 ? daemon_ended(t, r, err) : steal_fd(&fd);
+}
+
+int client_answer(const struct client_target *t, int fd, json_t **reply, struct vmofs_err *err)
+{
+	cleanup(json_decrefp) json_t *answer = NULL;
+	int r = read_answer(fd, &answer);
+
 	if (r < 0)
-		return vmofs_err_set(err, r, "the daemon of '%s' has ended: %s",
-				     t->mount.mountpoint, strerror(-r));
+		return daemon_ended(t, r, err);
 	r = check_answer(answer, err);
 	if (!r)
 		*reply = steal_ptr(&answer);
 	return r;
+}
+
+int client_call(const struct client_target *t, json_t *request, json_t **reply,
+		struct vmofs_err *err)
+{
+	cleanup(fd_closep) int fd = client_ask(t, request, err);
+
+	return fd < 0 ? fd : client_answer(t, fd, reply, err);
 }

@@ -26,6 +26,16 @@ int client_find(struct client_target *out, const char *path, struct vmofs_err *e
 /* A connection to the daemon; *pid is its process. */
 int client_connect(const struct client_target *t, pid_t *pid, struct vmofs_err *err);
 
+/* A target for a mount that has been found already. */
+int client_target_of(struct client_target *out, const struct mountinfo *m, struct vmofs_err *err);
+
+/*
+ * client_call() in two halves: sends @request (taken) and returns a descriptor that can be read when the daemon answers;
+ * then gets the answer. The caller closes @fd, with which an answer that did not come is given up.
+ */
+int client_ask(const struct client_target *t, json_t *request, struct vmofs_err *err);
+int client_answer(const struct client_target *t, int fd, json_t **reply, struct vmofs_err *err);
+
 /*
  * Sends @request (taken) and waits for the answer, which the caller owns. An answer that says no is
  * an error with the daemon's message.

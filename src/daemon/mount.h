@@ -11,6 +11,7 @@
 #include <vmofs/provider.h>
 
 #include "base/config.h"
+#include "daemon/mount_write.h"
 #include "daemon/pin_set.h"
 #include "fs/object.h"
 #include "fs/object_cache.h"
@@ -48,6 +49,7 @@ struct mount {
 	/* A tree; one object has none of these. */
 	struct vmofs_source *source;
 	struct object_cache *cache;
+	struct mount_write write;
 
 	struct fs_tree *tree;
 	struct pin_set pins;

@@ -17,25 +17,6 @@
 
 enum { CACHE_THREADS_MAX = 256 };
 
-/* Whether @path is @dir or something below it. Both are absolute, without links. */
-static bool is_inside(const char *path, const char *dir)
-{
-	size_t n = strlen(dir);
-
-	return !strncmp(path, dir, n) && (!path[n] || path[n] == '/' || dir[n - 1] == '/');
-}
-
-/* Contents would have to be read through the mount that they are kept for. */
-static int check_place(const struct mount *m, struct vmofs_err *err)
-{
-	if (!is_inside(m->cache_dir, m->p.mountpoint))
-		return 0;
-	return vmofs_err_set(err, -EINVAL,
-			     "option 'cache-dir': '%s' is inside of the mountpoint '%s'; "
-			     "give a directory elsewhere",
-			     m->cache_dir, m->p.mountpoint);
-}
-
 static int read_threads(const struct vmofs_config *c, unsigned *out, struct vmofs_err *err)
 {
 	uint64_t n;
@@ -76,7 +57,8 @@ int mount_open_cache(struct mount *m, struct vmofs_err *err)
 		r = read_threads(m->p.config, &threads, err);
 	if (r < 0 || !m->cache_dir)
 		return r;
-	r = check_place(m, err);
+	/* Contents would have to be read through the mount that they are kept for. */
+	r = options_check_place("cache-dir", m->cache_dir, m->p.mountpoint, err);
 	if (!r)
 		r = open_disk(m, &p, threads, err);
 	if (r != -EIO && r != -ENOSPC && r != -EDQUOT)

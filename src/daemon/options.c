@@ -36,8 +36,8 @@ const struct vmofs_option mount_options[] = {
 	{ "immutable", NULL, "no", "trees: nothing changes at the source while it is mounted" },
 	{ "uid", "N", NULL, "trees: owner of the files (default: who mounts)" },
 	{ "gid", "N", NULL, "trees: group of the files (default: of who mounts)" },
-	{ "file-mode", "MODE", "0444", "trees: permissions of files" },
-	{ "dir-mode", "MODE", "0555", "trees: permissions of directories" },
+	{ "file-mode", "MODE", "0444", "trees: permissions of files (default with rw: 0644)" },
+	{ "dir-mode", "MODE", "0555", "trees: permissions of directories (default with rw: 0755)" },
 	{ "object-metadata", NULL, "no",
 	  "trees: modes, owners and symbolic links from each object's metadata, one request a file" },
 	{ "metadata-memory", "SIZE", "32M",
@@ -53,14 +53,28 @@ const struct vmofs_option mount_options[] = {
 	{ "cache-threads", "N", "16", "most threads that read and write DIR" },
 	{ "passthrough", NULL, "yes",
 	  "the kernel itself reads files that are whole in DIR, where it can" },
-	{ "allow-other", NULL, "no", "other users may read" },
+	{ "rw", NULL, "no", "buckets: files can be changed" },
+	{ "fsync", "remote|local", "remote",
+	  "rw: fsync waits until the origin has the file, or until the journal is on disk" },
+	{ "close", "async|sync", "async",
+	  "rw: a file is stored soon after its close, or close waits for it" },
+	{ "dirty-limit", "SIZE", NULL,
+	  "rw: most that is not stored yet; writers wait then (default: half of memory)" },
+	{ "write-age", "TIME", "5s", "rw: what has been changed is stored after this time" },
+	{ "write-threads", "N", "8", "rw: most files that are stored at the same time" },
+	{ "journal-dir", "DIR", NULL,
+	  "rw: keeps what is not stored yet; none: no journal (default: /var/lib/vmofs/journal, or ~/.local/state/vmofs/journal)" },
+	{ "exact-dirty", NULL, "no",
+	  "rw: shared writable mappings, whose changes are seen late, are refused" },
+	{ "journal-size", "SIZE", "10G", "rw: most that the journal may take; 0 for no limit" },
+	{ "allow-other", NULL, "no", "other users may use the files" },
 	{ "log-level", "LEVEL", "info", "error, warn, info or debug" },
 	{ "log-file", "FILE", NULL, "append the log to FILE instead of syslog" },
 	{ 0 },
 };
 
 const struct vmofs_option vfs_options[] = {
-	{ "ro", NULL, "yes", "read-only; there is nothing else" },
+	{ "ro", NULL, "yes", "read-only; of ro and rw the later one counts" },
 	{ "dev", NULL, "no", "interpret device files" },
 	{ "nodev", NULL, "yes", "do not interpret device files" },
 	{ "suid", NULL, "no", "honour set-user-ID bits" },
@@ -160,15 +174,14 @@ int options_load_files(struct vmofs_config *c, const char *source, const char *e
 	return r;
 }
 
-/* ---- the disk cache ---- */
+/* ---- directories ---- */
 
-static int no_such_place(const char *dir, int r, struct vmofs_err *err)
+static int no_such_place(const char *option, const char *dir, int r, struct vmofs_err *err)
 {
-	return vmofs_err_set(err, r, "option 'cache-dir': cannot use '%s': %s", dir, strerror(-r));
+	return vmofs_err_set(err, r, "option '%s': cannot use '%s': %s", option, dir, strerror(-r));
 }
 
-/* @dir as it is called from everywhere; its last part need not be there. */
-static int resolve_dir(const char *dir, char **out, struct vmofs_err *err)
+int options_dir(const char *option, const char *dir, char **out, struct vmofs_err *err)
 {
 	cleanup(mem_freep) char *parent = NULL;
 	cleanup(mem_freep) char *copy = strdup(dir);
@@ -178,7 +191,7 @@ static int resolve_dir(const char *dir, char **out, struct vmofs_err *err)
 	if (*out)
 		return 0;
 	if (errno != ENOENT || !copy)
-		return no_such_place(dir, copy ? -errno : -ENOMEM, err);
+		return no_such_place(option, dir, copy ? -errno : -ENOMEM, err);
 	for (size_t n = strlen(copy); n > 1 && copy[n - 1] == '/'; n--)
 		copy[n - 1] = '\0';
 	last = strrchr(copy, '/');
@@ -187,14 +200,33 @@ static int resolve_dir(const char *dir, char **out, struct vmofs_err *err)
 	parent = realpath(!last ? "." : *copy ? copy : "/", NULL);
 	if (!parent)
 		return vmofs_err_set(err, -errno,
-				     "option 'cache-dir': cannot make '%s': %s; its parent "
+				     "option '%s': cannot make '%s': %s; its parent "
 				     "directory must be there",
-				     dir, strerror(errno));
+				     option, dir, strerror(errno));
 	if (asprintf(out, "%s/%s", strcmp(parent, "/") ? parent : "", last ? last : copy) < 0) {
 		*out = NULL;
-		return no_such_place(dir, -ENOMEM, err);
+		return no_such_place(option, dir, -ENOMEM, err);
 	}
 	return 0;
+}
+
+/* Whether @path is @dir or something below it. Both are absolute, without links. */
+static bool is_inside(const char *path, const char *dir)
+{
+	size_t n = strlen(dir);
+
+	return !strncmp(path, dir, n) && (!path[n] || path[n] == '/' || dir[n - 1] == '/');
+}
+
+int options_check_place(const char *option, const char *dir, const char *mountpoint,
+			struct vmofs_err *err)
+{
+	if (!is_inside(dir, mountpoint))
+		return 0;
+	return vmofs_err_set(err, -EINVAL,
+			     "option '%s': '%s' is inside of the mountpoint '%s'; "
+			     "give a directory elsewhere",
+			     option, dir, mountpoint);
 }
 
 int options_cache(const struct vmofs_config *c, char **dir, struct cache_params *p,
@@ -209,7 +241,7 @@ int options_cache(const struct vmofs_config *c, char **dir, struct cache_params 
 	if (config_size(c, "cache-size", &p->limit, err) ||
 	    config_size(c, "cache-free", &p->floor, err))
 		return err->code;
-	r = resolve_dir(given, dir, err);
+	r = options_dir("cache-dir", given, dir, err);
 	p->dir = *dir;
 	return r;
 }

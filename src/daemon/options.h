@@ -28,6 +28,15 @@ int options_load_files(struct vmofs_config *c, const char *source, const char *e
 		       struct vmofs_err *err);
 
 /*
+ * @dir, the value of @option, as it is called from everywhere: absolute, without links. Its last part need not be there,
+ * its parent must be. The caller frees *@out.
+ */
+int options_dir(const char *option, const char *dir, char **out, struct vmofs_err *err);
+/* A directory for what a mount keeps cannot be in the mount. Both are absolute, without links. */
+int options_check_place(const char *option, const char *dir, const char *mountpoint,
+			struct vmofs_err *err);
+
+/*
  * Where the disk cache is and how large it may be: *@dir, which the caller frees, is absolute, also where it is not
  * there yet; NULL when there is none. The parent of the directory must be there. @p borrows *@dir.
  */

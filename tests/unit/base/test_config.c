@@ -22,6 +22,8 @@ static const struct vmofs_option table[] = {
 	{ "allow-other", NULL, NULL, "others may read" },
 	{ "header", "TEXT", NULL, "a header" },
 	{ "push", "auto|yes|no", "auto", "how" },
+	{ "ro", NULL, "yes", "read-only" },
+	{ "rw", NULL, "no", "not read-only" },
 	{ 0 },
 };
 
@@ -73,6 +75,29 @@ static void test_opts(void **state UNUSED)
 	assert_int_equal(config_parse_opts(c, "allow-other=no", &err), 0);
 	assert_false(config_bool(c, "allow-other"));
 	config_free(c);
+}
+
+/* Of two opposite switches the later one counts. */
+static void test_opposites(void **state UNUSED)
+{
+	static const struct {
+		const char *opts;
+		bool rw;
+	} rows[] = {
+		{ "memory=1G", false }, { "ro", false },          { "rw", true },
+		{ "rw,ro", false },     { "ro,rw", true },        { "rw,ro=no", true },
+		{ "ro,rw=no", false },  { "rw,ro,rw=no", false }, { "rw,ro,rw", true },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct vmofs_config *c = config_make();
+		struct vmofs_err err = VMOFS_ERR_INIT;
+
+		assert_int_equal(config_parse_opts(c, rows[i].opts, &err), 0);
+		if (config_bool_unless(c, "rw", "ro") != rows[i].rw)
+			fail_msg("'%s' is wrong", rows[i].opts);
+		config_free(c);
+	}
 }
 
 static void expect_error(const char *opts, const char *part)
@@ -260,12 +285,12 @@ static void test_distance(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_defaults),    cmocka_unit_test(test_opts),
-		cmocka_unit_test(test_errors),      cmocka_unit_test(test_file),
-		cmocka_unit_test(test_file_errors), cmocka_unit_test(test_file_missing),
-		cmocka_unit_test(test_size),        cmocka_unit_test(test_time),
-		cmocka_unit_test(test_choice),      cmocka_unit_test(test_choice_of_many),
-		cmocka_unit_test(test_distance),
+		cmocka_unit_test(test_defaults),       cmocka_unit_test(test_opts),
+		cmocka_unit_test(test_opposites),      cmocka_unit_test(test_errors),
+		cmocka_unit_test(test_file),           cmocka_unit_test(test_file_errors),
+		cmocka_unit_test(test_file_missing),   cmocka_unit_test(test_size),
+		cmocka_unit_test(test_time),           cmocka_unit_test(test_choice),
+		cmocka_unit_test(test_choice_of_many), cmocka_unit_test(test_distance),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
