@@ -76,14 +76,23 @@ static int64_t edge_step(struct vmo *v, struct vmo_step *w, uint64_t off) REQUIR
 	return vmo_writable_step(v, w, page_floor(v->size));
 }
 
+static int check_grow(struct vmo *v) REQUIRES(v->source->lock)
+{
+	if (!v->writable)
+		return -EROFS;
+	return v->resizable ? 0 : -EPERM;
+}
+
 /* One try to write [off, off + len), at or beyond the end. Bytes written; 0: look again. */
 static int64_t grow_step(struct vmo *v, struct vmo_step *w, uint64_t off, const char *buf,
 			 uint64_t len) REQUIRES(v->source->lock)
 {
 	struct growth g = growth_of(v, off, off + len);
 	uint64_t n = g.end > g.first ? g.end - g.first : 0;
-	int64_t r = edge_step(v, w, off);
+	int64_t r = check_grow(v);
 
+	if (r == 0)
+		r = edge_step(v, w, off);
 	if (r <= 0)
 		return r;
 	if (n > w->reserved) {
@@ -104,13 +113,6 @@ static int64_t grow_step(struct vmo *v, struct vmo_step *w, uint64_t off, const 
 	return (int64_t)len;
 }
 
-static int check_grow(struct vmo *v) REQUIRES(v->source->lock)
-{
-	if (!v->writable)
-		return -EROFS;
-	return v->resizable ? 0 : -EPERM;
-}
-
 /* Where the part that is written under one lock ends: at the end of the VMO, or some pages beyond it. */
 static int64_t extend_once(struct vmo *v, uint64_t off, const char *buf, uint64_t len, bool now,
 			   const struct vmo_wait *wait, bool *before)
@@ -122,13 +124,10 @@ static int64_t extend_once(struct vmo *v, uint64_t off, const char *buf, uint64_
 	w.now = now;
 	vmo_lock(v);
 	vmo_step_begin(v, &w);
-	r = check_grow(v);
-	while (r == 0) {
+	do {
 		*before = off < v->size;
-		if (*before)
-			break;
-		r = grow_step(v, &w, off, buf, len);
-	}
+		r = *before ? 0 : grow_step(v, &w, off, buf, len);
+	} while (r == 0 && !*before);
 	vmo_step_finish(v, &w);
 	vmo_unlock(v, &w.wake);
 	page_waiter_release(&w.waiter);

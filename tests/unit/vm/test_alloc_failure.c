@@ -467,6 +467,65 @@ static int64_t try_detach(struct scene *s)
 	return vmo_detach(s->vmo);
 }
 
+static void quiet_send(struct vmofs_provider *p UNUSED, struct vmofs_request *req UNUSED)
+{
+}
+
+static void quiet_swap(struct vmofs_provider *p UNUSED, struct vmofs_request *old UNUSED,
+		       struct vmofs_request *now UNUSED)
+{
+}
+
+static const struct vmofs_provider_ops quiet_ops = {
+	.name = "quiet",
+	.supports = BIT(VMOFS_REQUEST_READ),
+	.send = quiet_send,
+	.clear = quiet_send,
+	.swap = quiet_swap,
+	.on_detach = answerer_nothing,
+	.on_close = answerer_nothing,
+};
+
+static int64_t write_in_place(struct vmo *v, struct vmofs_provider *second)
+{
+	struct vmo_token *t;
+	int64_t r = vmo_make_writable(v, NULL);
+
+	if (r == 0)
+		r = vmo_write_extend(v, 0, bytes, 2 * PAGE, true, NULL);
+	if (r == 2 * (int64_t)PAGE)
+		r = vmo_write_extend(v, 9 * PAGE + 5, bytes, 60 * PAGE, true, NULL);
+	if (r == 60 * (int64_t)PAGE)
+		r = vmo_writeback_begin(v, 0, 9 * PAGE, VMO_WRITEBACK_ALL, &t);
+	if (r != 0)
+		return r < 0 ? r : -ENOMEM;
+	vmo_prefetch(v, 2 * PAGE, 6 * PAGE, 0);
+	vmofs_supply(v, 2 * PAGE, bytes, PAGE);
+	r = vmo_switch(v, NULL, 0);
+	if (r == 0)
+		r = vmo_switch(v, second, 8 * PAGE);
+	vmo_check(v);
+	vmo_writeback_end(t, (int)r);
+	return r;
+}
+
+static int64_t try_write_in_place(struct scene *s)
+{
+	static struct vmofs_provider first = { &quiet_ops };
+	static struct vmofs_provider second = { &quiet_ops };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmo *v;
+	int64_t r = vmo_new(&v, s->pool, &first, 8 * PAGE, 0, &err);
+
+	if (r < 0)
+		return r;
+	r = write_in_place(v, &second);
+	vmo_check(v);
+	vmo_close(v);
+	vmo_put(v);
+	return r;
+}
+
 /* ---- the loop ---- */
 
 static int fail_each(int64_t (*try)(struct scene *s), void (*prepare)(struct scene *s))
@@ -522,21 +581,34 @@ CASE(evict, NULL)
 CASE(pin, NULL)
 CASE(dump, make_dirty)
 CASE(detach, make_dirty)
+CASE(write_in_place, NULL)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(fail_in_new),       cmocka_unit_test(fail_in_async_read),
-		cmocka_unit_test(fail_in_cancel),    cmocka_unit_test(fail_in_read),
-		cmocka_unit_test(fail_in_commit),    cmocka_unit_test(fail_in_prefetch),
-		cmocka_unit_test(fail_in_supply),    cmocka_unit_test(fail_in_supply_zero),
-		cmocka_unit_test(fail_in_write),     cmocka_unit_test(fail_in_write_over_zeros),
-		cmocka_unit_test(fail_in_zero),      cmocka_unit_test(fail_in_resize),
-		cmocka_unit_test(fail_in_clone),     cmocka_unit_test(fail_in_clone_of_clone),
-		cmocka_unit_test(fail_in_begin_end), cmocka_unit_test(fail_in_writeback),
-		cmocka_unit_test(fail_in_query),     cmocka_unit_test(fail_in_hints),
-		cmocka_unit_test(fail_in_evict),     cmocka_unit_test(fail_in_pin),
-		cmocka_unit_test(fail_in_dump),      cmocka_unit_test(fail_in_detach),
+		cmocka_unit_test(fail_in_new),
+		cmocka_unit_test(fail_in_async_read),
+		cmocka_unit_test(fail_in_cancel),
+		cmocka_unit_test(fail_in_read),
+		cmocka_unit_test(fail_in_commit),
+		cmocka_unit_test(fail_in_prefetch),
+		cmocka_unit_test(fail_in_supply),
+		cmocka_unit_test(fail_in_supply_zero),
+		cmocka_unit_test(fail_in_write),
+		cmocka_unit_test(fail_in_write_over_zeros),
+		cmocka_unit_test(fail_in_zero),
+		cmocka_unit_test(fail_in_resize),
+		cmocka_unit_test(fail_in_clone),
+		cmocka_unit_test(fail_in_clone_of_clone),
+		cmocka_unit_test(fail_in_begin_end),
+		cmocka_unit_test(fail_in_writeback),
+		cmocka_unit_test(fail_in_query),
+		cmocka_unit_test(fail_in_hints),
+		cmocka_unit_test(fail_in_evict),
+		cmocka_unit_test(fail_in_pin),
+		cmocka_unit_test(fail_in_dump),
+		cmocka_unit_test(fail_in_detach),
+		cmocka_unit_test(fail_in_write_in_place),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

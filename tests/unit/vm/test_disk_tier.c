@@ -611,6 +611,76 @@ static void test_distrusted_while_it_is_lent(void **state)
 	read_from_provider(&s, 0, PAGES);
 }
 
+/* ---- writing in place ---- */
+
+/* What is being written is of the version that was read; nothing that comes later is kept. */
+static void test_writing_ends_it(void **state)
+{
+	cleanup(scene_end) struct scene s;
+	struct reader r;
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	read_from_provider(&s, 0, 16);
+	scene_drain(&s);
+	gate_shut_when_open(&s);
+	assert_int_equal(fake_supply(s.own, 512, 512), 512 * PAGE);
+	gate_wait(1);
+	assert_int_equal(vmo_make_writable(s.vmo, NULL), 0);
+	assert_false(disk_tier_is_busy(s.tier));
+	assert_int_equal(vmo_zero(s.vmo, 0, 8 * PAGE, NULL), 0);
+	for (uint64_t i = 512; i < 600; i++)
+		assert_int_equal(vmo_write_now(s.vmo, i * PAGE, "not the origin's", 16), 16);
+	gate_set(false);
+	assert_int_equal(fake_supply(s.own, 32, 16), 16 * PAGE);
+	scene_drain(&s);
+	assert_int_equal(disk_tier_pass(s.tier), -EAGAIN);
+	scene_again(&s);
+	read_from_disk(&s, 0, 16);
+	read_from_provider(&s, 32, 16);
+	fake_start(s.own, FAKE_AT_ONCE, 1, 0);
+	reader_start(&r, &s, 512, 512);
+	assert_int_equal(thread_join_status(&r.thread), 0);
+}
+
+static void test_writing_sends_requests_on(void **state)
+{
+	cleanup(scene_end) struct scene s;
+	struct reader r;
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	read_from_provider(&s, 0, 64);
+	scene_restart(&s);
+	read_from_disk(&s, 0, 1);
+	gate_shut_when_open(&s);
+	reader_start(&r, &s, 8, 8);
+	gate_wait(1);
+	assert_int_equal(vmo_make_writable(s.vmo, NULL), 0);
+	fake_wait_read(s.own, 8, 8);
+	assert_int_equal(fake_supply(s.own, 8, 4), 4 * PAGE);
+	/* What the disk was asked for before is of the same version still. */
+	gate_set(false);
+	assert_int_equal(thread_join_status(&r.thread), 0);
+	read_from_provider(&s, 20, 4);
+}
+
+static void test_writing_before_it_is_open(void **state)
+{
+	cleanup(scene_end) struct scene s;
+	struct reader r;
+
+	scene_begin(&s, *state, PAGES * PAGE);
+	scene_close(&s);
+	gate_set(true);
+	scene_open(&s);
+	reader_start(&r, &s, 0, 16);
+	fake_wait_blocked(s.own, 1);
+	assert_int_equal(vmo_make_writable(s.vmo, NULL), 0);
+	fake_wait_read(s.own, 0, 16);
+	assert_int_equal(fake_supply(s.own, 0, 16), 16 * PAGE);
+	assert_int_equal(thread_join_status(&r.thread), 0);
+	gate_set(false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -641,6 +711,9 @@ int main(void)
 		TEST(test_distrusted_before_it_is_open),
 		TEST(test_distrusted_while_it_is_written),
 		TEST(test_distrusted_while_it_is_lent),
+		TEST(test_writing_ends_it),
+		TEST(test_writing_sends_requests_on),
+		TEST(test_writing_before_it_is_open),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

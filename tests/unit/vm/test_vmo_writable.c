@@ -347,6 +347,64 @@ static void overwritten_pages_end_the_wait_for_them(void **state)
 	assert_int_equal(pool_reserved(s.pool), 0);
 }
 
+/* Objects of @pages come and go, full of something. */
+static void leave_memory_behind(struct scene *s, uint64_t pages)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	for (unsigned i = 0; i < 8; i++) {
+		struct fake_provider *f = fake_new(0, KEY);
+		struct vmo *v;
+
+		assert_int_equal(
+			vmo_new(&v, s->pool, fake_base(f), pages * PAGE, VMO_WRITABLE, &err), 0);
+		must_write(v, 0, pages * PAGE);
+		vmo_close(v);
+		vmo_put(v);
+		fake_free(f);
+	}
+}
+
+static void new_pages_are_zero_beside_what_is_written(void **state)
+{
+	struct scene s = scene_of(0);
+
+	(void)state;
+	leave_memory_behind(&s, 8);
+	assert_int_equal(vmo_make_writable(s.v, &s.limit.guard), 0);
+	must_write(s.v, 4 * PAGE + 100, PAGE);
+	must_write(s.v, 7 * PAGE, 100);
+	assert_int_equal(vmo_resize(s.v, 8 * PAGE, NULL), 0);
+	must_hold(s.v, 0, 0, 4 * PAGE + 100);
+	must_hold(s.v, MINE, 4 * PAGE + 100, PAGE);
+	must_hold(s.v, 0, 5 * PAGE + 100, 2 * PAGE - 100);
+	must_hold(s.v, 0, 7 * PAGE + 100, PAGE - 100);
+	must_hold(s.v, MINE, 7 * PAGE, 100);
+	scene_end(&s);
+}
+
+static void the_end_of_an_overwritten_last_page_is_zero(void **state)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct scene s = scene_of(0);
+	struct fake_provider *f = fake_new(0, KEY);
+	struct vmo *v;
+
+	(void)state;
+	leave_memory_behind(&s, 5);
+	assert_int_equal(vmo_new(&v, s.pool, fake_base(f), 4 * PAGE + 10, 0, &err), 0);
+	assert_int_equal(vmo_make_writable(v, NULL), 0);
+	must_write(v, 4 * PAGE, 10);
+	assert_int_equal(vmo_resize(v, 5 * PAGE, NULL), 0);
+	must_hold(v, MINE, 4 * PAGE, 10);
+	must_hold(v, 0, 4 * PAGE + 10, PAGE - 10);
+	vmo_close(v);
+	vmo_put(v);
+	fake_free(f);
+	assert_int_equal(vmo_make_writable(s.v, &s.limit.guard), 0);
+	scene_end(&s);
+}
+
 /* ---- growth ---- */
 
 static void growth_comes_with_its_contents(void **state)
@@ -474,6 +532,26 @@ static void abandoned_token_leaves_it_dirty(void **state)
 	assert_int_equal(vmo_writeback_error(s.v, &since), 0);
 	store_all(s.v, 0);
 	assert_int_equal(vmo_n_dirty(s.v), 0);
+}
+
+/* What was written since the first token was taken is only the second's. */
+static void tokens_have_what_was_not_written_since(void **state)
+{
+	SCENE(s, 8 * PAGE);
+	struct vmo_token *t;
+	struct vmo_token *u;
+
+	(void)state;
+	must_write(s.v, 0, 4 * PAGE);
+	assert_int_equal(vmo_writeback_begin(s.v, 0, 8 * PAGE, VMO_WRITEBACK_ALL, &t), 0);
+	must_write(s.v, PAGE, PAGE);
+	assert_int_equal(vmo_writeback_begin(s.v, 0, 8 * PAGE, VMO_WRITEBACK_ALL, &u), 0);
+	vmo_writeback_end(t, 0);
+	assert_int_equal(vmo_page_state(s.v, 0), PAGE_CLEAN);
+	assert_int_equal(vmo_page_state(s.v, PAGE), PAGE_AWAITING_CLEAN);
+	vmo_writeback_end(u, -EIO);
+	assert_int_equal(vmo_page_state(s.v, 0), PAGE_CLEAN);
+	assert_int_equal(vmo_page_state(s.v, PAGE), PAGE_DIRTY);
 }
 
 /* Every other page is dirty, and is written again while all of it is stored. */
@@ -618,11 +696,14 @@ int main(void)
 		cmocka_unit_test(now_never_waits),
 		cmocka_unit_test(now_finds_memory_or_says_so),
 		cmocka_unit_test(overwritten_pages_end_the_wait_for_them),
+		cmocka_unit_test(new_pages_are_zero_beside_what_is_written),
+		cmocka_unit_test(the_end_of_an_overwritten_last_page_is_zero),
 		cmocka_unit_test(growth_comes_with_its_contents),
 		cmocka_unit_test(append_reads_only_the_last_page),
 		cmocka_unit_test(nothing_old_comes_back_after_a_cut),
 		cmocka_unit_test(fresh_pages_are_copied_once),
 		cmocka_unit_test(abandoned_token_leaves_it_dirty),
+		cmocka_unit_test(tokens_have_what_was_not_written_since),
 		cmocka_unit_test(scattered_writes_during_a_store_are_cheap),
 		cmocka_unit_test(switch_asks_anew),
 		cmocka_unit_test(held_requests_wait),
