@@ -17,109 +17,12 @@
 #include <cmocka.h>
 #include <vmofs/change.h>
 
-#include "base/config.h"
 #include "base/loop.h"
 #include "base/macros.h"
-#include "lib/script_httpd.h"
+#include "lib/change_bed.h"
 
-#define ATTEMPT "0123456789abcdef0123456789abcdef"
-#define OURS    "x-amz-meta-vmofs-attempt: " ATTEMPT "\r\n"
-#define LISTING "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
-#define ERR(c)  "<Error><Code>" c "</Code><Message>so it is</Message></Error>"
 #define CREATED "<X><UploadId>up&amp;1</UploadId></X>"
 #define DONE    "<X><ETag>&quot;new-2&quot;</ETag></X>"
-
-struct bed {
-	struct script_httpd *h;
-	struct vmofs_config *config;
-	struct loop_pool *loops;
-	struct vmofs_source *s;
-	unsigned at; /* requests that were looked at */
-	char dir[64];
-};
-
-static int set_up(void **state)
-{
-	struct bed *b = calloc(1, sizeof *b);
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_source_info info;
-	struct vmofs_provider_env env;
-
-	assert_non_null(b);
-	snprintf(b->dir, sizeof b->dir, "/tmp/test_s3_change.XXXXXX");
-	assert_non_null(mkdtemp(b->dir));
-	setenv("XDG_STATE_HOME", b->dir, 1);
-	b->h = script_httpd_new();
-	b->config = config_new();
-	assert_int_equal(config_add_table(b->config, vmofs_provider_find("http://x/")->options), 0);
-	assert_int_equal(config_add_table(b->config, vmofs_provider_find("s3://x/")->options), 0);
-	assert_int_equal(config_set(b->config, "endpoint", script_httpd_url(b->h), &err), 0);
-	assert_int_equal(config_set(b->config, "proxy", "", &err), 0);
-	assert_int_equal(
-		config_parse_opts(b->config,
-				  "no-sign-request,retry-base=1ms,upload-part=5M,timeout=5s", &err),
-		0);
-	b->loops = loop_pool_new(2, &err);
-	assert_int_equal(loop_pool_start(b->loops, &err), 0);
-	env = (struct vmofs_provider_env){ b->config, b->loops };
-	script_httpd_say(b->h, 1, "GET /b?", 200, "", LISTING);
-	assert_int_equal(vmofs_source_find("s3://b")->open(&b->s, "s3://b", &env, &info, &err), 0);
-	b->at = script_httpd_requests(b->h);
-	*state = b;
-	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct bed *b = *state;
-	char path[128];
-
-	b->s->ops->stop(b->s);
-	b->s->ops->free(b->s);
-	loop_pool_free(b->loops);
-	config_free(b->config);
-	script_httpd_free(b->h);
-	snprintf(path, sizeof path, "%s/vmofs/uploads", b->dir);
-	if (access(path, F_OK) == 0)
-		assert_int_equal(rmdir(path), 0); /* nothing is in the record */
-	snprintf(path, sizeof path, "%s/vmofs", b->dir);
-	rmdir(path);
-	rmdir(b->dir);
-	free(b);
-	return 0;
-}
-
-/* The next request begins so, and has this header line (NULL: any). */
-static void asked(struct bed *b, const char *begin, const char *line)
-{
-	const char *text = script_httpd_request(b->h, b->at++);
-
-	if (strncmp(text, begin, strlen(begin)) != 0)
-		fail_msg("request %u is not '%s' but:\n%.300s", b->at - 1, begin, text);
-	if (line && !strcasestr(text, line))
-		fail_msg("no '%s' in:\n%.1200s", line, text);
-}
-
-static void asked_without(struct bed *b, const char *begin, const char *line)
-{
-	const char *text = script_httpd_request(b->h, b->at);
-
-	asked(b, begin, NULL);
-	if (strcasestr(text, line))
-		fail_msg("'%s' is in:\n%.1200s", line, text);
-}
-
-static void asked_no_more(struct bed *b)
-{
-	if (script_httpd_requests(b->h) != b->at)
-		fail_msg("one more request:\n%.300s", script_httpd_request(b->h, b->at));
-}
-
-static void say(struct bed *b, int times, const char *match, int status, const char *headers,
-		const char *body)
-{
-	script_httpd_say(b->h, times, match, status, headers, body);
-}
 
 /* -- storing ---------------------------------------------------------------------------------- */
 
@@ -131,7 +34,7 @@ struct storing {
 	int commit_code;
 	uint64_t taken;
 	atomic_bool cancel;
-	struct bed *cancel_at; /* in read(): as soon as a request has come */
+	struct change_bed *cancel_at; /* in read(): as soon as a request has come */
 };
 
 static int st_read(struct vmofs_store *st, uint64_t off, void *buf, uint64_t len)
@@ -185,7 +88,7 @@ static struct storing storing(uint64_t size, uint64_t base, const char *tag)
 	return s;
 }
 
-static int store(struct bed *b, struct storing *s, struct vmofs_err *err)
+static int store(struct change_bed *b, struct storing *s, struct vmofs_err *err)
 {
 	int r;
 
@@ -199,18 +102,9 @@ static int store(struct bed *b, struct storing *s, struct vmofs_err *err)
 	return r;
 }
 
-/* HEAD has a length of its own: the script's is that of the body. */
-static void say_head(struct bed *b, int times, const char *tag, const char *more)
-{
-	char headers[1024];
-
-	snprintf(headers, sizeof headers, "ETag: %s\r\n%s", tag, more);
-	say(b, times, "HEAD /b/f", 200, headers, "123");
-}
-
 static void test_a_server_that_looks(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -239,7 +133,7 @@ static void test_a_server_that_looks(void **state)
 
 static void test_a_server_that_does_not_look(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -261,7 +155,7 @@ static void test_a_server_that_does_not_look(void **state)
 
 static void test_tags_without_quotes(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -281,7 +175,7 @@ static void test_tags_without_quotes(void **state)
 
 static void test_another_version_is_there(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -298,7 +192,7 @@ static void test_another_version_is_there(void **state)
 /* Between the comparison and the request. */
 static void test_another_version_comes(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -314,7 +208,7 @@ static void test_another_version_comes(void **state)
 
 static void test_gone_meanwhile(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -327,7 +221,7 @@ static void test_gone_meanwhile(void **state)
 
 static void test_an_answer_is_lost_after_the_deed(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 0, NULL);
 	struct vmofs_err err;
 
@@ -345,7 +239,7 @@ static void test_an_answer_is_lost_after_the_deed(void **state)
 
 static void test_an_answer_is_lost_before_the_deed(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 0, NULL);
 	struct vmofs_err err;
 
@@ -363,7 +257,7 @@ static void test_an_answer_is_lost_before_the_deed(void **state)
 
 static void test_an_answer_is_lost_and_another_version_comes(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -379,7 +273,7 @@ static void test_an_answer_is_lost_and_another_version_comes(void **state)
 /* The first try has won, its answer was lost, and what is sent again meets our own version. */
 static void test_our_own_version_is_no_conflict(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 0, NULL);
 	struct vmofs_err err;
 
@@ -392,7 +286,7 @@ static void test_our_own_version_is_no_conflict(void **state)
 
 static void test_two_writers_at_once(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 0, NULL);
 	struct vmofs_err err;
 
@@ -411,7 +305,7 @@ static void test_two_writers_at_once(void **state)
 
 static void test_it_is_never_known(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 0, NULL);
 	struct vmofs_err err;
 
@@ -423,7 +317,7 @@ static void test_it_is_never_known(void **state)
 
 static void test_it_is_called_off(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 0, NULL);
 	struct vmofs_err err;
 
@@ -450,7 +344,7 @@ static void test_refusals(void **state)
 		{ 400, ERR("KeyTooLongError"), -ENAMETOOLONG },
 		{ 405, ERR("MethodNotAllowed"), -EOPNOTSUPP },
 	};
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct vmofs_err err;
 
 	for (size_t i = 0; i < ARRAY_LEN(v); i++) {
@@ -478,7 +372,7 @@ static void test_what_is_kept(void **state)
 	struct vmofs_change_attr attr = { .has = VMOFS_HAS_MODE,
 					  .mode = 0640,
 					  .mtime = { 1700000000, 5 } };
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 	const char *text;
@@ -507,7 +401,7 @@ static void test_what_is_kept(void **state)
 
 static void test_more_metadata_than_a_request_takes(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	char headers[8192];
 	struct vmofs_err err;
@@ -524,7 +418,7 @@ static void test_more_metadata_than_a_request_takes(void **state)
 
 /* -- parts ------------------------------------------------------------------------------------ */
 
-static void say_parts(struct bed *b)
+static void say_parts(struct change_bed *b)
 {
 	say(b, 1, "POST /b/f?uploads", 200, "", CREATED);
 	say(b, -1, "PUT /b/f?partNumber=", 200,
@@ -532,32 +426,12 @@ static void say_parts(struct bed *b)
 	say(b, -1, "DELETE /b/f?uploadId=up%261", 204, "", "");
 }
 
-static bool was_asked(struct bed *b, const char *begin)
-{
-	for (unsigned i = 0; i < script_httpd_requests(b->h); i++)
-		if (strncmp(script_httpd_request(b->h, i), begin, strlen(begin)) == 0)
-			return true;
-	return false;
-}
-
-static const char *text_of(struct bed *b, const char *begin, unsigned nth)
-{
-	for (unsigned i = 0; i < script_httpd_requests(b->h); i++) {
-		const char *text = script_httpd_request(b->h, i);
-
-		if (strncmp(text, begin, strlen(begin)) == 0 && nth-- == 0)
-			return text;
-	}
-	fail_msg("'%s' was not asked", begin);
-	return "";
-}
-
 #define COMPLETE "POST /b/f?uploadId=up%261"
 #define ABORT    "DELETE /b/f?uploadId=up%261"
 
 static void test_parts(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 
@@ -578,7 +452,7 @@ static void test_parts(void **state)
 }
 
 /* HEAD's length is the script's body: a base of 12 MiB needs one. */
-static void say_large_head(struct bed *b, int times, const char *tag)
+static void say_large_head(struct change_bed *b, int times, const char *tag)
 {
 	char *body = malloc(MIB(12) + 1);
 
@@ -591,7 +465,7 @@ static void say_large_head(struct bed *b, int times, const char *tag)
 
 static void test_copied_parts(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), MIB(12), "\"a\"");
 	struct vmofs_err err;
 	const char *text;
@@ -611,7 +485,7 @@ static void test_copied_parts(void **state)
 static void test_attributes_alone(void **state)
 {
 	struct vmofs_change_attr attr = { .has = VMOFS_HAS_MODE, .mode = 0600 };
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(3, 3, "\"a\"");
 	struct vmofs_err err;
 
@@ -636,7 +510,7 @@ static void test_attributes_alone(void **state)
 
 static void test_the_base_changes_between_parts(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), MIB(12), "\"a\"");
 	struct vmofs_err err;
 
@@ -651,7 +525,7 @@ static void test_the_base_changes_between_parts(void **state)
 
 static void test_parts_are_sent_again(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 
@@ -673,7 +547,7 @@ static void test_errors_behind_200(void **state)
 		{ ERR("InvalidPart"), -EIO },
 		{ ERR("AccessDenied"), -EACCES },
 	};
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 
@@ -695,7 +569,7 @@ static void test_errors_behind_200(void **state)
 /* The completion was done, its answer was lost, and the upload is no more. */
 static void test_a_completion_is_lost(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 
@@ -710,7 +584,7 @@ static void test_a_completion_is_lost(void **state)
 
 static void test_checksums_are_refused(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 
@@ -724,7 +598,7 @@ static void test_checksums_are_refused(void **state)
 
 static void test_contents_that_cannot_be_read(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 
@@ -747,7 +621,7 @@ static void *open_later(void *arg)
 /* The server is silent; what is under way ends by itself later, and its memory with it. */
 static void test_cancelled(void **state)
 {
-	struct bed *b = *state;
+	struct change_bed *b = *state;
 	struct storing s = storing(MIB(12), 0, NULL);
 	struct vmofs_err err;
 	pthread_t t;
@@ -760,111 +634,7 @@ static void test_cancelled(void **state)
 	script_httpd_gate(b->h, false);
 }
 
-/* -- the others ------------------------------------------------------------------------------- */
-
-static const struct vmofs_change_wait no_wait;
-
-static void test_remove(void **state)
-{
-	struct vmofs_version expect = { .exists = true, .validator = "\"a\"" };
-	struct bed *b = *state;
-	const struct vmofs_change_ops *ops = b->s->ops->change;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-
-	say(b, 1, "DELETE /b/f", 204, "", "");
-	assert_int_equal(ops->remove(b->s, "f", NULL, &no_wait, &err), 0);
-	asked_without(b, "DELETE /b/f", "If-Match");
-	/* One that looks. */
-	say_head(b, 1, "\"a\"", "");
-	say(b, 1, "DELETE /b/f", 412, "", ERR("PreconditionFailed"));
-	say(b, 1, "DELETE /b/f", 204, "", "");
-	assert_int_equal(ops->remove(b->s, "f", &expect, &no_wait, &err), 0);
-	asked(b, "HEAD /b/f", NULL);
-	asked(b, "DELETE /b/f", "If-Match: \"0000");
-	asked(b, "DELETE /b/f", "If-Match: \"a\"\r\n");
-	/* It is another version; it is not there. */
-	say(b, 1, "DELETE /b/f", 412, "", ERR("PreconditionFailed"));
-	say_head(b, 1, "\"other\"", "");
-	assert_int_equal(ops->remove(b->s, "f", &expect, &no_wait, &err), -ESTALE);
-	/* The answer is lost after the deed. */
-	say(b, 1, "DELETE /b/f", 0, "", "");
-	assert_int_equal(ops->remove(b->s, "f", &expect, &no_wait, &err), 0);
-}
-
-static void test_copy(void **state)
-{
-	struct vmofs_version from = { .exists = true, .validator = "\"a\"" }, to = { 0 }, now;
-	struct bed *b = *state;
-	const struct vmofs_change_ops *ops = b->s->ops->change;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	const char *text;
-
-	say_head(b, -1, "\"a\"", "x-amz-meta-colour: blue\r\n");
-	say(b, 1, "PUT /b/g", 200, "", ERR("InternalError"));
-	say(b, 1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
-	assert_int_equal(ops->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err), 0);
-	assert_string_equal(now.validator, "\"n\"");
-	assert_int_equal(now.size, 3);
-	text = text_of(b, "PUT /b/g", 1);
-	assert_non_null(strstr(text, "x-amz-copy-source: /b/f\r\n"));
-	assert_non_null(strstr(text, "x-amz-copy-source-if-match: \"a\"\r\n"));
-	assert_non_null(strstr(text, "x-amz-metadata-directive: REPLACE\r\n"));
-	assert_non_null(strstr(text, "x-amz-meta-colour: blue\r\n"));
-	assert_non_null(strstr(text, "If-None-Match: *\r\n"));
-	snprintf(from.validator, sizeof from.validator, "\"b\"");
-	assert_int_equal(ops->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err), -ESTALE);
-	assert_int_equal(ops->copy(b->s, "absent", NULL, "g", &to, &now, &no_wait, &err), -ENOENT);
-}
-
-static void test_copy_of_another_version(void **state)
-{
-	struct vmofs_version from = { .exists = true, .validator = "\"a\"" }, to = { 0 }, now;
-	struct bed *b = *state;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-
-	say_head(b, -1, "\"a\"", "");
-	say(b, -1, "PUT /b/g", 412, "", ERR("PreconditionFailed"));
-	assert_int_equal(b->s->ops->change->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err),
-			 -ESTALE);
-}
-
-static void test_directories_and_links(void **state)
-{
-	struct vmofs_change_attr attr = { .has = VMOFS_HAS_MODE, .mode = 0750 };
-	struct bed *b = *state;
-	const struct vmofs_change_ops *ops = b->s->ops->change;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_version now;
-
-	say(b, -1, "PUT /b/", 200, "ETag: \"n\"\r\n", "");
-	assert_int_equal(ops->make_dir(b->s, "d/", &attr, &no_wait, &err), 0);
-	assert_non_null(strstr(text_of(b, "PUT /b/d/", 0), "x-amz-meta-mode: 16872\r\n"));
-	assert_non_null(strstr(text_of(b, "PUT /b/d/", 0), "application/x-directory"));
-	assert_int_equal(ops->make_link(b->s, "l", "../t", NULL, &now, &no_wait, &err), 0);
-	assert_non_null(strstr(text_of(b, "PUT /b/l", 0), "x-amz-meta-mode: 41471\r\n"));
-	assert_non_null(strstr(text_of(b, "PUT /b/l", 0), "\r\n\r\n../t"));
-	assert_int_equal(now.size, 4);
-}
-
-static void test_attempted(void **state)
-{
-	struct bed *b = *state;
-	const struct vmofs_change_ops *ops = b->s->ops->change;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_version now;
-
-	assert_int_equal(ops->attempted(b->s, "f", ATTEMPT, &now, &no_wait, &err), 0);
-	assert_false(now.exists);
-	say_head(b, 2, "\"a\"", OURS);
-	assert_int_equal(ops->attempted(b->s, "f", ATTEMPT, &now, &no_wait, &err), 1);
-	assert_string_equal(now.validator, "\"a\"");
-	assert_int_equal(ops->attempted(b->s, "f", "ffff", &now, &no_wait, &err), 0);
-	assert_true(now.exists);
-	say(b, -1, "HEAD /b/f", 403, "", "");
-	assert_int_equal(ops->attempted(b->s, "f", ATTEMPT, &now, &no_wait, &err), -EACCES);
-}
-
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, change_bed_set_up, change_bed_tear_down)
 
 int main(void)
 {
@@ -895,11 +665,6 @@ int main(void)
 		TEST(test_checksums_are_refused),
 		TEST(test_contents_that_cannot_be_read),
 		TEST(test_cancelled),
-		TEST(test_remove),
-		TEST(test_copy),
-		TEST(test_copy_of_another_version),
-		TEST(test_directories_and_links),
-		TEST(test_attempted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
