@@ -96,9 +96,22 @@ void local_close(struct local *l, struct local_handle *h);
 struct fs_object *local_object(const struct local_handle *h); /* borrowed */
 struct wfile *local_wfile(const struct local_handle *h);      /* borrowed; NULL: it only reads */
 
-/* wfile_fsync(), wfile_closed() with what this handle has been told of. Both block. */
-int local_fsync(struct local *l, struct local_handle *h);
-int local_flush(struct local *l, struct local_handle *h);
+/*
+ * wfile_fsync() or, @closing, wfile_closed(), with what this handle has been told of: begun while it is open, and going on
+ * though it may be closed meanwhile.
+ */
+struct local_sync {
+	struct local_handle *handle; /* counted */
+	struct wfile *wfile;         /* counted */
+	uint64_t since;
+	bool closing;
+};
+/* Never blocks. False: nothing of it was changed here. */
+bool local_sync_begin(struct local *l, struct local_handle *h, bool closing,
+		      struct local_sync *out);
+/* Blocks. */
+int local_sync_wait(struct local *l, struct local_sync *s);
+void local_sync_end(struct local *l, struct local_sync *s);
 
 /* ---- names; all block, 0 or -errno as system calls have it ---- */
 

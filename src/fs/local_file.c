@@ -142,6 +142,7 @@ static void add_handle_locked(struct local *l UNUSED, struct local_file *f, stru
 	REQUIRES(l->lock)
 {
 	h->file = f;
+	h->refs = 1;
 	vmofs_list_add_tail(&f->open, &h->link);
 	f->handles++;
 	f->writers += h->write;
@@ -317,6 +318,17 @@ int local_create(struct local *l, const struct local_create *c, struct local_han
 
 /* ---- closes ---- */
 
+static void put_handle(struct local *l, struct local_handle *h) EXCLUDES(l->lock)
+{
+	bool last;
+
+	mutex_lock(&l->lock);
+	last = --h->refs == 0;
+	mutex_unlock(&l->lock);
+	if (last)
+		free(h);
+}
+
 /* True: it was the last one. */
 static bool take_handle_locked(struct local *l UNUSED, struct local_handle *h) REQUIRES(l->lock)
 {
@@ -339,7 +351,7 @@ bool local_close_now(struct local *l, struct local_handle *h)
 		return false;
 	object_cache_put(l->p.cache, h->object);
 	local_unuse(l, f);
-	free(h);
+	put_handle(l, h);
 	return true;
 }
 
@@ -376,49 +388,37 @@ void local_close(struct local *l, struct local_handle *h)
 	local_leave(l, f);
 	object_cache_put(l->p.cache, h->object);
 	local_unuse(l, f);
-	free(h);
+	put_handle(l, h);
 }
 
 /* ---- what is told of stores ---- */
 
-/* The wfile of the file that @h has open, with a reference; NULL: it has none. */
-static struct wfile *get_wfile(struct local *l, const struct local_handle *h, uint64_t *since)
-	EXCLUDES(l->lock)
+bool local_sync_begin(struct local *l, struct local_handle *h, bool closing, struct local_sync *out)
 {
 	struct wfile *w;
 
 	mutex_lock(&l->lock);
 	w = h->file->wfile ? wfile_get(h->file->wfile) : NULL;
-	*since = h->since;
+	*out = (struct local_sync){ h, w, h->since, closing };
+	h->refs += w != NULL;
 	mutex_unlock(&l->lock);
 	if (w && !h->write)
-		*since = wfile_error_mark(w);
+		out->since = wfile_error_mark(w);
 	return w;
 }
 
-static int tell(struct local *l, struct local_handle *h,
-		int (*wait)(struct wfile *f, uint64_t *since))
+int local_sync_wait(struct local *l, struct local_sync *s)
 {
-	uint64_t since;
-	struct wfile *w = get_wfile(l, h, &since);
-	int r;
+	int r = s->closing ? wfile_closed(s->wfile, &s->since) : wfile_fsync(s->wfile, &s->since);
 
-	if (!w)
-		return 0;
-	r = wait(w, &since);
 	mutex_lock(&l->lock);
-	h->since = MAX(h->since, since);
+	s->handle->since = MAX(s->handle->since, s->since);
 	mutex_unlock(&l->lock);
-	wfile_put(w);
 	return r;
 }
 
-int local_fsync(struct local *l, struct local_handle *h)
+void local_sync_end(struct local *l, struct local_sync *s)
 {
-	return tell(l, h, wfile_fsync);
-}
-
-int local_flush(struct local *l, struct local_handle *h)
-{
-	return tell(l, h, wfile_closed);
+	put_handle(l, s->handle);
+	wfile_put(s->wfile);
 }

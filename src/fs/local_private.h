@@ -46,6 +46,7 @@ struct local_handle {
 	struct local_file *file;
 	struct fs_object *object; /* counted */
 	bool write;
+	unsigned refs;  /* lock: local.lock; of syncs, and one while it is open */
 	uint64_t since; /* lock: local.lock; of wfile_fsync() */
 };
 

@@ -75,6 +75,10 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	want(conn, FUSE_CAP_AUTO_INVAL_DATA, false);
 	want(conn, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
 	want(conn, FUSE_CAP_ASYNC_READ, true);
+	/* With what else an open does, and so not seen half done. */
+	want(conn, FUSE_CAP_ATOMIC_O_TRUNC, true);
+	/* It takes such bits away itself, by SETATTR. */
+	want(conn, FUSE_CAP_HANDLE_KILLPRIV, false);
 	/* The kernel waits for such reads where no signal reaches it. */
 	want(conn, FUSE_CAP_ASYNC_DIO, s->p.async_dio);
 	want(conn, FUSE_CAP_PARALLEL_DIROPS, true);
@@ -91,7 +95,9 @@ static void ops_init(void *userdata, struct fuse_conn_info *conn)
 	conn->max_write = (uint32_t)MIN(conn->max_write, s->p.max_request);
 	conn->max_background = s->p.max_background;
 	conn->congestion_threshold = s->p.congestion ? s->p.congestion : s->p.max_background;
-	if (s->p.passthrough && geteuid() != 0)
+	if (s->p.local)
+		log_debug("no passthrough: files can be changed");
+	else if (s->p.passthrough && geteuid() != 0)
 		log_info("no passthrough, files are read through the daemon: it needs root");
 	else if (s->p.passthrough)
 		want_passthrough(s, conn);
@@ -105,7 +111,7 @@ static struct fs_tree *tree_of(const struct pending *p)
 	return p->session->p.tree;
 }
 
-static void fill_entry(struct fuse_entry_param *e, const struct fs_tree_attr *a)
+void fs_fill_entry(struct fuse_entry_param *e, const struct fs_tree_attr *a)
 {
 	*e = (struct fuse_entry_param){
 		.ino = a->st.st_ino,
@@ -129,7 +135,7 @@ static int try_lookup(struct pending *p)
 		return 0;
 	}
 	/* A name that is not there is remembered too, by the number 0. */
-	fill_entry(&e, &a);
+	fs_fill_entry(&e, &a);
 	e.ino = r < 0 ? 0 : a.st.st_ino;
 	if (fuse_reply_entry(p->req, &e) < 0 && e.ino)
 		t->ops->forget(t, e.ino, 1);
@@ -170,6 +176,11 @@ static void ops_forget_multi(fuse_req_t req, size_t n, struct fuse_forget_data *
 	fuse_reply_none(req);
 }
 
+void fs_reply_attr(fuse_req_t req, const struct fs_tree_attr *a)
+{
+	fuse_reply_attr(req, &a->st, seconds(a->attr_ttl_ns));
+}
+
 static int try_getattr(struct pending *p)
 {
 	struct fs_tree *t = tree_of(p);
@@ -181,7 +192,7 @@ static int try_getattr(struct pending *p)
 	if (r < 0)
 		fuse_reply_err(p->req, fs_meta_errno(r));
 	else
-		fuse_reply_attr(p->req, &a.st, seconds(a.attr_ttl_ns));
+		fs_reply_attr(p->req, &a);
 	return 0;
 }
 
@@ -226,9 +237,17 @@ static void ops_readlink(fuse_req_t req, fuse_ino_t ino)
 
 /* ---- files ---- */
 
-static struct fs_object *object_of(const struct fuse_file_info *fi)
+/* Where files can be changed what is open is a handle, else the object itself. */
+static struct local_handle *handle_of(const struct fuse_file_info *fi)
 {
-	return (struct fs_object *)(uintptr_t)fi->fh;
+	return (struct local_handle *)(uintptr_t)fi->fh;
+}
+
+static struct fs_object *object_of(fuse_req_t req, const struct fuse_file_info *fi)
+{
+	const struct fs_session *s = fuse_req_userdata(req);
+
+	return s->p.local ? local_object(handle_of(fi)) : (struct fs_object *)(uintptr_t)fi->fh;
 }
 
 /*
@@ -243,55 +262,90 @@ static void set_mode(struct fuse_file_info *fi, struct fs_object *o, int backing
 #endif
 }
 
+/* As the kernel is told of it: 0, -EAGAIN (then again from the beginning). @o goes to it from a success on. */
+static int open_object(struct fs_session *s, struct fs_object *o, struct fuse_file_info *fi)
+{
+	struct local_handle *h;
+	int backing = 0;
+	int r;
+
+	if (s->p.local) {
+		r = local_open_read(s->p.local, o, &h);
+		fi->fh = r < 0 ? 0 : (uintptr_t)h;
+	} else {
+		r = passthrough_open(&s->pass, o, &backing);
+		fi->fh = (uintptr_t)o;
+	}
+	if (!r)
+		set_mode(fi, o, backing);
+	return r;
+}
+
+static void close_object(struct fs_session *s, struct fuse_file_info *fi)
+{
+	struct fs_object *o = (struct fs_object *)(uintptr_t)fi->fh;
+
+	if (s->p.local) {
+		if (!local_close_now(s->p.local, handle_of(fi)))
+			local_close(s->p.local, handle_of(fi));
+		return;
+	}
+	passthrough_close(&s->pass, o);
+	s->p.tree->ops->close(s->p.tree, o);
+}
+
 static int try_open(struct pending *p)
 {
 	struct fs_tree *t = tree_of(p);
-	struct passthrough *pass = &p->session->pass;
 	struct fuse_file_info fi = { .noflush = 1 };
-	struct fs_object *o = NULL;
-	int backing = 0;
-	int r = t->ops->open(t, p->ino, &p->wait, &o);
+	struct fs_object *o;
+	int r;
 
-	if (r == -EINPROGRESS)
-		return r;
-	if (!r)
-		r = passthrough_open(pass, o, &backing);
-	if (r < 0) {
-		t->ops->close(t, o);
+	do {
+		o = NULL;
+		r = t->ops->open(t, p->ino, &p->wait, &o);
+		if (r == -EINPROGRESS)
+			return r;
+		if (!r)
+			r = open_object(p->session, o, &fi);
+		if (r < 0)
+			t->ops->close(t, o);
+	} while (r == -EAGAIN);
+	if (r < 0)
 		fuse_reply_err(p->req, fs_meta_errno(r));
-		return 0;
-	}
-	fi.fh = (uintptr_t)o;
-	set_mode(&fi, o, backing);
-	if (fuse_reply_open(p->req, &fi) < 0) {
-		passthrough_close(pass, o);
-		t->ops->close(t, o);
-	}
+	else if (fuse_reply_open(p->req, &fi) < 0)
+		close_object(p->session, &fi);
 	return 0;
 }
 
 static void ops_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	if ((fi->flags & O_ACCMODE) != O_RDONLY || (fi->flags & O_TRUNC))
-		fuse_reply_err(req, EROFS);
-	else
+	const struct fs_session *s = fuse_req_userdata(req);
+
+	if ((fi->flags & O_ACCMODE) == O_RDONLY && !(fi->flags & O_TRUNC))
 		run_on_node(req, ino, try_open);
+	else if (s->p.local)
+		fs_open_write(req, ino, fi->flags);
+	else
+		fuse_reply_err(req, EROFS);
 }
 
 static void ops_release(fuse_req_t req, fuse_ino_t ino UNUSED, struct fuse_file_info *fi)
 {
-	struct fs_session *s = fs_session_of(req);
-	struct fs_tree *t = s->p.tree;
+	struct fs_session *s = fuse_req_userdata(req);
 
-	passthrough_close(&s->pass, object_of(fi));
-	t->ops->close(t, object_of(fi));
+	if (s->p.local) {
+		fs_release(req, handle_of(fi));
+		return;
+	}
+	close_object(fs_session_of(req), fi);
 	fuse_reply_err(req, 0);
 }
 
 static void ops_read(fuse_req_t req, fuse_ino_t ino UNUSED, size_t size, off_t off,
 		     struct fuse_file_info *fi)
 {
-	fs_read(req, object_of(fi), (uint64_t)off, size);
+	fs_read(req, object_of(req, fi), (uint64_t)off, size);
 }
 
 static void ops_ioctl(fuse_req_t req, fuse_ino_t ino UNUSED, unsigned cmd, void *arg UNUSED,
@@ -301,7 +355,7 @@ static void ops_ioctl(fuse_req_t req, fuse_ino_t ino UNUSED, unsigned cmd, void 
 	if (flags & FUSE_IOCTL_DIR)
 		fuse_reply_err(req, ENOTTY);
 	else
-		fs_ioctl(req, object_of(fi), cmd, in, n_in);
+		fs_ioctl(req, object_of(req, fi), cmd, in, n_in);
 }
 
 /* ---- directories ---- */
@@ -351,7 +405,7 @@ static size_t dirents_put(struct dirents *d, const struct fs_tree_entry *e)
 
 	if (!d->plus)
 		return fuse_add_direntry(d->req, to, room, e->name, &e->attr->st, (off_t)e->next);
-	fill_entry(&p, e->attr);
+	fs_fill_entry(&p, e->attr);
 	/* Without a number the kernel takes the name alone, and looks it up when it needs more. */
 	if (!e->whole)
 		p.ino = 0;
@@ -434,9 +488,20 @@ static void ops_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t o
 	run_readdir(req, ino, size, off, try_readdirplus);
 }
 
+/* The origin does not say how much room it has. */
+static void fill_room(struct statvfs *st)
+{
+	st->f_flag = 0;
+	st->f_bfree = st->f_bavail = GIB(1) * KIB(1) / VMOFS_PAGE_SIZE;
+	st->f_blocks += st->f_bfree;
+	st->f_ffree = st->f_favail = UINT32_MAX;
+	st->f_files += st->f_ffree;
+}
+
 static void ops_statfs(fuse_req_t req, fuse_ino_t ino UNUSED)
 {
-	struct fs_tree *t = fs_session_of(req)->p.tree;
+	struct fs_session *s = fs_session_of(req);
+	struct fs_tree *t = s->p.tree;
 	struct fs_tree_stats ts;
 	struct statvfs st = {
 		.f_bsize = VMOFS_PAGE_SIZE,
@@ -448,6 +513,8 @@ static void ops_statfs(fuse_req_t req, fuse_ino_t ino UNUSED)
 	t->ops->stats(t, &ts);
 	st.f_blocks = (ts.file_bytes + VMOFS_PAGE_SIZE - 1) / VMOFS_PAGE_SIZE;
 	st.f_files = ts.nodes;
+	if (s->p.local)
+		fill_room(&st);
 	fuse_reply_statfs(req, &st);
 }
 

@@ -62,7 +62,8 @@ static char *session_mount_opts(const struct fs_session_params *p)
 
 	if (!out)
 		return NULL;
-	fputs("ro,noatime,default_permissions,subtype=vmofs,fsname=", out);
+	fputs(p->local ? "rw" : "ro", out);
+	fputs(",noatime,default_permissions,subtype=vmofs,fsname=", out);
 	write_fsname(out, p->fsname);
 	if (*p->mount_opts)
 		fprintf(out, ",%s", p->mount_opts);
@@ -80,12 +81,17 @@ static int session_new_fuse(struct fs_session *s, struct vmofs_err *err)
 	cleanup(mem_freep) char *opts = session_mount_opts(&s->p);
 	char *argv[] = { "vmofs", "-o", opts, NULL };
 	struct fuse_args args = FUSE_ARGS_INIT(ARRAY_LEN(argv) - 1, argv);
+	struct fuse_lowlevel_ops ops = fs_ops;
 
 	if (!opts)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount options");
+	if (s->p.local) {
+		fs_ops_add_write(&ops);
+		fs_ops_add_names(&ops);
+	}
 	fuse_set_log_func(session_fuse_log);
 	fuse_said[0] = '\0';
-	s->fuse = fuse_session_new(&args, &fs_ops, sizeof fs_ops, s);
+	s->fuse = fuse_session_new(&args, &ops, sizeof ops, s);
 	fuse_opt_free_args(&args);
 	if (!s->fuse)
 		return vmofs_err_set(err, -EINVAL, "cannot make a FUSE session: %s",
@@ -266,6 +272,8 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 	s->per_loop = calloc(s->n_loops, sizeof *s->per_loop);
 	if (!s->per_loop || parked_set_init(&s->parked, s, s->n_loops) < 0)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
+	if (job_set_init(&s->jobs, s, s->p.local) < 0)
+		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	pending_set_init(&s->pending);
 	siblings_init(&s->siblings, s->p.siblings_max);
 	passthrough_init(&s->pass, &passthrough_kernel, &s->device);
@@ -361,6 +369,7 @@ void fs_session_stop(struct fs_session *s)
 	/* Last: a loop that parked a read just now has posted the start of the clock before. */
 	loop_call(loop_pool_nth(s->p.loops, 0), session_stop_clock, s);
 	pending_stop(s);
+	jobs_stop(s);
 }
 
 static void session_wait_idle(struct parked_set *set) EXCLUDES(set->lock)
@@ -406,6 +415,7 @@ static void session_free_loops(struct fs_session *s)
 	free(s->per_loop);
 	if (!s->parked.local)
 		return;
+	job_set_release(&s->jobs);
 	parked_set_release(&s->parked);
 	pending_set_release(&s->pending);
 	siblings_release(&s->siblings);
@@ -447,6 +457,8 @@ void fs_session_stats(struct fs_session *s, struct fs_stats *out)
 		.hits = s->n_hits,
 		.misses = s->n_misses,
 		.bytes_asked = s->n_bytes_asked,
+		.writes = s->n_writes,
+		.bytes_written = s->n_bytes_written,
 		.errors = s->n_errors,
 		.interrupted = s->n_interrupted,
 		.timed_out = s->n_timed_out,

@@ -64,7 +64,9 @@ struct fs_stats {
 	uint64_t hits;        /* reads answered at once from memory */
 	uint64_t misses;      /* reads that had to wait */
 	uint64_t bytes_asked; /* by reads */
-	uint64_t errors;      /* reads answered with an error, without those interrupted */
+	uint64_t writes;
+	uint64_t bytes_written;
+	uint64_t errors; /* reads answered with an error, without those interrupted */
 	uint64_t interrupted;
 	uint64_t timed_out;
 	uint64_t

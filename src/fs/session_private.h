@@ -11,6 +11,8 @@
 
 #include "base/hist.h"
 #include "base/loop.h"
+#include "fs/job.h"
+#include "fs/local.h"
 #include "fs/parked.h"
 #include "fs/passthrough.h"
 #include "fs/pending.h"
@@ -45,7 +47,8 @@ struct fs_session {
 	struct parked_set parked;
 	struct siblings siblings;
 	struct pending_set
-		pending; /* its lock is parked.lock, and so is its count of those that wait */
+		pending;     /* its lock is parked.lock, and so is its count of those that wait */
+	struct job_set jobs; /* the same */
 	unsigned n_loops;
 	struct session_loop *per_loop; /* owned, n_loops */
 
@@ -54,6 +57,8 @@ struct fs_session {
 	_Atomic uint64_t n_hits;
 	_Atomic uint64_t n_misses;
 	_Atomic uint64_t n_bytes_asked;
+	_Atomic uint64_t n_writes;
+	_Atomic uint64_t n_bytes_written;
 	_Atomic uint64_t n_errors;
 	_Atomic uint64_t n_interrupted;
 	_Atomic uint64_t n_timed_out;
@@ -61,6 +66,9 @@ struct fs_session {
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;
+/* What a mount has beside, whose files can be changed: ops_write.c, ops_names.c. */
+void fs_ops_add_write(struct fuse_lowlevel_ops *ops);
+void fs_ops_add_names(struct fuse_lowlevel_ops *ops);
 
 static inline void count(_Atomic uint64_t *n, uint64_t add)
 {
@@ -89,6 +97,17 @@ bool fs_clock_wanted_locked(struct fs_session *s) REQUIRES(s->parked.lock);
 
 /* The positive errno of a failed operation of the tree. */
 int fs_meta_errno(int status);
+
+/* The same of what was to change something. */
+int fs_change_errno(int status);
+
+void fs_fill_entry(struct fuse_entry_param *e, const struct fs_tree_attr *a);
+void fs_reply_attr(fuse_req_t req, const struct fs_tree_attr *a);
+
+/* FUSE_OPEN for writing, in a mount that can be written. */
+void fs_open_write(fuse_req_t req, uint64_t ino, int flags);
+/* FUSE_RELEASE there. */
+void fs_release(fuse_req_t req, struct local_handle *h);
 
 /* FUSE_READ, all of it: hit, miss, interrupt, deadline. */
 void fs_read(fuse_req_t req, struct fs_object *o, uint64_t off, uint64_t len);
