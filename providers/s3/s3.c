@@ -181,7 +181,7 @@ static int s3_source_open(struct vmofs_source **out, const char *source,
 			  const struct vmofs_provider_env *env, struct vmofs_source_info *info,
 			  struct vmofs_err *err)
 {
-	struct s3 *s;
+	struct s3 *s = NULL;
 	size_t n;
 	int r = s3_new(&s, source, env, err);
 
