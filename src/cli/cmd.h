@@ -31,6 +31,7 @@ extern const struct cmd cmd_sync;
 extern const struct cmd cmd_dirty;
 extern const struct cmd cmd_conflicts;
 extern const struct cmd cmd_resolve;
+extern const struct cmd cmd_recover;
 extern const struct cmd cmd_cache;
 extern const struct cmd cmd_version;
 extern const struct cmd cmd_help;

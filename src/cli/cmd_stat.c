@@ -92,6 +92,22 @@ static const struct stat_line cache_lines[] = {
 	{ "  last error", "last_error", STAT_TEXT },
 };
 
+/* Of the member "write". */
+static const struct stat_line write_lines[] = {
+	{ "not stored yet", "dirty_bytes", STAT_BYTES },
+	{ "  files", "dirty_files", STAT_COUNT },
+	{ "  in conflict", "conflicts", STAT_COUNT },
+	{ "stored", "stores", STAT_COUNT },
+	{ "  failed", "store_failures", STAT_COUNT },
+	{ "  requests", "requests", STAT_COUNT },
+	{ "  sent", "bytes_up", STAT_BYTES },
+	{ "  copied there", "bytes_copied", STAT_BYTES },
+	{ "writers held back", "waits", STAT_COUNT },
+	{ "journal", "journal", STAT_TEXT },
+	{ "  on disk", "journal_bytes", STAT_BYTES },
+	{ "  files recovered", "recovered", STAT_COUNT },
+};
+
 static void print_latency(const json_t *o)
 {
 	printf("p50 %.0f us, p90 %.0f us, p99 %.0f us, max %.0f us\n",
@@ -163,11 +179,14 @@ static void print_text(const json_t *reply)
 {
 	const json_t *tree = json_object_get(reply, "tree");
 	const json_t *cache = json_object_get(reply, "cache");
+	const json_t *write = json_object_get(reply, "write");
 
 	print_lines(reply, lines, ARRAY_LEN(lines));
 	print_failure(json_object_get(reply, "last_error"));
 	if (cache)
 		print_lines(cache, cache_lines, ARRAY_LEN(cache_lines));
+	if (write)
+		print_lines(write, write_lines, ARRAY_LEN(write_lines));
 	if (!tree)
 		return;
 	print_lines(tree, tree_lines, ARRAY_LEN(tree_lines));

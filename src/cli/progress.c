@@ -15,12 +15,6 @@
 
 enum { LOOK_MS = 200, BAR_LEN = 30 };
 
-struct progress {
-	const struct client_target *t;
-	uint64_t total; /* bytes: the most that was left at once */
-	bool drawn;
-};
-
 static uint64_t sum_of(const json_t *sums, const char *name)
 {
 	json_int_t v = json_integer_value(json_object_get(sums, name));
@@ -28,7 +22,7 @@ static uint64_t sum_of(const json_t *sums, const char *name)
 	return v > 0 ? (uint64_t)v : 0;
 }
 
-static void draw(struct progress *p, const json_t *sums)
+void progress_draw(struct progress_bar *b, const json_t *sums)
 {
 	const char *trouble = json_string_value(json_object_get(sums, "trouble"));
 	uint64_t left = sum_of(sums, "bytes") - MIN(sum_of(sums, "stored"), sum_of(sums, "bytes"));
@@ -36,45 +30,51 @@ static void draw(struct progress *p, const json_t *sums)
 	char bar[BAR_LEN + 1];
 	size_t full;
 
-	p->total = MAX(p->total, left);
-	full = p->total ? (size_t)((double)(p->total - left) * BAR_LEN / (double)p->total) : 0;
+	b->total = MAX(b->total, left);
+	full = b->total ? (size_t)((double)(b->total - left) * BAR_LEN / (double)b->total) : 0;
 	memset(bar, ' ', BAR_LEN);
 	memset(bar, '#', MIN(full, (size_t)BAR_LEN));
 	bar[BAR_LEN] = '\0';
 	fprintf(stderr, "\r\033[K[%s] %s of %s stored, %llu files left%s%.60s", bar,
-		text_bytes((double)(p->total - left), done_text),
-		text_bytes((double)p->total, total_text), (unsigned long long)sum_of(sums, "files"),
+		text_bytes((double)(b->total - left), done_text),
+		text_bytes((double)b->total, total_text), (unsigned long long)sum_of(sums, "files"),
 		trouble ? ": " : "", trouble ? trouble : "");
 	fflush(stderr);
-	p->drawn = true;
+	b->drawn = true;
+}
+
+void progress_clear(struct progress_bar *b)
+{
+	if (b->drawn)
+		fputs("\r\033[K", stderr);
+	b->drawn = false;
 }
 
 /* What cannot be looked at is not drawn; the end is told by the other connection. */
-static void look(struct progress *p)
+static void look(struct progress_bar *b, const struct client_target *t)
 {
 	struct vmofs_err unused = VMOFS_ERR_INIT;
 	cleanup(json_decrefp) json_t *sums = NULL;
 
-	if (!client_call(p->t, json_pack("{s:s, s:s}", "cmd", "writing", "path", p->t->inside),
-			 &sums, &unused))
-		draw(p, sums);
+	if (!client_call(t, json_pack("{s:s, s:s}", "cmd", "writing", "path", t->inside), &sums,
+			 &unused))
+		progress_draw(b, sums);
 }
 
-static void wait_for_answer(struct progress *p, int fd, bool show)
+static void wait_for_answer(const struct client_target *t, int fd, bool show)
 {
 	struct pollfd f = { .fd = fd, .events = POLLIN };
+	struct progress_bar b = { 0 };
 
 	while (poll(&f, 1, show ? LOOK_MS : -1) <= 0)
 		if (show)
-			look(p);
-	if (p->drawn)
-		fputs("\r\033[K", stderr);
+			look(&b, t);
+	progress_clear(&b);
 }
 
 int progress_sync(const struct client_target *t, uint64_t timeout_ns, bool show, json_t **reply,
 		  struct vmofs_err *err)
 {
-	struct progress p = { .t = t };
 	cleanup(fd_closep) int fd = client_ask(
 		t,
 		json_pack("{s:s, s:s, s:I}", "cmd", "sync", "path", t->inside, "timeout_ms",
@@ -83,7 +83,7 @@ int progress_sync(const struct client_target *t, uint64_t timeout_ns, bool show,
 
 	if (fd < 0)
 		return fd;
-	wait_for_answer(&p, fd, show && isatty(STDERR_FILENO));
+	wait_for_answer(t, fd, show && isatty(STDERR_FILENO));
 	return client_answer(t, fd, reply, err);
 }
 

@@ -11,6 +11,15 @@
 
 #include "daemon/client.h"
 
+/* A bar on standard error. Zero at first. */
+struct progress_bar {
+	uint64_t total; /* bytes: the most that was left at once */
+	bool drawn;
+};
+/* @sums: "files", "bytes", "stored", "trouble" as the daemon tells them. */
+void progress_draw(struct progress_bar *b, const json_t *sums);
+void progress_clear(struct progress_bar *b);
+
 /*
  * Has what is below t->inside stored, for at most @timeout_ns (0: for ever). The answer, which the caller owns, tells what is left:
  * "files", "bytes", "conflicts", and why ("trouble"). With @show a bar is drawn on standard error while it lasts, if that is a terminal.

@@ -13,6 +13,7 @@
 
 #include "base/loop.h"
 #include "base/macros.h"
+#include "daemon/command_write.h"
 #include "daemon/mount.h"
 #include "daemon/object_fetch.h"
 
@@ -368,6 +369,11 @@ static const struct command commands[] = {
 	{ .name = "prefetch", .is_long = true, .run = run_prefetch },
 	{ .name = "pin", .is_long = true, .run = run_pin },
 	{ .name = "evict", .is_long = true, .run = run_evict },
+	{ .name = "writing", .is_long = true, .run = command_writing },
+	{ .name = "end", .run = command_end },
+	{ .name = "dirty", .is_long = true, .run = command_dirty },
+	{ .name = "sync", .is_long = true, .run = command_sync },
+	{ .name = "resolve", .is_long = true, .run = command_resolve },
 };
 
 const struct command *command_find(const char *name)

@@ -22,6 +22,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/macros.h"
+#include "daemon/command_write.h"
 #include "daemon/control.h"
 #include "daemon/mount_private.h"
 #include "daemon/ready.h"
@@ -152,7 +153,10 @@ static int mount_session_params(struct mount *m, struct fs_session_params *sp,
 	sp->siblings_max = MIN(sp->siblings_max, st.limit / 8);
 	sp->async_dio = config_bool(c, "async-dio");
 	sp->xattrs = config_is_set(c, "xattrs") ? config_bool(c, "xattrs") : !m->source;
-	sp->passthrough = m->disk && config_bool(c, "passthrough");
+	sp->local = m->write.local;
+	sp->exact_dirty = config_bool(c, "exact-dirty");
+	/* The kernel would go on reading the cache's file after the first write. */
+	sp->passthrough = m->disk && !sp->local && config_bool(c, "passthrough");
 	return 0;
 }
 
@@ -197,8 +201,8 @@ static void mount_make_control(struct mount *m)
 static int mount_set_up(struct mount *m, struct vmofs_err *err)
 {
 	static int (*const steps[])(struct mount * m, struct vmofs_err * err) = {
-		mount_check_mountpoint, mount_make_pool,    mount_open_cache,   mount_start_loops,
-		mount_open_source,      mount_take_signals, mount_make_session,
+		mount_check_mountpoint, mount_make_pool,     mount_open_cache,   mount_start_loops,
+		mount_open_source,      mount_write_recover, mount_take_signals, mount_make_session,
 	};
 	int r = unmount_if_dead(m->p.mountpoint, err);
 
@@ -211,8 +215,9 @@ static int mount_set_up(struct mount *m, struct vmofs_err *err)
 
 /* ---- the end ---- */
 
-static void mount_take_down(struct mount *m)
+static void mount_take_down(struct mount *m, enum mount_end how)
 {
+	mount_write_finish(m, how);
 	if (m->control)
 		control_stop(m->control);
 	mount_stop_source(m);
@@ -265,16 +270,21 @@ static int leave_terminal(const char *log_file, struct vmofs_err *err)
 }
 
 /* Where the log goes from now on. Errors before this point went to the terminal. */
-static int mount_settle(const struct mount *m, struct vmofs_err *err)
+static int mount_settle(struct mount *m, struct vmofs_err *err)
 {
 	const char *log_file = config_str(m->p.config, "log-file");
 	int r = log_file ? open_log_file(log_file, err) : 0;
 
 	if (!r && !m->p.foreground)
 		r = leave_terminal(log_file, err);
-	if (!r)
-		log_info("'%s' is mounted at '%s'", m->url, m->p.mountpoint);
-	return r;
+	if (r < 0)
+		return r;
+	log_info("'%s' is mounted at '%s'%s", m->url, m->p.mountpoint,
+		 m->write.local ? ", files can be changed" : "");
+	if (m->write.local && m->disk && config_bool(m->p.config, "passthrough"))
+		log_info("passthrough is off, because files can be changed");
+	mount_write_log_recovered(m);
+	return 0;
 }
 
 /*
@@ -298,7 +308,7 @@ static void mount_age(struct mount *m, struct fs_stats *seen)
 	*seen = st;
 }
 
-static void mount_serve(struct mount *m)
+static enum mount_end mount_serve(struct mount *m)
 {
 	struct pollfd fds[] = {
 		{ .fd = m->signal_fd, .events = POLLIN },
@@ -309,10 +319,12 @@ static void mount_serve(struct mount *m)
 
 	while (poll(fds, ARRAY_LEN(fds), AGE_MS) <= 0)
 		mount_age(m, &seen);
-	if (read(m->signal_fd, &si, sizeof si) == (ssize_t)sizeof si)
+	if (read(m->signal_fd, &si, sizeof si) == (ssize_t)sizeof si) {
 		log_info("unmounting '%s' on signal %u", m->p.mountpoint, si.ssi_signo);
-	else
-		log_info("'%s' has been unmounted", m->p.mountpoint);
+		return MOUNT_END_SIGNAL;
+	}
+	log_info("'%s' has been unmounted", m->p.mountpoint);
+	return MOUNT_END_UNMOUNTED;
 }
 
 static int mount_set_log_level(const struct mount_params *p, struct vmofs_err *err)
@@ -331,6 +343,7 @@ static int mount_set_log_level(const struct mount_params *p, struct vmofs_err *e
 int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_err *err)
 {
 	struct mount m = { .p = *p, .start_ns = loop_now_ns(), .signal_fd = -1, .ended_fd = -1 };
+	enum mount_end how = MOUNT_END_FAILED;
 	int r = mount_set_log_level(p, err);
 
 	pin_set_init(&m.pins);
@@ -341,7 +354,49 @@ int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_er
 	if (!r)
 		r = mount_settle(&m, err);
 	if (!r && !ready_ok(ready))
-		mount_serve(&m);
-	mount_take_down(&m);
+		how = mount_serve(&m);
+	mount_take_down(&m, how);
+	return r;
+}
+
+/* ---- without a mount ---- */
+
+static int recover_set_up(struct mount *m, struct vmofs_err *err)
+{
+	static int (*const steps[])(struct mount * m, struct vmofs_err * err) = {
+		mount_make_pool,
+		mount_start_loops,
+		mount_open_source,
+		mount_write_recover,
+	};
+	int r = 0;
+
+	for (size_t i = 0; !r && i < ARRAY_LEN(steps); i++)
+		r = steps[i](m, err);
+	if (!r && !m->write.journal)
+		r = vmofs_err_set(err, -EINVAL,
+				  "option 'journal-dir': without a journal there is nothing to "
+				  "recover");
+	return r;
+}
+
+int mount_recover(const struct mount_params *p, uint64_t ns, const struct mount_write_look *look,
+		  json_t **left, struct vmofs_err *err)
+{
+	struct mount m = { .p = *p, .start_ns = loop_now_ns(), .signal_fd = -1, .ended_fd = -1 };
+	int r;
+
+	pin_set_init(&m.pins);
+	limit_malloc();
+	signal(SIGPIPE, SIG_IGN);
+	r = recover_set_up(&m, err);
+	if (!r) {
+		mount_write_store(&m, ns, look);
+		*left = json_object();
+		command_writing(&m, NULL, *left, NULL, err);
+		json_object_set_new(*left, "found",
+				    json_integer((json_int_t)json_array_size(m.write.recovered)));
+	}
+	mount_take_down(&m, MOUNT_END_FAILED);
 	return r;
 }

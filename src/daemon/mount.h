@@ -66,6 +66,13 @@ struct mount {
  */
 int mount_run(const struct mount_params *p, struct ready *ready, struct vmofs_err *err);
 
+/*
+ * Stores what the journal has of p->source, for at most @ns (0: as long as it takes), without mounting anything. @left: what is
+ * left then, as the command "writing" tells it, with how many were "found"; the caller owns it.
+ */
+int mount_recover(const struct mount_params *p, uint64_t ns, const struct mount_write_look *look,
+		  json_t **left, struct vmofs_err *err);
+
 /* The counters of the provider, or of the source and all its objects. Any thread. */
 void mount_source_stats(struct mount *m, struct vmofs_provider_stats *out);
 

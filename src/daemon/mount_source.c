@@ -14,6 +14,7 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/mount_private.h"
+#include "daemon/mount_write.h"
 #include "vm/disk_tier.h"
 
 /* Idle objects cost about an eighth of this each, beside their pages. */
@@ -200,6 +201,7 @@ static int make_tree(struct mount *m, const struct vmofs_source_info *info, stru
 	};
 	int r = tree_params(m, &p, err);
 
+	mount_write_tree_params(m, &p);
 	return r < 0 ? r : fs_tree_source_new(&m->tree, &p, err);
 }
 
@@ -225,7 +227,11 @@ static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct
 	if (!r)
 		r = make_cache(m, &op, err);
 	if (!r)
+		r = mount_write_new_local(m, err);
+	if (!r)
 		r = make_tree(m, info, err);
+	if (!r)
+		r = mount_write_new_writer(m, info, err);
 	return r ? r : set_url(m, info->url, err);
 }
 
@@ -260,6 +266,9 @@ int mount_open_source(struct mount *m, struct vmofs_err *err)
 
 	if (!ops)
 		return unknown_source(m->p.source, err);
+	r = mount_write_check(m, ops->name, tree, err);
+	if (r < 0)
+		return r;
 	if (tree)
 		return open_tree(m, tree, err);
 	r = open_object(m, ops, err);
@@ -297,6 +306,7 @@ void mount_close_objects(struct mount *m)
 
 void mount_free_source(struct mount *m)
 {
+	mount_write_free(m);
 	if (m->tree)
 		m->tree->ops->free(m->tree);
 	object_cache_free(m->cache);

@@ -24,7 +24,7 @@
 #include "fs/local.h"
 #include "store/journal.h"
 
-enum { RECOVERED_LOGGED_MAX = 100 };
+enum { RECOVERED_LOGGED_MAX = 100, LOOK_MS = 200 };
 
 /* ---- set-up ---- */
 
@@ -217,7 +217,7 @@ static void *drain_main(void *arg)
 }
 
 /* Until the thread is done. A signal only makes it hurry. */
-static void drain_wait(struct mount *m, struct drain *d)
+static void drain_wait(struct mount *m, struct drain *d, const struct mount_write_look *look)
 {
 	struct pollfd fds[] = {
 		{ .fd = d->done_fd, .events = POLLIN },
@@ -226,20 +226,25 @@ static void drain_wait(struct mount *m, struct drain *d)
 	struct signalfd_siginfo si;
 
 	while (!(fds[0].revents & POLLIN)) {
-		if (poll(fds, ARRAY_LEN(fds), -1) < 0 && errno != EINTR)
+		int n = poll(fds, ARRAY_LEN(fds), look ? LOOK_MS : -1);
+
+		if (n < 0 && errno != EINTR)
 			return;
-		if (read(m->signal_fd, &si, sizeof si) != (ssize_t)sizeof si)
+		if (look)
+			look->look(look->arg, m);
+		if (n <= 0 || !(fds[1].revents & POLLIN) ||
+		    read(m->signal_fd, &si, sizeof si) != (ssize_t)sizeof si)
 			continue;
 		log_info("storing no more on signal %u", si.ssi_signo);
 		d->cancel = true;
 	}
 }
 
-static void drain_for(struct mount *m, uint64_t ns)
+void mount_write_store(struct mount *m, uint64_t ns, const struct mount_write_look *look)
 {
 	struct drain d = {
 		.writer = m->write.writer,
-		.deadline_ns = loop_now_ns() + ns,
+		.deadline_ns = ns ? loop_now_ns() + ns : 0,
 		.done_fd = eventfd(0, EFD_CLOEXEC),
 	};
 	pthread_t thread;
@@ -249,7 +254,7 @@ static void drain_for(struct mount *m, uint64_t ns)
 
 		writer_drain(d.writer, d.deadline_ns, NULL, &conflicts);
 	} else {
-		drain_wait(m, &d);
+		drain_wait(m, &d, look);
 		pthread_join(thread, NULL);
 	}
 	fd_closep(&d.done_fd);
@@ -329,7 +334,7 @@ void mount_write_finish(struct mount *m, enum mount_end how)
 	writer_each(m->write.writer, add_left, &l);
 	if (ns && l.files > l.conflicts) {
 		log_info("storing %u changed files", l.files - l.conflicts);
-		drain_for(m, ns);
+		mount_write_store(m, ns, NULL);
 	}
 	l = (struct left){ 0 };
 	writer_each(m->write.writer, add_left, &l);

@@ -43,6 +43,17 @@ int mount_write_new_writer(struct mount *m, const struct vmofs_source_info *info
 int mount_write_recover(struct mount *m, struct vmofs_err *err);
 void mount_write_log_recovered(struct mount *m);
 
+/* Called now and then by who waits. */
+struct mount_write_look {
+	void (*look)(void *arg, struct mount *m);
+	void *arg;
+};
+/*
+ * Stores what is left, for at most @ns (0: as long as it takes), or until there is a signal on m->signal_fd. @look may be NULL. Main
+ * thread.
+ */
+void mount_write_store(struct mount *m, uint64_t ns, const struct mount_write_look *look);
+
 /* So long the end of the mount may take to store what is left. -1: as it is decided by itself. */
 void mount_write_set_drain(struct mount *m, int64_t ms);
 enum mount_end { MOUNT_END_FAILED, MOUNT_END_SIGNAL, MOUNT_END_UNMOUNTED, MOUNT_NENDS };

@@ -215,7 +215,7 @@ static bool is_inside(const char *path, const char *dir)
 {
 	size_t n = strlen(dir);
 
-	return !strncmp(path, dir, n) && (!path[n] || path[n] == '/' || dir[n - 1] == '/');
+	return n && !strncmp(path, dir, n) && (!path[n] || path[n] == '/' || dir[n - 1] == '/');
 }
 
 int options_check_place(const char *option, const char *dir, const char *mountpoint,

@@ -32,7 +32,7 @@ int options_load_files(struct vmofs_config *c, const char *source, const char *e
  * its parent must be. The caller frees *@out.
  */
 int options_dir(const char *option, const char *dir, char **out, struct vmofs_err *err);
-/* A directory for what a mount keeps cannot be in the mount. Both are absolute, without links. */
+/* A directory for what a mount keeps cannot be in the mount. Both are absolute, without links; @mountpoint "": there is none. */
 int options_check_place(const char *option, const char *dir, const char *mountpoint,
 			struct vmofs_err *err);
 

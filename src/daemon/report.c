@@ -8,6 +8,7 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "daemon/command.h"
+#include "daemon/command_write.h"
 #include "daemon/mount.h"
 #include "store/cache.h"
 #include "vm/disk_tier.h"
@@ -248,6 +249,7 @@ void report_fill(struct mount *m, json_t *reply)
 		fill_cache(m, reply);
 	if (m->source)
 		fill_tree(m, reply);
+	command_write_stats(m, reply);
 }
 
 /* ---- one file ---- */
