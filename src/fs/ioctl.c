@@ -15,15 +15,17 @@
 static int range_of(const struct fs_object *o, const void *in, size_t n,
 		    struct vmofs_ioctl_range *out)
 {
+	uint64_t size = vmo_size(o->vmo);
+
 	if (n != sizeof *out)
 		return -EINVAL;
 	memcpy(out, in, sizeof *out);
 	if (out->off + out->len < out->off)
 		return -EINVAL;
-	if (out->off > o->size)
-		out->off = o->size;
-	if (!out->len || out->len > o->size - out->off)
-		out->len = o->size - out->off;
+	if (out->off > size)
+		out->off = size;
+	if (!out->len || out->len > size - out->off)
+		out->len = size - out->off;
 	return 0;
 }
 

@@ -25,7 +25,7 @@ struct fs_object {
 	struct vmofs_provider *provider; /* borrowed */
 	struct vmo *vmo;                 /* counted */
 	uint64_t ino;                    /* its number in the tree, given by the tree */
-	uint64_t size;
+	uint64_t size;          /* that it was made with; one that is changed: vmo_size() */
 	struct timespec mtime;  /* tv_sec 0: not known */
 	char *text;             /* owned: URL and validator, each ended by a zero; identity */
 	struct fs_ahead *ahead; /* counted; NULL: small */

@@ -181,7 +181,7 @@ static bool takes_time(struct cached_object *o)
 {
 	if (o->object.tier && disk_tier_is_busy(o->object.tier))
 		return true;
-	return o->object.size >= LARGE && vmo_n_resident(o->object.vmo) * VMOFS_PAGE_SIZE >= LARGE;
+	return vmo_n_resident(o->object.vmo) * VMOFS_PAGE_SIZE >= LARGE;
 }
 
 static void destroy_all(struct object_cache *c, struct vmofs_list *gone)

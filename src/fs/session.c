@@ -272,8 +272,6 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 	s->per_loop = calloc(s->n_loops, sizeof *s->per_loop);
 	if (!s->per_loop || parked_set_init(&s->parked, s, s->n_loops) < 0)
 		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
-	if (job_set_init(&s->jobs, s, s->p.local) < 0)
-		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	pending_set_init(&s->pending);
 	siblings_init(&s->siblings, s->p.siblings_max);
 	passthrough_init(&s->pass, &passthrough_kernel, &s->device);
@@ -281,6 +279,8 @@ static int session_new_loops(struct fs_session *s, struct vmofs_err *err)
 	s->parked.arm.run = clock_arm;
 	for (unsigned i = 0; i < s->n_loops; i++)
 		s->per_loop[i].session = s;
+	if (job_set_init(&s->jobs, s, s->p.local) < 0)
+		return vmofs_err_set(err, -ENOMEM, "no memory for the mount");
 	return 0;
 }
 

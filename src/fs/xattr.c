@@ -19,9 +19,11 @@ static void xattr_url(struct fs_object *o, FILE *out)
 	fputs(fs_object_url(o), out);
 }
 
+/* What was changed here is no version of the origin's. */
 static void xattr_etag(struct fs_object *o, FILE *out)
 {
-	fputs(fs_object_validator(o), out);
+	if (!vmo_modified(o->vmo, false))
+		fputs(fs_object_validator(o), out);
 }
 
 struct resident_text {
@@ -51,7 +53,7 @@ static void resident_add(void *arg, uint64_t off, uint64_t len)
 
 static void xattr_resident(struct fs_object *o, FILE *out)
 {
-	struct resident_text t = { .out = out, .size = o->size };
+	struct resident_text t = { .out = out, .size = vmo_size(o->vmo) };
 
 	vmo_each_resident(o->vmo, resident_add, &t);
 	if (!t.len)
