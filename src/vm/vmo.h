@@ -281,7 +281,8 @@ struct vmo_near_ops {
 };
 /*
  * Once, of a root; what has been asked for before stays with the provider. @near is borrowed until vmo_close()
- * has returned. What vmo_read_present() gives it is the provider's as long as nobody writes. -ESHUTDOWN: detached.
+ * has returned. What vmo_read_present() gives it is the provider's as long as nobody writes. -ESHUTDOWN: detached, or
+ * made writable.
  */
 int vmo_set_near(struct vmo *v, struct vmo_near *near);
 /* As vmo_supply(), but @near is not told that it arrived. */

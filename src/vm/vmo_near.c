@@ -15,7 +15,7 @@ int vmo_set_near(struct vmo *v, struct vmo_near *near)
 
 	assert(!v->parent);
 	vmo_lock(v);
-	if (!v->source->detached) {
+	if (!v->source->detached && !v->source->near_off) {
 		assert(!v->source->near);
 		v->source->near = near;
 		r = 0;

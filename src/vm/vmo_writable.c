@@ -145,14 +145,19 @@ int vmo_store_grow(struct vmo *v, uint64_t pages)
 }
 
 /* Large ones at once, while most of what is there can be dropped; small ones when they grow. */
+static bool must_move(struct vmo *v) REQUIRES(v->source->lock)
+{
+	bool small = page_bytes(page_ceil(v->size)) <= STORE_SMALL_MAX;
+
+	return !v->store->ops->can_grow && (!small || v->holds.root);
+}
+
 static int prepare_store(struct vmo *v) REQUIRES(v->source->lock)
 {
 	uint64_t pages = page_ceil(v->size);
 
-	if (v->store->ops->can_grow || (page_bytes(pages) <= STORE_SMALL_MAX && !v->holds.root))
+	if (!must_move(v))
 		return 0;
-	if (v->pins.root)
-		return -EBUSY;
 	if (page_list_resident(&v->pages) > KEEP_PAGES)
 		vmo_evict_clean(v, 0, pages, true);
 	return move_store(v, pages);
@@ -165,9 +170,11 @@ static void leave_near(struct vmo *v, struct page_wakeups *wake) REQUIRES(v->sou
 {
 	struct vmo_near *near = v->source->near;
 
-	if (!near || v->source->near_off)
+	if (v->source->near_off)
 		return;
 	v->source->near_off = true;
+	if (!near)
+		return;
 	near->ops->written(near);
 	page_source_elsewhere_locked(v->source, 0, page_ceil(v->size), wake);
 }
@@ -182,6 +189,8 @@ static int make_writable(struct vmo *v, struct vmo_guard *guard, struct page_wak
 		return v->source->gone_status;
 	if (v->guard)
 		return 0;
+	if (must_move(v) && v->pins.root)
+		return -EBUSY;
 	r = guard && dirty ? guard->ops->grant(guard, dirty) : 0;
 	if (r < 0)
 		return r;

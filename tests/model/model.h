@@ -84,6 +84,11 @@ struct script {
 	bool near_detached;
 	bool near_closed;
 	uint64_t arrived; /* pages that it was told of in this step */
+	bool written;     /* it was told that it is over */
+	/* Of a root that was made writable. */
+	struct vmo_guard guard;
+	uint64_t charged;
+	bool guarded;
 };
 
 struct ref_vmo {
@@ -292,6 +297,8 @@ struct range pick_bytes(const struct ref_vmo *v, uint64_t max);
 
 /* model_provider.c */
 void script_init(struct script *s, struct ref_vmo *v, bool trap, bool writeback);
+/* Makes its VMO writable in place. 0 or -errno. */
+int script_make_writable(struct script *s, struct vmo *vmo);
 /* Puts its nearer place before it. */
 void script_set_near(struct script *s, struct vmo *vmo);
 

@@ -92,7 +92,7 @@ static void check_arrived(const struct ref_vmo *v, bool by_near, uint64_t came)
 {
 	const struct script *s = &v->script;
 
-	if (by_near ? s->arrived != 0 : s->has_near && (came & ~s->arrived))
+	if (by_near ? s->arrived != 0 : s->has_near && !s->written && (came & ~s->arrived))
 		model_fail("told of pages %#jx, of which %#jx came", (uintmax_t)s->arrived,
 			   (uintmax_t)came);
 }
@@ -213,9 +213,12 @@ static void op_present(void)
 	r.len = g.len;
 	trace_op("present", v, g.off, g.len, 0);
 	if (trace_ret(vmo_read_present(v->vmo, &r)) < 0) {
-		check_none_present(v, g);
+		if (!v->script.guarded)
+			check_none_present(v, g);
 		return;
 	}
+	if (v->script.guarded)
+		model_fail("pages are lent that can be written");
 	check_present(v, &r);
 	vmo_read_end(&r);
 }

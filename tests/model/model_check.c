@@ -80,6 +80,8 @@ static void check_counts(struct ref_vmo *v)
 		return;
 	if (vmo_n_resident(v->vmo) != (uint64_t)__builtin_popcountll(ref_with(v, memory)))
 		model_fail("resident: %ju", (uintmax_t)vmo_n_resident(v->vmo));
+	if (v->script.guarded && v->script.charged != vmo_n_dirty(v->vmo))
+		model_fail("the guard has %ju pages", (uintmax_t)v->script.charged);
 	if (!v->parent && vmo_n_dirty(v->vmo) != (uint64_t)__builtin_popcountll(ref_with(v, dirty)))
 		model_fail("dirty: %ju", (uintmax_t)vmo_n_dirty(v->vmo));
 }

@@ -316,6 +316,8 @@ static void close_root(struct ref_vmo *v)
 	if (v->script.n || !v->script.detached || !v->script.closed ||
 	    v->script.near_closed != v->script.has_near)
 		model_fail("after close: %u requests", v->script.n);
+	if (v->script.charged)
+		model_fail("after close: the guard has %ju pages", (uintmax_t)v->script.charged);
 	vmo_put(v->vmo);
 	free(v->data);
 	v->vmo = NULL;

@@ -477,6 +477,34 @@ void op_detach_all(void)
 			detach(&world.vmo[i]);
 }
 
+static bool is_pinned(const struct ref_vmo *v)
+{
+	for (unsigned i = 0; i < MODEL_PINS; i++)
+		if (world.pin[i].v == v)
+			return true;
+	return false;
+}
+
+/* Who reads just then goes on seeing what was there. */
+static void op_make_writable(void)
+{
+	struct ref_vmo *v = pick_root();
+	int r;
+
+	if (!v || world.dense || v->detached || task_any())
+		return;
+	trace_op("make writable", v, 0, 0, 0);
+	r = (int)trace_ret(script_make_writable(&v->script, v->vmo));
+	if (r == -EBUSY && is_pinned(v))
+		return;
+	if (r < 0)
+		model_fail("make writable: %d", r);
+	v->flags |= VMO_RESIZABLE;
+	for (unsigned i = 0; i < MODEL_READS; i++)
+		if (world.read[i].state == READ_HELD && ref_root(world.read[i].v) == v)
+			world.read[i].stale = MASK_ALL;
+}
+
 static void op_modified(void)
 {
 	struct ref_vmo *v = pick_root();
@@ -525,6 +553,7 @@ const struct model_op model_reader_ops[] = {
 	{ "clone", 1, op_clone },
 	{ "put clone", 1, op_put_clone },
 	{ "detach", 1, op_detach },
+	{ "make writable", 1, op_make_writable },
 	{ "modified", 1, op_modified },
 	{ "dump", 1, op_dump },
 	{ 0 },

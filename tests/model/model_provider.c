@@ -209,8 +209,10 @@ static const struct vmofs_provider_ops by_ops = {
 	.on_close = by_on_close,
 };
 
-static bool near_has(struct vmo_near *n UNUSED, uint64_t first, uint64_t *end)
+static bool near_has(struct vmo_near *n, uint64_t first, uint64_t *end)
 {
+	if (container_of(n, struct script, near)->written)
+		model_fail("asked what it has, though it is written");
 	if (chance(30))
 		*end = first + 1 + pick(*end - first);
 	return chance(50);
@@ -220,8 +222,8 @@ static void near_arrived(struct vmo_near *n, uint64_t first, uint64_t end)
 {
 	struct script *s = container_of(n, struct script, near);
 
-	if (s->near_detached)
-		model_fail("told of what arrived after on_detach()");
+	if (s->near_detached || s->written)
+		model_fail("told of what arrived after on_detach(), or written()");
 	s->arrived |= ref_mask(s->v, first * PAGE, (end - first) * PAGE);
 }
 
@@ -236,12 +238,51 @@ static void near_unneeded(struct vmo_near *n, uint64_t first UNUSED, uint64_t en
 		model_fail("told of what is not needed after on_detach()");
 }
 
+static void near_written(struct vmo_near *n)
+{
+	struct script *s = container_of(n, struct script, near);
+
+	if (s->written)
+		model_fail("told twice that it is written");
+	s->written = true;
+}
+
 static const struct vmo_near_ops near_ops = {
 	.has = near_has,
 	.arrived = near_arrived,
 	.spares = near_spares,
 	.unneeded = near_unneeded,
+	.written = near_written,
 };
+
+/* ---- the guard ---- */
+
+static int guard_grant(struct vmo_guard *g, uint64_t n)
+{
+	container_of(g, struct script, guard)->charged += n;
+	return 0;
+}
+
+static void guard_release(struct vmo_guard *g, uint64_t n)
+{
+	struct script *s = container_of(g, struct script, guard);
+
+	if (n > s->charged)
+		model_fail("released more than was granted");
+	s->charged -= n;
+}
+
+int script_make_writable(struct script *s, struct vmo *vmo)
+{
+	static const struct vmo_guard_ops guard_ops = { .grant = guard_grant,
+							.release = guard_release };
+	int r;
+
+	s->guard.ops = &guard_ops;
+	r = vmo_make_writable(vmo, &s->guard);
+	s->guarded |= r == 0;
+	return r;
+}
 
 void script_set_near(struct script *s, struct vmo *vmo)
 {
