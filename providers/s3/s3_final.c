@@ -187,12 +187,30 @@ static void take_answer(struct s3_final *f, const struct s3_op *op)
 			 tag);
 }
 
-static bool is_condition_refused(const struct s3_op *op, const struct condition *c)
+static bool is_condition_refused(const struct s3_op *op)
 {
-	return op->status == 412 ||
-		(op->status == 404 && c->name && strcmp(c->name, "If-Match") == 0 &&
-		 strcmp(op->error_code, "NoSuchUpload") != 0 &&
-		 strcmp(op->error_code, "NoSuchBucket") != 0);
+	return op->status == 412 || (op->status == 404 && strcmp(op->error_code, "NoSuchKey") == 0);
+}
+
+/* A copy can be refused for its source's sake too, which says nothing of the condition. */
+static bool is_source_there(struct s3_final *f, struct vmofs_err *err)
+{
+	struct s3_op *head = NULL;
+	bool there = true;
+	int r;
+
+	if (!f->source)
+		return true;
+	r = s3_look(f->s, f->desk, f->source, f->wait, &head);
+	f->requests += head ? head->ask.http.requests : 0;
+	if (r == 0 || r == -ENOENT)
+		there = s3_is_expected(f->source_is, head);
+	if (!there || (r < 0 && r != -ENOENT))
+		vmofs_err_set(err, r == -ENOENT || r == 0 ? -ESTALE : r,
+			      "cannot %s 's3://%s/%s': it has been changed by somebody else",
+			      f->verb, f->s->o.bucket, f->source);
+	s3_op_put(head);
+	return there && (r == 0 || r == -ENOENT);
 }
 
 /* It is still what was expected: the server means something else, or somebody was about to write. */
@@ -240,7 +258,11 @@ static bool is_unknown(const struct s3_op *op)
 static enum next after_failure(struct s3_final *f, struct course *t, const struct s3_op *op,
 			       struct vmofs_err *err)
 {
-	if (is_condition_refused(op, &t->c) && t->c.probe) {
+	if (is_condition_refused(op) && !is_source_there(f, err)) {
+		t->code = err->code;
+		return NEXT_END;
+	}
+	if (is_condition_refused(op) && t->c.probe) {
 		learn(f, t->c.feature, S3_LOOKS);
 		return NEXT_AGAIN;
 	}
@@ -249,7 +271,7 @@ static enum next after_failure(struct s3_final *f, struct course *t, const struc
 		learn(f, t->c.feature, S3_IGNORES);
 		return NEXT_AGAIN;
 	}
-	if (is_condition_refused(op, &t->c) || op->status == 409 || op->status == 404)
+	if (is_condition_refused(op) || op->status == 409 || op->status == 404)
 		return after_refusal(f, t, op, err);
 	t->code = s3_op_explain(op, f->verb, err);
 	if (!is_unknown(op) || (op->status >= 400 && op->status < 500))

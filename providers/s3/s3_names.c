@@ -270,6 +270,8 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 	if (c->source.size > s3_limits.max)
 		return copy_parts(c, expect, now, err);
 	f.work = c->source.size;
+	f.source = c->from;
+	f.source_is = &c->source;
 	r = s3_final_run(&f, err);
 	if (r == 0) {
 		*now = f.now;

@@ -17,7 +17,8 @@
 
 #define LOOK_AROUND (100 * NSEC_PER_MSEC) /* for a cancellation */
 #define SLOW_UP     KIB(128)              /* bytes a second that an upload may be as slow as */
-#define SLOW_COPY   MIB(4)                /* and a copy at the server */
+#define SLOW_MAX    (3600 * NSEC_PER_SEC)
+#define SLOW_COPY   MIB(4) /* and a copy at the server */
 
 struct s3_desk {
 	struct mutex lock;
@@ -332,9 +333,11 @@ void s3_op_send(struct s3_op *op, const struct vmofs_change_wait *w, uint64_t wo
 	uint64_t ns = http_origin_timeout_ns(op->s->origin);
 	uint64_t slow = NSEC_PER_SEC * (op->body ? op->body->len / SLOW_UP : 0) +
 		NSEC_PER_SEC * (work / SLOW_COPY);
-	uint64_t deadline = loop_now_ns() + ns + slow;
+	uint64_t deadline;
 
 	op_lines(op);
+	slow = MIN(slow, SLOW_MAX);
+	deadline = loop_now_ns() + ns + slow;
 	if (w->deadline_ns)
 		deadline = MIN(deadline, w->deadline_ns);
 	if (work > 0)

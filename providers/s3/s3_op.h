@@ -119,7 +119,9 @@ struct s3_final {
 	const char *verb;
 	const char *key;                    /* full */
 	const struct vmofs_version *expect; /* NULL: whatever is there */
-	const char *attempt;                /* NULL: it leaves none */
+	const char *source;                 /* of a copy: full key, and its version */
+	const struct vmofs_version *source_is;
+	const char *attempt; /* NULL: it leaves none */
 	const struct vmofs_change_wait *wait;
 	/* Right before the first try; NULL: nothing. */
 	int (*commit)(struct s3_final *f);

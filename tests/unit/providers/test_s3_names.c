@@ -80,6 +80,32 @@ static void test_copy_of_another_version(void **state)
 			 -ESTALE);
 }
 
+/* The source has changed, which says nothing of what the server does with the condition on what is replaced. */
+static void test_a_copy_refused_for_its_source(void **state)
+{
+	struct vmofs_version from = { .exists = true, .validator = "\"a\"" };
+	struct vmofs_version to = { .exists = true, .validator = "\"g\"" }, now;
+	struct change_bed *b = *state;
+	const struct vmofs_change_ops *ops = b->s->ops->change;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	say_head(b, 1, "\"a\"", "");
+	say_head(b, 1, "\"b\"", "");
+	say(b, -1, "HEAD /b/g", 200, "ETag: \"g\"\r\n", "123");
+	say(b, 1, "PUT /b/g", 412, "", ERR("PreconditionFailed"));
+	assert_int_equal(ops->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err), -ESTALE);
+	b->at += 4;
+	asked_no_more(b);
+	/* It is tried out again. */
+	say_head(b, -1, "\"a\"", "");
+	say(b, -1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	assert_int_equal(ops->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err), 0);
+	asked(b, "HEAD /b/f", NULL);
+	asked(b, "HEAD /b/g", NULL);
+	asked(b, "PUT /b/g", "If-None-Match: *");
+	asked_no_more(b);
+}
+
 static void test_directories_and_links(void **state)
 {
 	struct vmofs_change_attr attr = { .has = VMOFS_HAS_MODE, .mode = 0750 };
@@ -124,6 +150,7 @@ int main(void)
 		TEST(test_remove),
 		TEST(test_copy),
 		TEST(test_copy_of_another_version),
+		TEST(test_a_copy_refused_for_its_source),
 		TEST(test_directories_and_links),
 		TEST(test_attempted),
 	};
