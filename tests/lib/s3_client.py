@@ -9,6 +9,8 @@ fill s3://B/PREFIX KEYS DIRECTORIES        PREFIXdNNN/fNNNNN, each with its key 
 texts BUCKET                               {key: text} as JSON from standard input
 rm s3://B/K...                             objects
 versions s3://B/K                          its version ids, the newest first
+get s3://B/K FILE                          what an object has, and fails where there is none
+ls s3://B/PREFIX                           keys and sizes
 presign s3://B/K                           a URL that is good for an hour
 head s3://B/K                              the header lines of HEAD
 upload s3://B/K                            begins an upload in parts, and prints its id
@@ -109,6 +111,18 @@ def versions(url):
             print(version["VersionId"])
 
 
+def get(url, path):
+    bucket, key = split(url)
+    client.download_file(bucket, key, path)
+
+
+def ls(url):
+    bucket, prefix = split(url)
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        for o in page.get("Contents", []):
+            print(o["Size"], o["Key"])
+
+
 def presign(url):
     bucket, key = split(url)
     print(client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key}, ExpiresIn=3600))
@@ -130,5 +144,5 @@ def uploads(bucket):
         print(u["Key"], u["UploadId"])
 
 
-COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, presign, head, upload, uploads)}
+COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, upload, uploads)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
