@@ -19,11 +19,29 @@ print(eval(sys.argv[1]))' "$1"
 assert_eq 0 "$(dirty_of 'len(files)')" "dirty files at first"
 assert_eq "" "$("$VMOFS" dirty "$MNT")" "text at first"
 
-# Files that are open stay dirty until somebody wants them stored: all three are held open.
-exec 7<>"$MNT/d/old" 8>"$MNT/new" 9>"$MNT/d/third"
-dd if=/dev/zero of=/dev/fd/7 bs=4096 seek=3 count=2 conv=notrunc status=none
-echo some text >&8
-echo third >&9
+# Files that are open stay dirty until somebody wants them stored, so one process holds them open, and writes where it is told:
+# "KEY OFFSET TEXT REPEATED".
+mkfifo "$TEST_TMP/orders"
+python3 -u - "$MNT" "$TEST_TMP/orders" >"$TEST_TMP/done" <<'PY' &
+import os, sys
+held = {}
+for line in open(sys.argv[2]):
+    key, off, text, n = line.split()
+    if key not in held:
+        held[key] = os.open(sys.argv[1] + "/" + key, os.O_RDWR | os.O_CREAT)
+    os.pwrite(held[key], text.encode() * int(n), int(off))
+    print(line, end="")
+PY
+PIDS="$PIDS $!"
+exec 8>"$TEST_TMP/orders"
+write_at() # KEY OFFSET TEXT REPEATED
+{
+	echo "$*" >&8
+	wait_for 20 grep -qx "$*" "$TEST_TMP/done" || fail "cannot write: $*"
+}
+write_at d/old 12288 zero 2048
+write_at new 0 text 1
+write_at d/third 0 third 1
 assert_eq "['d/old', 'd/third', 'new']" "$(dirty_of 'sorted(files)')" "dirty files"
 assert_eq "[[12288, 8192]]" "$(dirty_of '[r[:2] for r in files["d/old"]["ranges"]]')" "ranges"
 assert_eq "8192 1048576 dirty" "$(dirty_of '"%d %d %s" % (files["d/old"]["dirty_bytes"], files["d/old"]["size"], files["d/old"]["state"])')"
@@ -37,16 +55,16 @@ is_absent new || fail "'new' is stored although nobody asked"
 
 # One file, a directory, all.
 sync_all "$MNT/new"
-assert_text new "some text"
+assert_text new text
 assert_eq "['d/old', 'd/third']" "$(dirty_of 'sorted(files)')" "dirty files after one sync"
-echo more >&8
+write_at new 4 more 1
 sync_all "$MNT/d"
 assert_text d/third third
 assert_eq "['new']" "$(dirty_of 'sorted(files)')" "dirty files after a directory's sync"
 sync_all
-assert_eq "some text more" "$(fetch new && tr '\n' ' ' <"$TEST_TMP/fetched" | sed 's/ $//')" "new"
+assert_text new textmore
 assert_eq 0 "$(dirty_of 'len(files)')" "dirty files after all"
-dd if=/dev/zero of="$SRV/data" bs=4096 seek=3 count=2 conv=notrunc status=none
+printf 'zero%.0s' $(seq 2048) | dd of="$SRV/data" bs=4096 seek=3 conv=notrunc status=none
 assert_stored d/old "$SRV/data"
 assert_between 4 "$(vmofs_stat write.stores)" 20 "stores"
 assert_eq 0 "$(vmofs_stat write.dirty_bytes)" "dirty bytes in the end"
@@ -55,7 +73,7 @@ assert_match 'not stored yet +0 B' "$("$VMOFS" stat "$MNT")" "stat as text"
 
 # A server that does not answer: sync gives up in time and says what is left; nothing is lost by that.
 kill -STOP "$S3_PID"
-echo later >&8
+write_at new 8 later 1
 status=0
 "$VMOFS" sync --json --timeout 1 "$MNT" >"$TEST_TMP/left" || status=$?
 assert_eq 1 $status "status of a sync that gives up"
@@ -63,9 +81,9 @@ assert_match '"files":1' "$(cat "$TEST_TMP/left")" "what is left"
 assert_eq "['new']" "$(dirty_of 'sorted(files)')" "dirty file of a silent server"
 kill -CONT "$S3_PID"
 sync_all
-fetch new
-assert_eq later "$(tail -n 1 "$TEST_TMP/fetched")" "stored when it answers again"
-exec 7>&- 8>&- 9>&-
+assert_text new textmorelater
+exec 8>&-
+wait "${PIDS##* }"
 vmofs_umount
 
 # In a mount that is read-only nothing is dirty, and sync has nothing to wait for.

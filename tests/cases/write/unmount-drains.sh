@@ -11,12 +11,10 @@ expect_log 'cannot be reached|timed out|no answer'
 write_start
 slow=write-age=1000s
 make_object data 3M
-wrote() # KEY: a copy of data, that nobody has stored yet
+wrote() # KEY: a copy of data, and a line, closed just now
 {
 	cp "$SRV/data" "$MNT/$1"
-	exec 7>>"$MNT/$1"
-	echo "and $1" >&7
-	exec 7>&-
+	echo "and $1" >>"$MNT/$1"
 	cp "$SRV/data" "$TEST_TMP/want.$1"
 	echo "and $1" >>"$TEST_TMP/want.$1"
 }
