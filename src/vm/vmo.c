@@ -139,9 +139,9 @@ static struct vmo *vmo_destroy(struct vmo *v)
 	n = page_list_resident(&v->pages);
 	page_list_release(&v->pages);
 	vmofs_list_del(&v->sibling);
+	vmo_free_old_stores(v);
 	mutex_unlock(&source->lock);
 	vm_pool_release(v->pool, n);
-	vmo_free_old_stores(v);
 	store_free(v->store);
 	vm_pool_dispatch(v->pool);
 	if (!parent)

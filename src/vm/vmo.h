@@ -322,10 +322,13 @@ enum vmo_writeback_what {
 	VMO_WRITEBACK_ZEROS,
 };
 /*
- * Takes a token over what is dirty in the range now. Several tokens may overlap. Ends exactly once.
+ * Takes a token over what is dirty in the range now; @off 0, @len UINT64_MAX: in all of it, however long that is. Several tokens
+ * may overlap. Ends exactly once.
  */
 int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writeback_what what,
 			struct vmo_token **out);
+/* The size of the VMO when it was taken. */
+uint64_t vmo_token_size(const struct vmo_token *token);
 /*
  * Status 0: what was not written since begin becomes clean. Else it is dirty again and the failure
  * is counted and kept for vmo_writeback_error(). Frees the token.

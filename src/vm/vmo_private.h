@@ -67,7 +67,8 @@ struct vmo_token {
 	struct vmofs_list link;     /* vmo->tokens */
 	struct vmo *vmo;            /* counted */
 	uint64_t seq;               /* of the source, at begin */
-	uint64_t least_size;        /* of the VMO since begin */
+	uint64_t size;              /* of the VMO at begin */
+	uint64_t least_size;        /* and since */
 	struct page_bits all_pages; /* what was dirty at begin */
 	struct range_set all_zeros;
 	struct page_bits pages; /* not written since */
@@ -187,7 +188,7 @@ int64_t vmo_write_bounded(struct vmo *v, uint64_t off, const void *buf, uint64_t
 /* The store has room for @pages, by moving the contents to another one if need be. */
 int vmo_store_grow(struct vmo *v, uint64_t pages) REQUIRES(v->source->lock);
 /* Nobody holds anything: what readers had addresses of goes. */
-void vmo_free_old_stores(struct vmo *v) REQUIRES(v->source->lock);
+void vmo_free_old_stores(struct vmo *v);
 /* The VMO is @size bytes from now on. */
 void vmo_note_size(struct vmo *v, uint64_t size) REQUIRES(v->source->lock);
 

@@ -41,17 +41,16 @@ static uint64_t least_size(struct vmo *v) REQUIRES(v->source->lock)
 static int switch_locked(struct vmo *v, struct vmofs_provider *to, uint64_t origin_size)
 	REQUIRES(v->source->lock)
 {
-	struct page_source *s = v->source;
 	struct vmo *name;
 
-	if (s->detached)
-		return s->gone_status;
+	if (v->source->detached)
+		return v->source->gone_status;
 	if (!to) {
-		page_source_hold_locked(s);
+		page_source_hold_locked(v->source);
 		return 0;
 	}
-	if (to == s->provider) {
-		page_source_switch_locked(s, to, s->name);
+	if (to == v->source->provider) {
+		page_source_switch_locked(v->source, to, v->source->name);
 		return 0;
 	}
 	name = name_new(v);
@@ -59,7 +58,7 @@ static int switch_locked(struct vmo *v, struct vmofs_provider *to, uint64_t orig
 		return -ENOMEM;
 	v->base_size = origin_size;
 	v->origin_size = MIN(origin_size, least_size(v));
-	page_source_switch_locked(s, to, name);
+	page_source_switch_locked(v->source, to, name);
 	return 0;
 }
 

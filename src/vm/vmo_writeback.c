@@ -190,10 +190,13 @@ int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writ
 		return -ENOMEM;
 	t->vmo = vmo_get(v);
 	vmo_lock(v);
+	if (!off && len == UINT64_MAX)
+		len = v->size;
 	r = v->parent ? -EINVAL : vmo_check_range(v, off, len);
 	if (r == 0) {
 		vmofs_list_add_tail(&v->tokens, &t->link);
 		t->seq = ++v->source->seq;
+		t->size = v->size;
 		t->least_size = v->size;
 		r = token_take(v, t, page_floor(off), page_ceil(off + len), what);
 		if (r < 0) {
@@ -208,6 +211,11 @@ int vmo_writeback_begin(struct vmo *v, uint64_t off, uint64_t len, enum vmo_writ
 	}
 	*out = t;
 	return 0;
+}
+
+uint64_t vmo_token_size(const struct vmo_token *t)
+{
+	return t->size;
 }
 
 /* What this token still covers in the range becomes clean, for the other tokens too. */

@@ -670,8 +670,9 @@ static void cut_during_a_store_lowers_the_origin(void **state)
 	/* Cut before the token: the new version has all of it again. */
 	assert_int_equal(vmo_resize(s.v, PAGE, NULL), 0);
 	must_write(s.v, PAGE, 7 * PAGE);
-	assert_int_equal(vmo_writeback_begin(s.v, 0, 8 * PAGE, VMO_WRITEBACK_ALL, &t), 0);
+	assert_int_equal(vmo_writeback_begin(s.v, 0, UINT64_MAX, VMO_WRITEBACK_ALL, &t), 0);
 	assert_int_equal(vmo_resize(s.v, 5 * PAGE, NULL), 0);
+	assert_int_equal(vmo_token_size(t), 8 * PAGE);
 	assert_int_equal(vmo_resize(s.v, 6 * PAGE, NULL), 0);
 	assert_int_equal(vmo_origin_size(s.v), PAGE);
 	assert_int_equal(vmo_switch(s.v, fake_base(g), 8 * PAGE), 0);
