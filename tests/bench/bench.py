@@ -10,7 +10,7 @@ import tempfile
 import time
 
 import compare
-import disk  # noqa: F401  adds its rows, as do the next three
+import disk  # noqa: F401  adds its rows, as do the others
 import machine
 import report
 import rows
@@ -18,9 +18,10 @@ import streams  # noqa: F401
 import sweeps  # noqa: F401
 import tools
 import trees  # noqa: F401
+import writing  # noqa: F401
 from lab import TOP, Lab, machine_busy, renice
 
-GROUPS = ["must", "more", "trees", "sweep", "stub", "fio"]
+GROUPS = ["must", "more", "trees", "write", "sweep", "stub", "fio"]
 
 
 def parse_arguments():

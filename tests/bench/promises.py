@@ -19,7 +19,7 @@ class Figures:
 
     def best(self, row, name, least=False):
         """(figure, tool) of the best peer."""
-        had = [(value, tool) for tool in [*tools.PEERS, *tools.S3_PEERS] if (value := self.have(row, name, tool)) is not None]
+        had = [(value, tool) for tool in [*tools.PEERS, *tools.S3_PEERS, *tools.WRITE_PEERS] if (value := self.have(row, name, tool)) is not None]
         return (min if least else max)(had, default=(None, None))
 
     def of_best(self, row, name, tool="vmofs", least=False):
@@ -107,7 +107,21 @@ def trees(f):
     yield "the same, after the kernel forgot them", f.have("tree-1M", "dropped_mib", "vmofs-s3"), AT_MOST, 60
 
 
-SECTIONS = [("Close to the limit", [near, far, randomly, caches]), ("One object", [mounts]), ("Trees", [trees])]
+def writing(f):
+    yield "1 GiB written and synced, of the best peer", f.of_best("write-seq", "mib_s", "vmofs-write"), AT_LEAST, 1.2
+    yield "4 KiB in 1 GiB: MiB up", f.have("overwrite-4k", "up_mib", "vmofs-write"), AT_MOST, 5.1
+    yield "the same, MiB down", f.have("overwrite-4k", "down_mib", "vmofs-write"), AT_MOST, 0.1
+    yield "the same, seconds, of s3fs", f.of("overwrite-4k", "seconds", "s3fs-write", "vmofs-write"), AT_MOST, 1
+    yield "1 MiB at the end of 1 GiB: MiB moved", total(f, "append-1m"), AT_MOST, 6.1
+    yield "100,000 random 4 KiB writes, of a native file", f.of("rand-write-fsync", "iops", "native", "vmofs-write"), AT_LEAST, 0.5
+
+
+def total(f, row):
+    up, down = (f.have(row, name, "vmofs-write") for name in ("up_mib", "down_mib"))
+    return None if up is None or down is None else up + down
+
+
+SECTIONS = [("Close to the limit", [near, far, randomly, caches]), ("One object", [mounts]), ("Trees", [trees]), ("Writing", [writing])]
 
 
 def holds(value, test, target):

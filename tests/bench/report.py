@@ -15,6 +15,7 @@ import rows
 import streams  # noqa: F401
 import sweeps  # noqa: F401
 import trees  # noqa: F401
+import writing  # noqa: F401
 
 COLUMNS = [  # figure, heading, format
     ("mib_s", "MiB/s", "{:.0f}"),
@@ -45,6 +46,8 @@ COLUMNS = [  # figure, heading, format
     ("per_s", "a second", "{:.0f}"),
     ("asked_mib", "MiB asked", "{:.0f}"),
     ("wire_per_asked", "wire/asked", "{:.2f}"),
+    ("up_mib", "MiB up", "{:.1f}"),
+    ("down_mib", "MiB down", "{:.1f}"),
     ("requests", "requests", "{:.0f}"),
     ("daemon_cpu_s", "daemon CPU s", "{:.1f}"),
     ("cpu_s_per_gib", "CPU s a GiB", "{:.2f}"),
@@ -125,7 +128,7 @@ def ratio_table(medians_):
     figures = promises.Figures(medians_)
     lines = ["| row | figure | vmofs | limit | of the limit | best peer | of the best peer |", "|---" * 7 + "|"]
     for name, row in rows.ROWS.items():
-        tool = next((t for t in ("vmofs", "vmofs-disk", "vmofs-s3") if t in row.tools), None)
+        tool = next((t for t in ("vmofs", "vmofs-disk", "vmofs-s3", "vmofs-write") if t in row.tools), None)
         mine = figures.have(name, row.figure, tool)
         if mine is None or row.figure not in ("mib_s", "iops", "per_s"):
             continue

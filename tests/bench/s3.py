@@ -48,7 +48,7 @@ class Radosgw(Server):
         if not wait_until(lambda: answers(self), 20, 0.05):
             raise RuntimeError("radosgw does not answer")
         self.log = open(f"{self.dir}/rgw.log")
-        self._filled = False
+        self._made = self._filled = False
 
     def _inside(self, *argv):
         return ["unshare", "--mount", "sh", f"{TOP}/tests/lib/s3_inside.sh", ROOT, self.dir, *argv]
@@ -57,9 +57,15 @@ class Radosgw(Server):
         env = dict(self.env, S3_URL=self.base, S3_KEY=ENV["AWS_ACCESS_KEY_ID"], S3_SECRET=ENV["AWS_SECRET_ACCESS_KEY"])
         subprocess.run(["/usr/bin/python3", f"{TOP}/tests/lib/s3_client.py", *argv], env=env, check=True)
 
-    def fill(self, keys, directories):
-        if not self._filled:
+    def bucket(self):
+        if not self._made:
             self.client("mb", "bucket")
+            self._made = True
+
+    def fill(self, keys, directories):
+        """Alone: what is in the bucket besides would be listed too."""
+        if not self._filled:
+            self.bucket()
             self.client("fill", "s3://bucket/", str(keys), str(directories))
             self._filled = True
 

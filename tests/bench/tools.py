@@ -221,6 +221,30 @@ def mount_s3fs_s3(mount, server, names, mode, options=None):
                 [f"{point}/{name}" for name in names], s3_environment(server))
 
 
+# -- buckets that are written ---------------------------------------------------------------------
+
+def mount_vmofs_write(mount, server, names, mode, options=None):
+    point = mount.point()
+    text = options or f"journal-dir={mount.cache()}"
+    mount.start([vmofs_program(), "mount", "-f", "-o", f"rw,{text}", "s3://bucket", point], server.client_netns, [],
+                s3_environment(server))
+
+
+def mount_rclone_write(mount, server, names, mode, options=None):
+    point = mount.point()
+    remote = f":s3,provider=Other,env_auth=true,region=us-east-1,force_path_style=true,endpoint='{server.base}':bucket"
+    mount.start([need("rclone"), "mount", remote, point, "--config", "/dev/null", "--vfs-cache-mode", "full", "--vfs-write-back",
+                 "0s", "--cache-dir", mount.cache(), "--use-server-modtime", *RCLONE["sequential"]], server.client_netns, [],
+                s3_environment(server))
+
+
+def mount_s3fs_write(mount, server, names, mode, options=None):
+    point = mount.point()
+    flags = (f"url={server.base},use_path_request_style,parallel_count=16,multireq_max=64,multipart_size=16,"
+             f"max_stat_cache_size=200000,use_cache={mount.cache()}")
+    mount.start([need("s3fs"), "bucket", point, "-f", "-o", flags], server.client_netns, [], s3_environment(server))
+
+
 def s3_environment(server):
     return getattr(server, "env", None) or s3.environment(server.base)
 
@@ -236,17 +260,21 @@ MOUNTS = {
     "vmofs-s3": mount_vmofs_s3,
     "rclone-s3": mount_rclone_s3,
     "s3fs-s3": mount_s3fs_s3,
+    "vmofs-write": mount_vmofs_write,
+    "rclone-write": mount_rclone_write,
+    "s3fs-write": mount_s3fs_write,
     "nbdfuse": mount_nbdfuse,
     "rclone": mount_rclone,
     "s3fs": mount_s3fs,
     "httpdirfs": mount_httpdirfs,
 }
 S3_PEERS = ["rclone-s3", "s3fs-s3"]
+WRITE_PEERS = ["rclone-write", "s3fs-write"]
 PEERS = ["nbdfuse", "rclone", "s3fs", "httpdirfs"]
 DISK_PEERS = ["rclone", "s3fs", "httpdirfs"]
 OURS = [name for name in MOUNTS if name.startswith("vmofs")]
 ALL = [*OURS, "stub", "net", "fuse-bare", "fuse-bare-uring", "curl", "curl-parallel", "boto3", "native", "tmpfs", *PEERS,
-       *S3_PEERS]
+       *S3_PEERS, *WRITE_PEERS]
 SLOW = ["httpdirfs"]  # far behind in all but the disk rows, and minutes each time: run once
 
 
