@@ -227,6 +227,8 @@ void vmo_fresh_again(struct vmo *v, uint64_t off, uint64_t len);
  * which is asked anew, and @origin_size does not count. -ESHUTDOWN.
  */
 int vmo_switch(struct vmo *v, struct vmofs_provider *to, uint64_t origin_size);
+/* The one that is asked, or was last asked: what vmo_switch() goes back to. */
+struct vmofs_provider *vmo_provider(struct vmo *v);
 /*
  * The least size since creation, or since the token was taken whose store led to the last vmo_switch(): what the origin's
  * version has beyond it is not there.

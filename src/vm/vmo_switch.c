@@ -74,6 +74,16 @@ int vmo_switch(struct vmo *v, struct vmofs_provider *to, uint64_t origin_size)
 	return r;
 }
 
+struct vmofs_provider *vmo_provider(struct vmo *v)
+{
+	struct vmofs_provider *p;
+
+	vmo_lock(v);
+	p = v->source->provider;
+	mutex_unlock(&v->source->lock);
+	return p;
+}
+
 uint64_t vmo_origin_size(struct vmo *v)
 {
 	uint64_t size;

@@ -643,6 +643,7 @@ static void held_requests_wait(void **state)
 	assert_int_equal(a.n_done, 1);
 	vmo_read_end(&a.r);
 	/* Nothing came of the store: the same one again. */
+	assert_ptr_equal(vmo_provider(s.v), fake_base(s.f));
 	assert_int_equal(vmo_switch(s.v, fake_base(s.f), 0), 0);
 	assert_int_equal(vmo_origin_size(s.v), 8 * PAGE);
 	fake_wait_read(s.f, 4, 2);
