@@ -85,6 +85,7 @@ static void file_free(struct local_file *f)
 	if (f->removal)
 		vmofs_list_del(&f->removal->link);
 	free(f->removal);
+	free(f->replaces);
 	wfile_put(f->wfile);
 	free(f);
 }
@@ -155,6 +156,7 @@ void local_leave(struct local *l, struct local_file *f)
 	while (f->stored) {
 		f->stored = false;
 		mutex_unlock(&l->lock);
+		free(steal_ptr(&f->replaces));
 		local_settle(l, f, true);
 		mutex_lock(&l->lock);
 	}

@@ -130,6 +130,28 @@ void local_settle(struct local *l, struct local_file *f, bool again)
 	f->held = false;
 }
 
+int local_rename_unstored(struct local *l UNUSED, struct local_file *f, const char *key,
+			  const struct vmofs_version *replaces)
+{
+	struct vmofs_version *copy = NULL;
+	int r;
+
+	if (replaces->exists) {
+		copy = malloc(sizeof *copy);
+		if (!copy)
+			return -ENOMEM;
+		*copy = *replaces;
+	}
+	r = wfile_renamed(f->wfile, key, replaces, NULL);
+	if (r < 0) {
+		free(copy);
+		return r;
+	}
+	free(f->replaces);
+	f->replaces = copy;
+	return 0;
+}
+
 void local_unsettle(struct local *l, struct local_file *f)
 {
 	l->tree->ops->settled(l->tree, f->ino, NULL);
@@ -242,15 +264,18 @@ int local_open_write(struct local *l, uint64_t ino, bool truncate, struct local_
  * The origin may still have a file that was removed under this name while it was open: that is replaced when this one is
  * stored.
  */
-static int replace_removed(struct local *l, struct local_handle *h)
+static int replace_removed(struct local *l, struct local_file *f)
 {
 	char key[VMOFS_KEY_MAX];
 	struct vmofs_version now, old;
-	int r = local_version_of(l, h->file->ino, key, &now);
+	int r = local_version_of(l, f->ino, key, &now);
 
 	if (r < 0 || !local_removal_of(l, key, &old))
 		return r < 0 ? r : 0;
-	return wfile_renamed(local_wfile(h), key, &old, NULL);
+	local_enter(l, f);
+	r = local_rename_unstored(l, f, key, &old);
+	local_leave(l, f);
+	return r;
 }
 
 static int create_new(struct local *l, const struct local_create *c, struct local_handle **out,
@@ -279,7 +304,7 @@ static int create_new(struct local *l, const struct local_create *c, struct loca
 		return r;
 	r = open_as(l, attr->st.st_ino, &a, out);
 	if (!r) {
-		r = replace_removed(l, *out);
+		r = replace_removed(l, (*out)->file);
 		if (r < 0)
 			local_close(l, *out);
 	}

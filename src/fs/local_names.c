@@ -144,6 +144,10 @@ static int unlink_file(struct local *l, struct local_file *f, struct child *c, u
 		r = wfile_removed(f->wfile, &stored, &c->version);
 	if (r < 0)
 		return r;
+	if (!stored && f->replaces) {
+		stored = true;
+		c->version = *f->replaces;
+	}
 	if (stored)
 		r = unlink_stored(l, f, c, parent, name);
 	else
@@ -394,8 +398,9 @@ static int rename_file(struct local *l, struct renaming *x)
 		return r;
 	if (x->f->wfile)
 		wfile_base(x->f->wfile, &base);
-	if (!base.exists) {
-		r = wfile_renamed(x->f->wfile, x->key, &x->replaces, NULL);
+	/* What it was to replace under its old name would come back there. */
+	if (!base.exists && !x->f->replaces) {
+		r = local_rename_unstored(l, x->f, x->key, &x->replaces);
 		if (r != -EBUSY)
 			return r < 0 ? r : moved(l, x->rn);
 	}

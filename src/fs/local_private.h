@@ -39,6 +39,8 @@ struct local_file {
 	struct fs_object *object;      /* borrowed from the wfile, which has a reference */
 	struct local_removal *removal; /* owned; by who entered it */
 	struct vmofs_list open;        /* the handles */
+	/* Owned; by who entered it. Was never stored, and the first store replaces this; NULL: nothing. */
+	struct vmofs_version *replaces;
 };
 
 struct local_handle {
@@ -90,6 +92,9 @@ int local_begin(struct local *l, struct local_file *f, const struct vmofs_change
 void local_settle(struct local *l, struct local_file *f, bool again);
 /* What was known of it is given up. */
 void local_unsettle(struct local *l, struct local_file *f);
+/* As wfile_renamed() of one that the origin does not have. */
+int local_rename_unstored(struct local *l, struct local_file *f, const char *key,
+			  const struct vmofs_version *replaces);
 /* As the tree has it. */
 int local_version_of(struct local *l, uint64_t ino, char key[VMOFS_KEY_MAX],
 		     struct vmofs_version *out);

@@ -709,6 +709,23 @@ static void renamed_before_it_was_stored(void **state UNUSED)
 	assert_int_equal(ino_of("a/f"), ino);
 }
 
+/* What it was to replace does not come back under the name that it had in between. */
+static void renamed_and_renamed_again(void **state UNUSED)
+{
+	struct local_handle *h = create("a", "tmp", true, 0);
+
+	assert_int_equal(rename_to("a", "tmp", "a", "f"), 0);
+	assert_int_equal(rename_to("a", "f", "a", "n"), 0);
+	assert_told("renamed a/tmp to a/f \"1\"; store a/f; copy a/f \"s\" to a/n none; "
+		    "renamed a/f to a/n \"c\"; remove a/f \"s\"; ");
+	close_handle(h);
+	h = create("a", "tmp", true, 0);
+	assert_int_equal(rename_to("a", "tmp", "a", "g"), 0);
+	close_handle(h);
+	assert_int_equal(local_unlink(l, ino_of("a"), "g"), 0);
+	assert_told("renamed a/tmp to a/g \"2\"; remove a/g any; ");
+}
+
 static void renamed_over_one_that_is_not_stored(void **state UNUSED)
 {
 	struct local_handle *t = create("a", "t", true, 0);
@@ -860,6 +877,7 @@ int main(void)
 		T(directories),
 		T(links_that_cannot_be),
 		T(renamed_before_it_was_stored),
+		T(renamed_and_renamed_again),
 		T(renamed_over_one_that_is_not_stored),
 		T(renamed_at_the_origin),
 		T(renamed_while_it_is_written),
