@@ -1,75 +1,98 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # FLAVOURS: gcc
-# TIMEOUT: 300
-# A second client replaces objects at random moments of their being stored, at every kind of request: nothing of its
-# is ever overwritten that was not seen here. ROUNDS (50) for each size.
+# TIMEOUT: 400
+# A second client replaces objects while they are stored: before and after each single request of a store, then ROUNDS (50) times at
+# random moments. Nothing of its is ever overwritten that was not seen here, and what is in the bucket is one of the two, whole.
 . "$TEST_LIB/common.sh"
 . "$TEST_LIB/s3.sh"
 . "$TEST_LIB/write.sh"
-expect_log 'conflict|changed|ESTALE|412|PreconditionFailed'
+expect_log 'conflict|changed|ESTALE|412|PreconditionFailed|exists'
 
 ROUNDS=${ROUNDS:-50}
 write_start
-write_mount "$MNT" write-age=600s,metadata-ttl=0,negative-ttl=0
 cat >"$TEST_TMP/race.py" <<'PY'
-# The other client writes with If-Match of what it last saw, so that a version of ours that it replaced is one it has seen; ours must do
-# the same. The bucket's history is then a chain: each version names the one it was made of. A break in the chain is a silent overwrite.
-import errno, json, os, random, subprocess, sys, threading, time
-import boto3, botocore.config, botocore.exceptions
-mnt, rounds, vmofs = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-r = random.Random(int(os.environ.get("RACE_SEED", "1")))
+import errno, os, random, subprocess, sys, threading, time
+import boto3, botocore.config
+import s3_between
+mnt, rounds, vmofs, log = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
+seed = int(os.environ.get("SEED", time.time()))
+r = random.Random(seed)
 c = boto3.client("s3", endpoint_url=os.environ["S3_URL"], region_name="us-east-1", aws_access_key_id=os.environ["S3_KEY"],
                  aws_secret_access_key=os.environ["S3_SECRET"],
                  config=botocore.config.Config(s3={"addressing_style": "path"}, signature_version="s3v4"))
-PAGES = {"small": 10, "large": 4000}
+between = s3_between.Between(os.environ["S3_URL"])
+subprocess.run([vmofs, "mount", "-o", f"rw,write-age=600s,metadata-ttl=0,negative-ttl=0,journal-dir=none,log-file={log},log-level=debug",
+                "s3://bucket", mnt], check=True, env=dict(os.environ, AWS_ENDPOINT_URL=between.url))
+SIZES = {"small": 10 * 4096, "large": 4000 * 4096, "new": 3 * 4096}
 LINE = 64
+counts = {"stored": 0, "conflicts": 0, "later": 0}
 def line(who, n):
     return (b"%s %d " % (who, n)).ljust(LINE, b".")
-silent = conflicts = stored = theirs_won = 0
-for i in range(rounds):
-    key = r.choice(["small", "large"])
-    size = PAGES[key] * 4096
-    base = line(b"base", i)
-    c.put_object(Bucket="bucket", Key=key, Body=base + b"b" * (size - LINE))
-    path = f"{mnt}/{key}"
-    fd = os.open(path, os.O_RDWR)
-    got = os.pread(fd, LINE, 0)
-    assert got == base, (i, key, got)
-    os.pwrite(fd, line(b"mine", i), r.choice([0, 0, size // 2]) // 4096 * 4096 + LINE)
-    mine = line(b"mine", i)
+def one(n, key, start, what):
+    """start(theirs): has theirs() called at some moment; it returns what to wait for in the end."""
+    name, size, path = f"{key}{n}", SIZES[key], f"{mnt}/{key}{n}"
+    theirs = line(b"theirs", n) + b"t" * (size - LINE)
+    if key == "new":
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        mine = line(b"mine", n) + b"m" * (size - LINE)
+        os.pwrite(fd, mine, 0)
+    else:
+        base = line(b"base", n) + b"b" * (size - LINE)
+        c.put_object(Bucket="bucket", Key=name, Body=base)
+        fd = os.open(path, os.O_RDWR)
+        assert os.pread(fd, LINE, 0) == base[:LINE], (n, key)
+        off = r.choice([LINE, size // 2])
+        os.pwrite(fd, line(b"mine", n), off)
+        mine = base[:off] + line(b"mine", n) + base[off + LINE:]
     put = threading.Event()
     def other():
-        time.sleep(r.random() * (0.03 if key == "small" else 0.25))
-        c.put_object(Bucket="bucket", Key=key, Body=line(b"theirs", i) + b"t" * (size - LINE))
+        c.put_object(Bucket="bucket", Key=name, Body=theirs)
         put.set()
-    t = threading.Thread(target=other)
-    t.start()
-    failed = None
+    end, failed = start(other), False
     try:
         os.fsync(fd)
-        stored += 1
     except OSError as e:
-        failed = e
-        assert e.errno == errno.ESTALE, (i, key, e)
-        conflicts += 1
-    t.join()
+        failed = True
+        if e.errno != errno.ESTALE:
+            sys.exit(f"{what}: {name}: fsync: {e}")
+    end()
     os.close(fd)
-    body = c.get_object(Bucket="bucket", Key=key)["Body"].read()
-    if failed or body.startswith(b"theirs"):
-        # whole and theirs: either they came after ours, or ours was not stored
-        if body != line(b"theirs", i) + b"t" * (size - LINE):
-            sys.exit(f"round {i}: {key} is a mixture, or ours came through a conflict: {body[:80]!r}")
-        theirs_won += not failed
-    else:
-        # Ours is there although theirs was put: then theirs was there first and has been overwritten.
-        silent += 1
-        print(f"round {i}: {key}: theirs has been overwritten: {body[:200]!r}")
+    body = c.get_object(Bucket="bucket", Key=name)["Body"].read()
+    if body == mine and put.is_set():
+        sys.exit(f"{what}: {name}: theirs was there and has been overwritten, fsync {'failed' if failed else 'worked'}")
+    if body not in (mine, theirs) or (failed and body == mine):
+        sys.exit(f"{what}: {name}: a mixture, or ours in spite of a conflict: {body[:70]!r}, {len(body)} bytes")
+    counts["conflicts" if failed else "later" if put.is_set() else "stored"] += 1
     if failed:
+        with open(path, "rb") as f:
+            assert f.read() == mine, "what was written here is gone"
         subprocess.run([vmofs, "resolve", "--keep-remote", path], check=True, stdout=subprocess.DEVNULL)
-print(f"{rounds} rounds: {stored} stored before the other came, {conflicts} conflicts, {silent} overwritten")
-sys.exit(bool(silent) or not (stored and conflicts))
+    return put.is_set()
+n = 0
+for key in SIZES:
+    for when in ("before", "after"):
+        for at in range(60):
+            def start(other):
+                between.arm(at, **{when: other})
+                return lambda: None
+            n += 1
+            hit = one(n, key, start, f"{when} request {at} of a store (seed {seed})")
+            had, lines = between.disarm()
+            if not hit:
+                break
+        print(f"{key}, {when} each of {at} requests: {counts}", flush=True)
+        if at < 1 or at == 59:
+            sys.exit(f"there were {at} requests: {lines}")
+for key in r.choices(list(SIZES), k=rounds):
+    def start(other):
+        t = threading.Timer(r.random() * (0.4 if key == "large" else 0.05), other)
+        t.start()
+        return t.join
+    n += 1
+    one(n, key, start, f"at random (seed {seed})")
+print(f"{n} tries: {counts}")
+sys.exit(not (counts["conflicts"] and counts["later"]))
 PY
-/usr/bin/python3 "$TEST_TMP/race.py" "$MNT" "$ROUNDS" "$VMOFS" || fail "see above"
-sync_all
+PYTHONPATH=$TEST_LIB PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$TEST_TMP/race.py" "$MNT" "$ROUNDS" "$VMOFS" "$LOG" || fail "see above"
 assert_eq "" "$(s3 uploads bucket)" "uploads that are left"

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stands between a mount and its S3 server, and does something at a request that is chosen by its number.
+
+    b = Between("http://127.0.0.1:PORT"); b.url is where it listens
+    b.arm(3, before=put_something)    the 3rd request from now on (0 is the first): called before it is passed on
+    b.arm(3, after=...)               called when the server has done it, before the answer is
+    b.arm(3, lose=True)               passed on, and its answer is lost
+    b.arm(3, lose=True, always=True)  that of the 3rd and all that follow
+    b.disarm() -> how many requests there were, and the lines of those
+"""
+import http.client
+import http.server
+import socketserver
+import threading
+import urllib.parse
+
+
+class Between:
+    def __init__(self, url):
+        to = urllib.parse.urlsplit(url)
+        self._to, self._lock, self._armed, self.lines = (to.hostname, to.port), threading.Lock(), None, []
+        between = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version, wbufsize = "HTTP/1.1", -1
+
+            def handle_one_request(self):
+                try:
+                    super().handle_one_request()
+                except (ConnectionError, TimeoutError):
+                    self.close_connection = True
+
+            def pass_on(self):
+                between.handle(self)
+            do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = pass_on
+
+            def log_message(self, *_):
+                pass
+
+        class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
+            daemon_threads, request_queue_size = True, 128
+
+            def handle_error(self, *_):
+                pass
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def arm(self, number, before=None, after=None, lose=False, always=False):
+        with self._lock:
+            self.lines, self._armed = [], (number, before, after, lose, always)
+
+    def disarm(self):
+        with self._lock:
+            lines, self.lines, self._armed = self.lines, [], None
+        return len(lines), lines
+
+    def _turn(self, line):
+        """What is to be done at this request: (before, after, lose)."""
+        with self._lock:
+            number = len(self.lines)
+            self.lines.append(line)
+            if not self._armed:
+                return None, None, False
+            at, before, after, lose, always = self._armed
+            return (before, after, lose) if number == at or (always and number > at) else (None, None, False)
+
+    def handle(self, h):
+        body = h.rfile.read(int(h.headers.get("Content-Length", 0)))
+        before, after, lose = self._turn(f"{h.command} {h.path}")
+        if before:
+            before()
+        connection = http.client.HTTPConnection(*self._to, timeout=60)
+        connection.putrequest(h.command, h.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in h.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        data = answer.read()
+        if after:
+            after()
+        connection.close()
+        if lose:
+            h.close_connection = True
+            return
+        h.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in ("connection", "transfer-encoding", "content-length"):
+                h.send_header(name, value)
+        # HEAD tells a length that no body has.
+        h.send_header("Content-Length", answer.getheader("Content-Length", str(len(data))) if h.command == "HEAD" else str(len(data)))
+        h.end_headers()
+        h.wfile.write(data)
+        h.wfile.flush()
