@@ -135,28 +135,26 @@ struct dirty {
 };
 
 /* Where the contents differ from the origin's, as far as there is room in the answer. */
-static json_t *ranges_of(struct dirty *d, struct wfile *f, bool *more)
+static json_t *ranges_of(struct dirty *d, struct vmo *v, bool *more)
 {
 	struct vmo_dirty_range r[64];
 	json_t *list = json_array();
-	uint64_t off = 0;
+	uint64_t size = vmo_size(v);
 	uint64_t n = 0;
+	int64_t there = 0, got = 0;
 
-	for (;;) {
-		int64_t there =
-			vmo_query_dirty(wfile_vmo(f), off, UINT64_MAX - off, r, ARRAY_LEN(r));
-		int64_t got = MIN(there, (int64_t)ARRAY_LEN(r));
-
+	for (uint64_t off = 0; off < size; off = r[got - 1].off + r[got - 1].len) {
+		there = vmo_query_dirty(v, off, size - off, r, ARRAY_LEN(r));
+		got = MIN(there, (int64_t)ARRAY_LEN(r));
 		for (int64_t i = 0; i < got; i++)
 			json_array_append_new(list,
 					      json_pack("[I,I,b]", (json_int_t)r[i].off,
 							(json_int_t)r[i].len, r[i].is_zero));
 		n += got > 0 ? (uint64_t)got : 0;
-		*more = there > got;
-		if (!*more || n >= RANGES_OF_FILE_MAX || d->n_ranges + n >= RANGES_MAX)
+		if (there <= got || n >= RANGES_OF_FILE_MAX || d->n_ranges + n >= RANGES_MAX)
 			break;
-		off = r[got - 1].off + r[got - 1].len;
 	}
+	*more = there > got;
 	d->n_ranges += n;
 	return list;
 }
@@ -168,7 +166,7 @@ static void fill_ranges(struct dirty *d, uint64_t ino, json_t *o)
 
 	if (!f)
 		return;
-	json_object_set_new(o, "ranges", ranges_of(d, f, &more));
+	json_object_set_new(o, "ranges", ranges_of(d, wfile_vmo(f), &more));
 	json_object_set_new(o, "more_ranges", json_boolean(more));
 	wfile_put(f);
 }
