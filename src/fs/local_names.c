@@ -290,6 +290,12 @@ static int moved(struct local *l, const struct local_rename *rn)
 	return l->tree->ops->moved(l->tree, rn->parent, rn->name, rn->new_parent, rn->new_name);
 }
 
+/* Keys of links may have a suffix that names have not. */
+static bool has_same_key(const struct renaming *x)
+{
+	return x->to.ino && !strcmp(x->to.key, x->key);
+}
+
 /* Nothing of what is replaced is stored any more; what the origin has of it is what may be there. */
 static int give_up_target(struct local *l, struct renaming *x)
 {
@@ -297,7 +303,7 @@ static int give_up_target(struct local *l, struct renaming *x)
 	int r = 0;
 
 	x->replaces = x->to.version;
-	x->replaces.exists = x->to.ino != 0;
+	x->replaces.exists = has_same_key(x);
 	if (x->target && x->target->wfile) {
 		r = wfile_removed(x->target->wfile, &stored, &x->replaces);
 		x->replaces.exists = stored;
@@ -453,7 +459,7 @@ static int rename_link(struct local *l, struct renaming *x)
 	int r;
 
 	x->replaces = x->to.version;
-	x->replaces.exists = x->to.ino != 0;
+	x->replaces.exists = has_same_key(x);
 	r = origin_copy(l, x, &now);
 	if (!r)
 		r = origin_remove(l, x->from.key, &x->from.version);
@@ -511,7 +517,10 @@ static int rename_found(struct local *l, struct renaming *x)
 		return r;
 	if (S_ISDIR(x->from.mode))
 		return rename_dir(l, x);
-	return S_ISLNK(x->from.mode) ? rename_link(l, x) : rename_entered(l, x);
+	r = S_ISLNK(x->from.mode) ? rename_link(l, x) : rename_entered(l, x);
+	if (!r && x->to.ino && !has_same_key(x))
+		r = origin_remove(l, x->to.key, NULL);
+	return r;
 }
 
 int local_rename(struct local *l, const struct local_rename *rn)
