@@ -171,14 +171,20 @@ static int late_locked(struct fs_session *s, const struct fs_job *j) REQUIRES(s-
 	return j->deadline_ns && j->deadline_ns <= loop_now_ns() ? -ETIMEDOUT : 0;
 }
 
+static struct job_lane *lane_of(const struct fs_job *j)
+{
+	return &j->session->jobs.lane[j->detached ? JOB_LANE_WAIT : JOB_LANE_DO];
+}
+
 static void work(void *arg, void **own UNUSED)
 {
-	struct fs_session *s = arg;
+	struct job_lane *lane = arg;
+	struct fs_session *s = lane->session;
 	struct fs_job *j;
 	int code = 0;
 
 	mutex_lock(&s->parked.lock);
-	j = vmofs_list_first(&s->jobs.queue, struct fs_job, link);
+	j = vmofs_list_first(&lane->queue, struct fs_job, link);
 	if (j) {
 		vmofs_list_del(&j->link);
 		code = late_locked(s, j);
@@ -238,6 +244,7 @@ static void job_interrupted(fuse_req_t req, void *data)
 
 void job_post(struct fs_job *j)
 {
+	struct job_lane *lane = lane_of(j);
 	struct fs_session *s = j->session;
 	fuse_req_t req = j->req;
 	uint64_t timeout = s->p.timeout_ns;
@@ -254,22 +261,24 @@ void job_post(struct fs_job *j)
 	if (stopped)
 		job_set_state(j, JOB_ENDING);
 	else
-		vmofs_list_add_tail(&s->jobs.queue, &j->link);
+		vmofs_list_add_tail(&lane->queue, &j->link);
 	mutex_unlock(&s->parked.lock);
 	if (stopped)
 		give_up(j, -ESHUTDOWN);
 	else
-		workers_call(s->jobs.workers);
+		workers_call(lane->workers);
 	fs_ring_end(s);
 }
 
 /* ---- life ---- */
 
-static struct fs_job *next_given_up_locked(struct fs_session *s) REQUIRES(s->parked.lock)
+static struct fs_job *next_given_up_locked(struct fs_session *s, struct job_lane *lane)
+	REQUIRES(s->parked.lock)
 {
 	struct vmofs_list *pos;
 
-	vmofs_list_for_each(pos, &s->jobs.queue) {
+	s->jobs.stopped = true;
+	vmofs_list_for_each(pos, &lane->queue) {
 		struct fs_job *j = vmofs_list_entry(pos, struct fs_job, link);
 
 		if (j->must)
@@ -281,40 +290,59 @@ static struct fs_job *next_given_up_locked(struct fs_session *s) REQUIRES(s->par
 	return NULL;
 }
 
-void jobs_stop(struct fs_session *s)
+static void stop_lane(struct fs_session *s, struct job_lane *lane)
 {
 	struct fs_job *j;
 
 	do {
 		mutex_lock(&s->parked.lock);
-		s->jobs.stopped = true;
-		j = next_given_up_locked(s);
+		j = next_given_up_locked(s, lane);
 		mutex_unlock(&s->parked.lock);
 		if (j)
 			give_up(j, -ESHUTDOWN);
 	} while (j);
 }
 
+void jobs_stop(struct fs_session *s)
+{
+	for (unsigned i = 0; i < JOB_NLANES; i++)
+		stop_lane(s, &s->jobs.lane[i]);
+}
+
 int job_set_init(struct job_set *set, struct fs_session *s, bool with_threads)
 {
-	const struct workers_params p = {
-		.name = "vmofs-change",
-		.max = JOB_THREADS,
-		.work = work,
-		.arg = s,
+	static const char *const names[] = {
+		[JOB_LANE_DO] = "vmofs-change",
+		[JOB_LANE_WAIT] = "vmofs-sync",
 	};
+	_Static_assert(ARRAY_LEN(names) == JOB_NLANES, "one name per lane");
+	int r = 0;
 
 	vmofs_list_init(&set->free);
-	vmofs_list_init(&set->queue);
 	vmofs_list_init(&set->slabs);
-	return with_threads ? workers_new(&set->workers, &p) : 0;
+	for (unsigned i = 0; i < JOB_NLANES; i++) {
+		struct job_lane *lane = &set->lane[i];
+		const struct workers_params p = {
+			.name = names[i],
+			.max = JOB_THREADS,
+			.work = work,
+			.arg = lane,
+		};
+
+		lane->session = s;
+		vmofs_list_init(&lane->queue);
+		if (!r && with_threads)
+			r = workers_new(&lane->workers, &p);
+	}
+	return r;
 }
 
 void job_set_release(struct job_set *set)
 {
 	struct vmofs_list *pos, *tmp;
 
-	workers_free(steal_ptr(&set->workers));
+	for (unsigned i = 0; i < JOB_NLANES; i++)
+		workers_free(steal_ptr(&set->lane[i].workers));
 	if (!set->slabs.next)
 		return;
 	vmofs_list_for_each_safe(pos, tmp, &set->slabs)

@@ -30,7 +30,7 @@ struct fuse_req;
 struct local_handle;
 struct workers;
 
-enum { JOB_NAME_MAX = 255, JOB_THREADS = 32 };
+enum { JOB_NAME_MAX = 255, JOB_THREADS = 32 /* of a lane */ };
 
 enum job_state { JOB_FREE, JOB_HELD, JOB_QUEUED, JOB_RUNNING, JOB_ENDING, JOB_NSTATES };
 
@@ -67,12 +67,21 @@ struct fs_job {
 	bool answered; /* by an interrupt */
 };
 
+/* Those who wait for a store have threads of their own: they may be many, and wait long. */
+enum job_lane_kind { JOB_LANE_DO, JOB_LANE_WAIT, JOB_NLANES };
+
+struct job_lane {
+	struct fs_session *session; /* borrowed; fixed, as the threads */
+	struct workers *workers;    /* owned */
+	struct vmofs_list
+		queue; /* lock: the session's parked.lock; in the order in which they came */
+};
+
 struct job_set {
-	struct vmofs_list free;  /* lock: the session's parked.lock, as all of it */
-	struct vmofs_list queue; /* in the order in which they came */
+	struct vmofs_list free; /* lock: the session's parked.lock, as all of it */
 	struct vmofs_list slabs;
+	struct job_lane lane[JOB_NLANES];
 	bool stopped;
-	struct workers *workers; /* owned; fixed */
 };
 
 /* Threads only where files can be changed. 0 or -ENOMEM, -EAGAIN. */

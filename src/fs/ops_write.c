@@ -272,7 +272,10 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino UNUSED, const char *buf, si
 		fuse_reply_err(req, EBADF);
 		return;
 	}
+	if (!fs_ring_begin(s, req))
+		return;
 	n = wfile_write(w, (uint64_t)off, buf, size, false, true);
+	fs_ring_end(s);
 	if (n > 0)
 		count(&s->n_bytes_written, (uint64_t)n);
 	if (n == (int64_t)size)
