@@ -5,28 +5,28 @@
 . "$TEST_LIB/s3.sh"
 . "$TEST_LIB/write.sh"
 
-want=$TEST_TMP/want
+copy=$TEST_TMP/want
 # step KEY WHAT COMMAND...: done to the file of the mount and to a local one; then both are the same, and so is the object
 step()
 {
 	local key=$1 what=$2
 	shift 2
-	(cd "$want" && eval "$*") || fail "$what cannot be done to a local file"
+	(cd "$copy" && eval "$*") || fail "$what cannot be done to a local file"
 	(cd "$MNT" && eval "$*") || fail "$what: it fails"
-	cmp "$want/$key" "$MNT/$key" || fail "$what: other bytes"
-	assert_eq "$(stat -c %s "$want/$key")" "$(stat -c %s "$MNT/$key")" "$what: size"
+	cmp "$copy/$key" "$MNT/$key" || fail "$what: other bytes"
+	assert_eq "$(stat -c %s "$copy/$key")" "$(stat -c %s "$MNT/$key")" "$what: size"
 	"$VMOFS" sync "$MNT/$key" || fail "$what: vmofs sync fails"
-	assert_stored "$key" "$want/$key"
-	cmp "$want/$key" "$MNT/$key" || fail "$what: other bytes when it is stored"
+	assert_stored "$key" "$copy/$key"
+	cmp "$copy/$key" "$MNT/$key" || fail "$what: other bytes when it is stored"
 }
 
 for server in moto radosgw; do
 	write_start $server
-	rm -rf "$want"
-	mkdir "$want"
+	rm -rf "$copy"
+	mkdir "$copy"
 	make_object data 300000
 	s3_put "$SRV/data" s3://bucket/old
-	cp "$SRV/data" "$want/old"
+	cp "$SRV/data" "$copy/old"
 	write_mount
 	step new "a new file" 'echo one >new'
 	step new "an append" 'echo two >>new'
@@ -46,15 +46,15 @@ for server in moto radosgw; do
 	(cd "$MNT" && rm new) || fail "rm fails"
 	assert_errno ENOENT cat "$MNT/new"
 	is_absent new || fail "what was removed is still in the bucket"
-	rm "$want/new"
-	assert_same_tree "$want"
+	rm "$copy/new"
+	assert_same_tree "$copy"
 	assert_eq "big empty old sub" "$(ls "$MNT" | tr '\n' ' ' | sed 's/ $//')" "names"
 	assert_eq 644 "$(stat -c %a "$MNT/empty")" "mode"
 	vmofs_umount
 
 	# A read only mount afterwards sees it all, and cannot write.
 	vmofs_mount s3://bucket "$MNT" -o ro
-	assert_same_tree "$want"
+	assert_same_tree "$copy"
 	assert_fails 'Read-only' sh -c "echo x >>'$MNT/old'"
 	vmofs_umount
 done
