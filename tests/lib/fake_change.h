@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * An origin in memory whose objects can be read and changed, as <vmofs/change.h> has it: for what stores. The test is the other
+ * client, and decides what goes wrong. Contents are read by a thread of its own; everything else may be called from any thread.
+ */
+#ifndef TESTS_FAKE_CHANGE_H
+#define TESTS_FAKE_CHANGE_H
+
+#include <vmofs/change.h>
+#include <vmofs/source.h>
+
+struct fake_change;
+
+struct fake_change *fake_change_new(void);
+/* No object is used any more. */
+void fake_change_free(struct fake_change *c);
+struct vmofs_source *fake_change_source(struct fake_change *c);
+
+/* The other client: puts or removes an object, whatever is there. */
+void fake_change_put(struct fake_change *c, const char *key, const void *data, uint64_t len);
+void fake_change_remove(struct fake_change *c, const char *key);
+/* What is there. false: nothing is, or it is something else than these bytes. */
+bool fake_change_has(struct fake_change *c, const char *key, const void *data, uint64_t len);
+void fake_change_version(struct fake_change *c, const char *key, struct vmofs_version *out);
+
+/* What the next stores meet. */
+enum fake_change_trouble {
+	FAKE_CHANGE_NONE,
+	FAKE_CHANGE_REFUSED, /* before anything was tried */
+	FAKE_CHANGE_LOST, /* it never arrived, and nobody knows: the code is one of the unknown */
+	FAKE_CHANGE_UNHEARD, /* it was stored, but the answer was lost */
+};
+/* The next @times stores, and, with @ask, what attempted() says meanwhile: that it cannot be known. */
+void fake_change_trouble(struct fake_change *c, enum fake_change_trouble what, int code,
+			 unsigned times, bool ask);
+
+/* Stores wait, when they have read everything and before they commit, until it is closed no more. */
+void fake_change_gate(struct fake_change *c, bool closed);
+/* Until @n stores wait there. */
+void fake_change_wait_gate(struct fake_change *c, unsigned n);
+
+struct fake_change_counts {
+	unsigned stores; /* that succeeded */
+	unsigned tries;
+	unsigned asked; /* attempted() */
+	uint64_t bytes_up;
+};
+void fake_change_counts(struct fake_change *c, struct fake_change_counts *out);
+
+#endif
