@@ -36,6 +36,7 @@ enum lock_rank {
 	LOCK_RANK_STORE = 58,    /* store: the memory that small objects share */
 	LOCK_RANK_CACHE_PAGE = 59, /* store: what is known of a cached object's pages */
 	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
+	LOCK_RANK_ROOM = 62,       /* write: dirty pages of a mount and those who wait for room */
 	LOCK_RANK_BUDGET = 65,     /* vm: memory budget and those who wait for it */
 	LOCK_RANK_KEYS = 70,       /* providers: access keys and where they come from */
 	LOCK_RANK_SERVICE = 75,    /* base: what a loop pool has once */

@@ -10,9 +10,13 @@
  *   WFILE_STORING  -> WFILE_CLEAN     stored, and nothing was written meanwhile
  *   WFILE_STORING  -> WFILE_DIRTY     stored, but written again; or it failed and is tried again later
  *   WFILE_STORING  -> WFILE_CONFLICT  the origin has another version than the base
- *   WFILE_CONFLICT -> WFILE_DIRTY     it was decided to overwrite that (keep-local), or to save under another key
- *   WFILE_CONFLICT -> WFILE_CLEAN     it was decided to drop what was written (keep-remote)
- *   any            -> WFILE_GONE      the file was removed here
+ *   WFILE_CONFLICT -> WFILE_DIRTY     it was decided to overwrite that (keep-local)
+ *   WFILE_CLEAN    -> WFILE_GONE      the file was removed here; as the next two
+ *   WFILE_DIRTY    -> WFILE_GONE
+ *   WFILE_CONFLICT -> WFILE_GONE      or it was decided to drop what was written (keep-remote, save-as)
+ *
+ * STORING lasts until it is known what became of the store: where the origin did not answer, it is asked again and again
+ * (attempted()), without a thread that waits for that, and reads that miss wait for it too.
  *
  * The room. Dirty pages of all files together stay below the dirty limit: the guard of each VMO grants them and is told when
  * they are stored. A writer that finds no room has files stored and waits for it, at most its deadline, then -ENOSPC.
@@ -20,8 +24,9 @@
  * A store takes a token over the dirty pages and the size, so writes go on meanwhile: the origin gets each page as it was when it
  * was read for the store, never older than the token. An origin that fails is tried again: after 1 s, 2, 4 ... 60 s.
  *
- * fsync. Local: a durable commit of the journal. Remote: the origin has all that was written before the call. A failed store is
- * told once to each who asks with a `since` of his own (errseq).
+ * fsync. Local: a durable commit of the journal. Remote: the origin has all that was written before the call: a store is begun at
+ * once, also where earlier ones failed, and what becomes of that one is the answer. What the origin refuses for good is also told
+ * once to each who asks with a `since` of his own (errseq), where the answer of the journal alone would be that all is well.
  *
  * Locks: writer.lock (LOCK_RANK_WRITER: after the tree's, before the objects') has the states and queues; nothing that blocks is
  * called under it. Contents are the VMO's business. A log of the journal is used by who stores or commits: wfile.log_lock, which is
@@ -95,7 +100,11 @@ struct wfile_params {
 	void *keep;      /* what holds the VMO and its first provider open: let_go() follows */
 	const struct vmofs_change_attr *attr; /* NULL: none */
 };
-/* One reference, the caller's. The writer has one more while the file is not CLEAN. May block for milliseconds. */
+/*
+ * One reference, the caller's. The writer has one more while the file is DIRTY, STORING or in CONFLICT. The last one closes the VMO, frees
+ * the providers that stores have put under it, and gives @keep back. A file that the origin does not have (base.exists false) is
+ * DIRTY from the start: an empty one is stored too. May block for milliseconds. -EEXIST: there is one of that ino.
+ */
 int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p);
 struct wfile *wfile_get(struct wfile *f);
 void wfile_put(struct wfile *f); /* NULL is fine */
@@ -106,6 +115,8 @@ uint64_t wfile_ino(const struct wfile *f);
 struct vmo *wfile_vmo(const struct wfile *f); /* borrowed */
 /* Size, mtime, and mode, uid, gid where they were set here. */
 void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr);
+/* What the origin has of it; exists false: nothing, it was never stored. */
+void wfile_base(struct wfile *f, struct vmofs_version *out);
 enum wfile_state wfile_state(struct wfile *f);
 /* What the origin has of it, as far as is known: right as soon as the file is CLEAN. */
 void wfile_base(struct wfile *f, struct vmofs_version *out);
@@ -126,7 +137,7 @@ int wfile_set_attr(struct wfile *f, const struct vmofs_change_attr *attr);
 /* *@since is the caller's, from wfile_error_mark(). Waits as the writer's fsync says. */
 uint64_t wfile_error_mark(struct wfile *f);
 int wfile_fsync(struct wfile *f, uint64_t *since);
-/* Whatever the writer's fsync says: the origin has it. @deadline_ns 0: none. */
+/* Whatever the writer's fsync says: the origin has it. @deadline_ns 0: none; past: it is begun, and not waited for. */
 int wfile_store_wait(struct wfile *f, uint64_t *since, uint64_t deadline_ns,
 		     const atomic_bool *cancel);
 /* Somebody has closed it: it is stored soon, or, with close_sync, now. */
@@ -138,8 +149,8 @@ int wfile_closed(struct wfile *f, uint64_t *since);
  */
 int wfile_removed(struct wfile *f, bool *stored, struct vmofs_version *base);
 /*
- * Its key is @key from now on. A file that the origin does not have yet just gets the name; @replaces: what is at @key, and is
- * replaced. One that it has must be CLEAN (-EBUSY) and was copied there: @now.
+ * Its key is @key from now on. With @now: it is CLEAN (else -EBUSY), and the origin has copied it there. Without: the origin does
+ * not have it yet (-EBUSY: it has been stored meanwhile); @replaces: what is at @key and is replaced when it is stored.
  */
 int wfile_renamed(struct wfile *f, const char *key, const struct vmofs_version *replaces,
 		  const struct vmofs_version *now);
@@ -159,7 +170,7 @@ struct wfile_status {
 	char msg[512];         /* the same, for people; "" */
 	bool durable;          /* all of it is in the journal, durable */
 };
-/* Calls @fn for every file that is not CLEAN; no lock is held. Not 0 ends it. */
+/* Calls @fn for every file that is DIRTY, STORING or in CONFLICT; no lock is held. Not 0 ends it, and is returned. */
 int writer_each(struct writer *w, int (*fn)(void *arg, const struct wfile_status *s), void *arg);
 
 struct writer_stats {
@@ -179,8 +190,8 @@ void writer_stats(struct writer *w, struct writer_stats *out);
 enum wfile_resolve { WFILE_KEEP_LOCAL, WFILE_KEEP_REMOTE, WFILE_SAVE_AS };
 /*
  * Ends a CONFLICT. KEEP_LOCAL: what is at the origin now is replaced by all of the local version. SAVE_AS: that is stored as @key, where nothing may be
- * (-EEXIST), and then as KEEP_REMOTE: what was written here is given up, and the caller sees to it that the origin's version
- * is shown. -EINVAL: there is no conflict. Blocks.
+ * (-EEXIST), and then as KEEP_REMOTE: what was written here is given up. The wfile is GONE then and not found under its ino any more:
+ * the caller sees to it that the origin's version is shown. -EINVAL: there is no conflict. Blocks.
  */
 int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, struct vmofs_err *err);
 
@@ -189,7 +200,8 @@ int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, stru
 /*
  * Files of the journal, one by one: @make (which may block) makes the VMO of @base for @key and fills in ino, vmo, keep; what was
  * changed is then written into it. What the origin got before the daemon ended is found out first (attempted()); where that cannot be
- * asked, the file is dirty and asks later. Where @make fails the file stays in the journal, with a line in the log.
+ * asked, the file is STORING and asks later. Where @make fails the file stays in the journal, with a line in the log; so does the later
+ * one of two logs of one file.
  */
 int writer_recover(struct writer *w,
 		   int (*make)(void *arg, const char *key, const struct vmofs_version *base,

@@ -7,7 +7,7 @@
 . "$TEST_LIB/write.sh"
 . "$TEST_LIB/posix.sh"
 
-posix_start
+posix_start object-metadata
 posix_rules <<'PY'
 from posix_rules import *
 os.umask(0o022)

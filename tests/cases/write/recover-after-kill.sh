@@ -12,8 +12,9 @@ for key in old cut both gone; do
 	s3_put "$SRV/old" "s3://bucket/d/$key"
 done
 write_mount "$MNT" write-age=1000s,fsync=local
-python3 - "$MNT" <<'PY' || fail "not all can be written"
-import os, sys
+# What is open is stored later, so they all stay open until the end has come.
+python3 - "$MNT" "$TEST_TMP/written" <<'PY' &
+import os, sys, time
 def done(path, flags, *writes, size=None):
     f = os.open(sys.argv[1] + "/" + path, flags)
     if size is not None:
@@ -30,7 +31,12 @@ done("d/cut", os.O_RDWR, (6000, b"x"), size=5000)
 done("d/both", os.O_RDWR, (0, b"mine"))
 done("d/gone", os.O_RDWR, (0, b"gone"))
 os.unlink(sys.argv[1] + "/d/gone")
+open(sys.argv[2], "w").close()
+time.sleep(1000)
 PY
+writer=$!
+PIDS="$PIDS $writer"
+wait_for 30 test -e "$TEST_TMP/written" || fail "not all can be written"
 cp "$SRV/old" "$TEST_TMP/old"
 printf five | dd of="$TEST_TMP/old" bs=1 seek=5000 conv=notrunc status=none
 printf tail >>"$TEST_TMP/old"
@@ -40,6 +46,7 @@ printf x >>"$TEST_TMP/cut"
 head -c 10000 /dev/zero | tr '\0' n >"$TEST_TMP/new"
 { printf mine; tail -c +5 "$SRV/old"; } >"$TEST_TMP/both"
 kill_mount
+end_pid "$writer"
 assert_match "s3://bucket" "$("$VMOFS" recover --journal-dir="$JOURNAL")" "list of journals"
 echo theirs | s3_put - s3://bucket/d/both
 

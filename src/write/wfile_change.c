@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Writing, cutting, zeroing: one at a time for a file, so that appends are whole and sizes are what was asked for. Whoever
+ * finds no room for a dirty page waits for it here, in turn with the writers of all files.
+ */
+#include <errno.h>
+
+#include "base/macros.h"
+#include "write/writer_private.h"
+
+/* What is written in one piece; a writer that waits for room gives others a chance in between. */
+#define PIECE_MAX MIB(1)
+
+struct change {
+	struct wfile *f;
+	struct room_waiter turn;
+	uint64_t deadline_ns;
+	bool now;
+};
+
+static void begin(struct change *c, struct wfile *f, bool now)
+{
+	*c = (struct change){ .f = f, .now = now };
+	c->deadline_ns = now ? 0 : writer_deadline(f->w);
+	room_begin(&c->turn);
+}
+
+/* Returns @r, of the operation. */
+static int64_t end(struct change *c, int64_t r)
+{
+	room_end(&c->f->w->room, &c->turn);
+	return r;
+}
+
+/* After -EAGAIN: 0, try again. */
+static int wait_room(struct change *c)
+{
+	struct writer *w = c->f->w;
+
+	if (c->now)
+		return -EAGAIN;
+	writer_press(w);
+	return room_wait(&w->room, &c->turn, c->deadline_ns);
+}
+
+/* As vmo_write_extend(), and it waits for room. */
+static int64_t write_piece(struct change *c, uint64_t off, const char *buf, uint64_t len)
+{
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, c->deadline_ns };
+
+	for (;;) {
+		int64_t n = -EAGAIN;
+		int r;
+
+		if (room_may_try(&c->f->w->room, &c->turn))
+			n = vmo_write_extend(c->f->vmo, off, buf, len, c->now, &wait);
+		if (n != -EAGAIN)
+			return n;
+		r = wait_room(c);
+		if (r < 0)
+			return r;
+	}
+}
+
+static int64_t write_all(struct change *c, uint64_t off, const char *buf, uint64_t len)
+{
+	uint64_t piece = MIN(PIECE_MAX, page_bytes(c->f->w->room.limit) / 2);
+	uint64_t done = 0;
+
+	while (done < len) {
+		int64_t n = write_piece(c, off + done, buf + done, MIN(piece, len - done));
+
+		if (n < 0)
+			return done ? (int64_t)done : n;
+		done += (uint64_t)n;
+	}
+	return (int64_t)done;
+}
+
+int64_t wfile_write(struct wfile *f, uint64_t off, const void *buf, uint64_t len, bool append,
+		    bool now)
+{
+	struct change c;
+	uint64_t size;
+	int64_t n = wfile_enter(f, now);
+
+	if (n < 0)
+		return n;
+	size = vmo_size(f->vmo);
+	if (append)
+		off = size;
+	begin(&c, f, now);
+	n = end(&c, write_all(&c, off, buf, len));
+	if (n > 0) {
+		if (off > size) {
+			mutex_lock(&f->w->lock);
+			f->zeros = true;
+			mutex_unlock(&f->w->lock);
+		}
+		wfile_changed(f, false, true);
+	}
+	wfile_leave(f);
+	return n;
+}
+
+/* ---- sizes ---- */
+
+/*
+ * While a file gets shorter nothing of it is stored: what a store would have of it could be of before and after. One that is
+ * under way is begun anew, unless all of it has been read already.
+ */
+static void cutting(struct wfile *f, bool on)
+{
+	mutex_lock(&f->w->lock);
+	f->cutting = on;
+	if (on && f->state == WFILE_STORING && !f->committing && !f->stuck) {
+		f->cut_store = true;
+		atomic_store(&f->cancel, true);
+	}
+	if (!on && f->in_due)
+		writer_due_locked(f, f->due_ns);
+	mutex_unlock(&f->w->lock);
+}
+
+static int try_resize(struct change *c, uint64_t size)
+{
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, c->deadline_ns };
+	bool shorter = size < vmo_size(c->f->vmo);
+	int r;
+
+	if (!room_may_try(&c->f->w->room, &c->turn))
+		return -EAGAIN;
+	if (shorter)
+		cutting(c->f, true);
+	r = vmo_resize(c->f->vmo, size, &wait);
+	if (shorter)
+		cutting(c->f, false);
+	return r == -ERANGE ? -EFBIG : r;
+}
+
+static int resize(struct change *c, uint64_t size)
+{
+	int r;
+
+	while ((r = try_resize(c, size)) == -EAGAIN) {
+		r = wait_room(c);
+		if (r < 0)
+			break;
+	}
+	return r;
+}
+
+/* For the journal: what was there before must not be seen again. */
+static void resized(struct wfile *f, uint64_t from, uint64_t to)
+{
+	mutex_lock(&f->w->lock);
+	if (to < from)
+		f->cut = MIN(f->cut, to);
+	else
+		f->zeros = true;
+	mutex_unlock(&f->w->lock);
+	wfile_changed(f, false, true);
+}
+
+int wfile_truncate(struct wfile *f, uint64_t size)
+{
+	struct change c;
+	uint64_t from;
+	int r = wfile_enter(f, false);
+
+	if (r < 0)
+		return r;
+	from = vmo_size(f->vmo);
+	begin(&c, f, false);
+	r = (int)end(&c, resize(&c, size));
+	if (r == 0)
+		resized(f, from, size);
+	wfile_leave(f);
+	return r;
+}
+
+/* ---- zeros ---- */
+
+static int zero(struct change *c, uint64_t off, uint64_t len)
+{
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, c->deadline_ns };
+	int r = 0;
+
+	do {
+		r = room_may_try(&c->f->w->room, &c->turn) ? vmo_zero(c->f->vmo, off, len, &wait)
+							   : -EAGAIN;
+		if (r == -EAGAIN) {
+			r = wait_room(c);
+			if (r == 0)
+				r = -EAGAIN;
+			else
+				break;
+		}
+	} while (r == -EAGAIN);
+	return r;
+}
+
+/* What is zeroed before a failure stays so. */
+static int zero_in(struct change *c, uint64_t off, uint64_t end_off, bool extend)
+{
+	uint64_t size = vmo_size(c->f->vmo);
+	uint64_t stop = MIN(end_off, size);
+	int r = off < stop ? zero(c, off, stop - off) : 0;
+
+	if (r == 0 && extend && end_off > size)
+		r = resize(c, end_off);
+	return r;
+}
+
+int wfile_zero(struct wfile *f, uint64_t off, uint64_t len, bool extend)
+{
+	struct change c;
+	int r;
+
+	if (off + len < off)
+		return -EFBIG;
+	r = wfile_enter(f, false);
+	if (r < 0)
+		return r;
+	begin(&c, f, false);
+	r = (int)end(&c, zero_in(&c, off, off + len, extend));
+	mutex_lock(&f->w->lock);
+	f->zeros = true;
+	mutex_unlock(&f->w->lock);
+	wfile_changed(f, false, true);
+	wfile_leave(f);
+	return r;
+}
+
+/* ---- attributes ---- */
+
+static void set_attr_locked(struct wfile *f, const struct vmofs_change_attr *a) REQUIRES(f->w->lock)
+{
+	f->attr.has |= a->has;
+	if (a->has & VMOFS_HAS_MODE)
+		f->attr.mode = a->mode;
+	if (a->has & VMOFS_HAS_UID)
+		f->attr.uid = a->uid;
+	if (a->has & VMOFS_HAS_GID)
+		f->attr.gid = a->gid;
+	if (a->mtime.tv_sec)
+		f->attr.mtime = a->mtime;
+}
+
+int wfile_set_attr(struct wfile *f, const struct vmofs_change_attr *attr)
+{
+	int r = wfile_enter(f, false);
+
+	if (r < 0)
+		return r;
+	mutex_lock(&f->w->lock);
+	set_attr_locked(f, attr);
+	mutex_unlock(&f->w->lock);
+	wfile_changed(f, true, false);
+	wfile_leave(f);
+	return 0;
+}

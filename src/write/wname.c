@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A file that is removed or gets another name here, and a conflict that is decided. All of it blocks; nobody writes to the file
+ * meanwhile.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/loop.h"
+#include "base/macros.h"
+#include "write/writer_private.h"
+
+/* Nobody changes it from now on, until wfile_leave(); also in CONFLICT. */
+static int enter_any(struct wfile *f)
+{
+	struct writer *w = f->w;
+	int r = 0;
+
+	mutex_lock(&w->lock);
+	f->n_turns++;
+	while (f->turn && !w->stopping)
+		cond_wait(&w->changed, &w->lock);
+	f->n_turns--;
+	if (w->stopping)
+		r = -ESHUTDOWN;
+	else
+		f->turn = true;
+	mutex_unlock(&w->lock);
+	return r;
+}
+
+/* ---- the end of a file ---- */
+
+/* A store that has not sent its last request yet is called off. */
+static void call_off(struct wfile *f)
+{
+	mutex_lock(&f->w->lock);
+	if (f->state == WFILE_STORING && !f->committing && !f->stuck)
+		atomic_store(&f->cancel, true);
+	mutex_unlock(&f->w->lock);
+}
+
+/* Whether the writer had a reference of its own. */
+static bool make_gone(struct wfile *f, bool hide)
+{
+	bool held;
+
+	mutex_lock(&f->w->lock);
+	held = wfile_is_left(f->state);
+	if (f->state != WFILE_GONE)
+		wfile_set_state_locked(f, WFILE_GONE);
+	writer_not_due_locked(f);
+	if (hide)
+		writer_forget_locked(f);
+	mutex_unlock(&f->w->lock);
+	return held;
+}
+
+/* Nothing of it is stored from now on. @hide: its ino stands for something else. */
+static int end_file(struct wfile *f, bool hide)
+{
+	bool held = false;
+	int r;
+
+	wfile_hold_back(f);
+	call_off(f);
+	r = wfile_settle(f, writer_deadline(f->w));
+	if (r == 0) {
+		held = make_gone(f, hide);
+		wlog_remove(f);
+	}
+	wfile_let_store(f);
+	if (held)
+		wfile_put(f); /* the writer's own */
+	return r;
+}
+
+int wfile_removed(struct wfile *f, bool *stored, struct vmofs_version *base)
+{
+	int r = end_file(f, false);
+
+	if (r < 0)
+		return r;
+	wfile_base(f, base);
+	*stored = base->exists;
+	return 0;
+}
+
+/* ---- another name ---- */
+
+/* The old one may be in use by somebody who says what has failed. */
+static int change_key(struct wfile *f, char **take_key)
+{
+	struct old_key *o = malloc(sizeof *o);
+
+	if (!o)
+		return -ENOMEM;
+	mutex_lock(&f->w->lock);
+	o->key = f->key;
+	o->next = f->old_keys;
+	f->old_keys = o;
+	f->key = steal_ptr(take_key);
+	mutex_unlock(&f->w->lock);
+	return 0;
+}
+
+/* What the origin has copied. */
+static int renamed_there(struct wfile *f, char **key, const struct vmofs_version *now)
+{
+	struct vmofs_provider *to = NULL;
+	struct vmofs_provider *old = NULL;
+	int r = 0;
+
+	mutex_lock(&f->w->lock);
+	if (f->state != WFILE_CLEAN)
+		r = -EBUSY;
+	mutex_unlock(&f->w->lock);
+	if (r == 0)
+		r = wstore_open(f, *key, now, &to);
+	if (r < 0)
+		return r;
+	r = change_key(f, key);
+	if (r < 0) {
+		to->ops->free(to);
+		return r;
+	}
+	mutex_lock(&f->log_lock);
+	wfile_switch(f, to, now->size, &old);
+	mutex_lock(&f->w->lock);
+	f->base = *now;
+	mutex_unlock(&f->w->lock);
+	mutex_unlock(&f->log_lock);
+	if (old)
+		old->ops->free(old);
+	return 0;
+}
+
+/* What the origin does not have yet. No store is under way. */
+static int rename_unstored(struct wfile *f, char **key, const struct vmofs_version *replaces)
+{
+	bool was_stored;
+	int r;
+
+	mutex_lock(&f->w->lock);
+	was_stored = f->base.exists && f->stored_seq;
+	mutex_unlock(&f->w->lock);
+	if (was_stored)
+		return -EBUSY;
+	r = wlog_rename(f, *key);
+	if (r == 0)
+		r = change_key(f, key);
+	if (r < 0)
+		return r;
+	mutex_lock(&f->w->lock);
+	f->base = replaces ? *replaces : (struct vmofs_version){ 0 };
+	mutex_unlock(&f->w->lock);
+	/* What cannot be told to the log now is told at its next commit. */
+	(void)wlog_rebase(f);
+	return 0;
+}
+
+static int renamed_here(struct wfile *f, char **key, const struct vmofs_version *replaces)
+{
+	int r;
+
+	wfile_hold_back(f);
+	r = wfile_settle(f, writer_deadline(f->w));
+	if (r == 0)
+		r = rename_unstored(f, key, replaces);
+	wfile_let_store(f);
+	return r;
+}
+
+int wfile_renamed(struct wfile *f, const char *key, const struct vmofs_version *replaces,
+		  const struct vmofs_version *now)
+{
+	char *copy = strdup(key);
+	int r = copy ? enter_any(f) : -ENOMEM;
+
+	if (r == 0) {
+		r = now ? renamed_there(f, &copy, now) : renamed_here(f, &copy, replaces);
+		wfile_leave(f);
+	}
+	free(copy);
+	return r;
+}
+
+/* ---- conflicts ---- */
+
+/* What is at the key now: no attempt of ours has that name. */
+static int look_there(struct wfile *f, struct vmofs_version *now, struct vmofs_err *err)
+{
+	struct vmofs_source *s = f->w->p.source;
+	struct vmofs_change_wait wait = { writer_deadline(f->w), NULL };
+	char nobody[VMOFS_ATTEMPT_LEN + 1];
+	int r;
+
+	vmofs_attempt_new(nobody);
+	r = s->ops->change->attempted(s, f->key, nobody, now, &wait, err);
+	return r < 0 ? r : 0;
+}
+
+static int keep_local(struct wfile *f, struct vmofs_err *err)
+{
+	struct vmofs_version *now = calloc(1, sizeof *now);
+	int r;
+
+	if (!now)
+		return vmofs_err_set(err, -ENOMEM, "no memory");
+	r = look_there(f, now, err);
+	if (r < 0) {
+		free(now);
+		return r;
+	}
+	mutex_lock(&f->w->lock);
+	free(f->instead);
+	f->instead = now;
+	f->failures = 0;
+	f->change_seq++;
+	wfile_set_state_locked(f, WFILE_DIRTY);
+	writer_due_locked(f, 0);
+	mutex_unlock(&f->w->lock);
+	return 0;
+}
+
+static int decide(struct wfile *f, enum wfile_resolve how, const char *key, struct vmofs_err *err)
+{
+	int r = 0;
+
+	if (wfile_state(f) != WFILE_CONFLICT)
+		return vmofs_err_set(err, -EINVAL, "'%s' is not in conflict", f->key);
+	if (how == WFILE_KEEP_LOCAL)
+		return keep_local(f, err);
+	if (how == WFILE_SAVE_AS)
+		r = wstore_copy(f, key, err);
+	if (r == -ESTALE)
+		return vmofs_err_set(err, -EEXIST, "there is something at '%s' already", key);
+	return r < 0 ? r : end_file(f, true);
+}
+
+int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, struct vmofs_err *err)
+{
+	int r = enter_any(f);
+
+	if (r < 0)
+		return vmofs_err_set(err, r, "the mount is about to end");
+	r = decide(f, how, key, err);
+	wfile_leave(f);
+	if (r == 0 && how == WFILE_KEEP_LOCAL) {
+		uint64_t since = 0;
+
+		r = wfile_store_wait(f, &since, writer_deadline(f->w), NULL);
+		if (r < 0)
+			return vmofs_err_set(err, r, "'%s' is not stored yet: %s", f->key,
+					     f->msg ? f->msg : strerror(-r));
+	}
+	return r < 0 && !err->code ? vmofs_err_set(err, r, "cannot resolve '%s'", f->key) : r;
+}

@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What becomes of a store: the origin has it, has another version, has refused it, or nobody knows. What nobody knows is
+ * asked of the origin until it is known; until then the file is STORING and reads that miss wait. Runs on threads of the
+ * writer.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/loop.h"
+#include "base/macros.h"
+#include "write/writer_private.h"
+
+#define BACKOFF_FIRST_NS NSEC_PER_SEC
+#define BACKOFF_MOST_NS  (60 * NSEC_PER_SEC)
+#define ASK_NS           (30 * NSEC_PER_SEC)
+
+static uint64_t backoff_of(unsigned failures)
+{
+	uint64_t ns = BACKOFF_FIRST_NS;
+
+	while (--failures && ns < BACKOFF_MOST_NS)
+		ns *= 2;
+	return MIN(ns, BACKOFF_MOST_NS);
+}
+
+/* The store under way is over: nothing of it is left but what the caller says next. */
+static void over_locked(struct wfile *f) REQUIRES(f->w->lock)
+{
+	f->committing = false;
+	f->cut_store = false;
+	f->stuck = false;
+	f->attempt[0] = '\0';
+	atomic_store(&f->cancel, f->w->stopping);
+}
+
+/* DIRTY, and stored again at @when_ns. */
+static void again_locked(struct wfile *f, uint64_t when_ns) REQUIRES(f->w->lock)
+{
+	wfile_set_state_locked(f, WFILE_DIRTY);
+	writer_due_locked(f, when_ns);
+}
+
+/* ---- it was not stored ---- */
+
+/* The VMO goes on with the version that it has. */
+static void go_on(struct wfile *f, struct wjob *j, int status)
+{
+	if (j && j->committed) {
+		wlog_no_attempt(f);
+		(void)vmo_switch(f->vmo, vmo_provider(f->vmo), 0);
+	}
+	if (j && j->token) {
+		if (status == -ECANCELED)
+			vmo_writeback_abandon(j->token);
+		else
+			vmo_writeback_end(j->token, status);
+		j->token = NULL;
+	}
+	if (j)
+		wstore_free(j);
+}
+
+/* What it had read was cut off, or it was called off: nothing has failed. */
+static void begin_anew(struct wfile *f, struct wjob *j)
+{
+	go_on(f, j, -ECANCELED);
+	mutex_lock(&f->w->lock);
+	over_locked(f);
+	again_locked(f, writer_now(f->w));
+	mutex_unlock(&f->w->lock);
+}
+
+static void say_failure(struct wfile *f, int status, const char *msg, unsigned failures)
+{
+	/* The first of a row, and then now and then. */
+	if ((failures & (failures - 1)) == 0)
+		log_warn("'%s' is not stored yet: %s; tried again in %u s", f->key,
+			 msg && *msg ? msg : strerror(-status),
+			 (unsigned)(backoff_of(failures) / NSEC_PER_SEC));
+}
+
+static void failed(struct wfile *f, struct wjob *j, int status, const char *msg)
+{
+	unsigned failures;
+
+	go_on(f, j, status);
+	mutex_lock(&f->w->lock);
+	over_locked(f);
+	wfile_fail_locked(f, status, msg && *msg ? msg : strerror(-status));
+	failures = f->failures;
+	again_locked(f, writer_now(f->w) + backoff_of(failures));
+	mutex_unlock(&f->w->lock);
+	say_failure(f, status, msg, failures);
+}
+
+static void conflict(struct wfile *f, struct wjob *j, const char *msg)
+{
+	go_on(f, j, -ESTALE);
+	mutex_lock(&f->w->lock);
+	over_locked(f);
+	free(f->instead);
+	f->instead = NULL;
+	wfile_set_state_locked(f, WFILE_CONFLICT);
+	wfile_fail_locked(
+		f, -ESTALE,
+		msg && *msg ? msg : "the origin has another version than the one that was changed");
+	mutex_unlock(&f->w->lock);
+	log_error(
+		"'%s' was changed here and at the origin: nothing is overwritten; 'vmofs resolve' ends the conflict",
+		f->key);
+	(void)wlog_note(f);
+}
+
+/* ---- it was ---- */
+
+int wstore_open(struct wfile *f, const char *key, const struct vmofs_version *v,
+		struct vmofs_provider **out)
+{
+	struct vmofs_source *s = f->w->p.source;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_object_info *info = calloc(1, sizeof *info);
+	struct vmofs_entry e = {
+		.type = VMOFS_ENTRY_FILE,
+		.key = key,
+		.key_len = strlen(key),
+		.size = v->size,
+		.mtime = v->mtime,
+		.validator = v->validator,
+	};
+	int r = info ? s->ops->object(s, &e, out, info, &err) : -ENOMEM;
+
+	free(info);
+	return r;
+}
+
+/* @to takes the place of the provider that the VMO has. */
+void wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
+		  struct vmofs_provider **old)
+{
+	int r = vmo_switch(f->vmo, to, size);
+
+	*old = r < 0 ? to : f->provider;
+	if (r == 0)
+		f->provider = to;
+}
+
+static void stored_locked(struct wfile *f, const struct wjob *j, const struct vmofs_version *now)
+	REQUIRES(f->w->lock)
+{
+	uint64_t t = writer_now(f->w);
+
+	f->base = *now;
+	free(f->instead);
+	f->instead = NULL;
+	f->failures = 0;
+	f->error = 0;
+	if (!j)
+		return;
+	f->stored_seq = f->begin_seq;
+	f->attr_stored = j->attr_seq;
+	if (!j->sent)
+		return;
+	f->took_ns = t - MIN(j->began_ns, t);
+	f->w->stats.stores++;
+	f->w->stats.requests += j->st.requests;
+	f->w->stats.bytes_up += j->st.bytes_up;
+	f->w->stats.bytes_copied += j->st.bytes_copied;
+}
+
+/* True: nothing is left to be stored. */
+static bool settled_locked(struct wfile *f, bool whole) REQUIRES(f->w->lock)
+{
+	bool clean = whole && f->change_seq == f->begin_seq;
+	uint64_t t = writer_now(f->w);
+
+	over_locked(f);
+	f->since_ns = clean ? 0 : f->again_ns ? f->again_ns : t;
+	f->again_ns = 0;
+	if (clean)
+		wfile_set_state_locked(f, WFILE_CLEAN);
+	else
+		again_locked(f, f->wanted || !whole ? t : t + MAX(f->w->p.age_ns, f->took_ns));
+	return clean;
+}
+
+static void tell(struct wfile *f, const struct vmofs_version *now)
+{
+	struct writer *w = f->w;
+
+	if (w->p.stored)
+		w->p.stored(w->p.arg, f->ino, now);
+	wfile_put(f); /* the writer's own */
+}
+
+/* @j NULL: that of a daemon before this one; what was written is dirty all the same. */
+static void stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
+		   const struct vmofs_version *now)
+{
+	struct vmofs_provider *old = NULL;
+	bool clean;
+
+	mutex_lock(&f->log_lock);
+	if (to)
+		wfile_switch(f, to, now->size, &old);
+	if (j && j->token) {
+		vmo_writeback_end(j->token, 0);
+		j->token = NULL;
+	}
+	mutex_lock(&f->w->lock);
+	stored_locked(f, j, now);
+	clean = settled_locked(f, j != NULL);
+	mutex_unlock(&f->w->lock);
+	wlog_stored_locked(f, clean);
+	mutex_unlock(&f->log_lock);
+	if (old)
+		old->ops->free(old);
+	if (j)
+		wstore_free(j);
+	if (clean)
+		tell(f, now);
+}
+
+/* ---- nobody knows ---- */
+
+static void stuck(struct wfile *f, struct wjob *j, int status, const char *msg)
+{
+	unsigned failures;
+
+	mutex_lock(&f->w->lock);
+	f->job = j;
+	f->stuck = true;
+	wfile_fail_locked(f, status, msg && *msg ? msg : strerror(-status));
+	failures = f->failures;
+	writer_due_locked(f, writer_now(f->w) + backoff_of(failures));
+	mutex_unlock(&f->w->lock);
+	say_failure(f, status, msg, failures);
+}
+
+static bool is_same(const struct vmofs_version *a, const struct vmofs_version *b)
+{
+	if (!a->exists || !b->exists)
+		return a->exists == b->exists;
+	return a->size == b->size &&
+		(!a->validator[0] || !b->validator[0] || strcmp(a->validator, b->validator) == 0);
+}
+
+/* The origin has it: where no provider can be made for that, it is as if that was not known. */
+static void arrived(struct wfile *f, struct wjob *j, const struct vmofs_version *now)
+{
+	struct vmofs_provider *to;
+
+	if (wstore_open(f, f->key, now, &to) == 0)
+		stored(f, j, to, now);
+	else
+		stuck(f, j, -ENOMEM, "what was stored cannot be opened");
+}
+
+/* Our attempt is not what is there. */
+static void missed(struct wfile *f, struct wjob *j, const struct vmofs_version *now)
+{
+	struct vmofs_version expected = j ? j->base : f->base;
+
+	if (!j) {
+		wlog_no_attempt(f);
+		(void)vmo_switch(f->vmo, vmo_provider(f->vmo), 0);
+	}
+	if (!is_same(now, &expected))
+		conflict(f, j, NULL);
+	else
+		begin_anew(f, j);
+}
+
+void wstore_ask(struct wfile *f)
+{
+	struct vmofs_source *s = f->w->p.source;
+	struct vmofs_change_wait wait = { loop_now_ns() + ASK_NS, &f->cancel };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version now = { 0 };
+	struct wjob *j = f->job;
+	int r = s->ops->change->attempted(s, f->key, f->attempt, &now, &wait, &err);
+
+	if (r < 0) {
+		stuck(f, j, r, err.msg);
+		return;
+	}
+	f->job = NULL;
+	if (r > 0)
+		arrived(f, j, &now);
+	else
+		missed(f, j, &now);
+}
+
+/* ---- all of it ---- */
+
+static bool is_unknown(int status)
+{
+	static const int codes[] = { -EIO, -ETIMEDOUT, -EINTR, -ESHUTDOWN, -ECANCELED, -ENOMEM };
+
+	for (unsigned i = 0; i < ARRAY_LEN(codes); i++)
+		if (status == codes[i])
+			return true;
+	return false;
+}
+
+void wstore_end(struct wfile *f, struct wjob *j, int status, const char *msg)
+{
+	if (status == 0 && !j->sent)
+		stored(f, j, NULL, &j->st.now);
+	else if (status == 0)
+		arrived(f, j, &j->st.now);
+	else if (j && j->committed && is_unknown(status))
+		stuck(f, j, status, msg);
+	else if (status == -ESTALE)
+		conflict(f, j, msg);
+	else if (status == -ECANCELED || (j && atomic_load(&f->cancel)))
+		begin_anew(f, j);
+	else
+		failed(f, j, status, msg);
+}
