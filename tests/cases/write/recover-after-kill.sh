@@ -28,7 +28,7 @@ os.makedirs(sys.argv[1] + "/made/here")
 done("made/here/new", os.O_CREAT | os.O_WRONLY, (0, b"n" * 10000))
 done("d/old", os.O_RDWR, (5000, b"five"), (2 << 20, b"tail"))
 done("d/cut", os.O_RDWR, (6000, b"x"), size=5000)
-done("d/both", os.O_RDWR, (0, b"mine"))
+done("d/both", os.O_RDWR | os.O_TRUNC, (0, b"mine"))
 done("d/gone", os.O_RDWR, (0, b"gone"))
 os.close(keep.pop())
 os.unlink(sys.argv[1] + "/d/gone")
@@ -45,7 +45,7 @@ head -c 5000 "$SRV/old" >"$TEST_TMP/cut"
 truncate -s 6000 "$TEST_TMP/cut"
 printf x >>"$TEST_TMP/cut"
 head -c 10000 /dev/zero | tr '\0' n >"$TEST_TMP/new"
-{ printf mine; tail -c +5 "$SRV/old"; } >"$TEST_TMP/both"
+printf mine >"$TEST_TMP/both"
 kill_mount
 end_pid "$writer"
 assert_match "s3://bucket" "$("$VMOFS" recover --journal-dir="$JOURNAL")" "list of journals"
