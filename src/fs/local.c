@@ -370,7 +370,7 @@ struct vmofs_change_wait local_wait(const struct local *l)
 	return (struct vmofs_change_wait){ .deadline_ns = local_deadline(l) };
 }
 
-bool local_removal_of(struct local *l, const char *key, struct vmofs_version *out)
+bool local_removal_of(struct local *l, const char *key, bool take, struct vmofs_version *out)
 {
 	struct vmofs_list *pos;
 	bool found = false;
@@ -379,9 +379,10 @@ bool local_removal_of(struct local *l, const char *key, struct vmofs_version *ou
 	vmofs_list_for_each(pos, &l->removals) {
 		struct local_removal *m = vmofs_list_entry(pos, struct local_removal, link);
 
-		if (strcmp(m->key, key))
+		if (m->taken || strcmp(m->key, key))
 			continue;
 		*out = m->version;
+		m->taken = take;
 		found = true;
 	}
 	mutex_unlock(&l->lock);

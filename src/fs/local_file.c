@@ -270,7 +270,7 @@ static int replace_removed(struct local *l, struct local_file *f)
 	struct vmofs_version now, old;
 	int r = local_version_of(l, f->ino, key, &now);
 
-	if (r < 0 || !local_removal_of(l, key, &old))
+	if (r < 0 || !local_removal_of(l, key, true, &old))
 		return r < 0 ? r : 0;
 	local_enter(l, f);
 	r = local_rename_unstored(l, f, key, &old);
@@ -381,9 +381,8 @@ bool local_close_now(struct local *l, struct local_handle *h)
 }
 
 /* The origin still has what was removed while it was open: now it goes there too. */
-static void finish_removal(struct local *l, struct local_file *f)
+static void remove_now(struct local *l, const struct local_removal *m)
 {
-	struct local_removal *m = f->removal;
 	struct vmofs_change_wait wait = local_wait(l);
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	int r = l->p.source->ops->change->remove(l->p.source, m->key, &m->version, &wait, &err);
@@ -391,10 +390,18 @@ static void finish_removal(struct local *l, struct local_file *f)
 	if (r < 0 && r != -ENOENT && r != -ESTALE)
 		log_warn("'%s' was removed here, but not at the origin: %s", m->key, err.msg);
 	l->tree->ops->gone(l->tree, m->key);
+}
+
+static void finish_removal(struct local *l, struct local_file *f)
+{
+	struct local_removal *m;
+
 	mutex_lock(&l->lock);
+	m = steal_ptr(&f->removal);
 	vmofs_list_del(&m->link);
-	f->removal = NULL;
 	mutex_unlock(&l->lock);
+	if (!m->taken)
+		remove_now(l, m);
 	free(m);
 }
 

@@ -108,6 +108,7 @@ static bool remove_later(struct local *l, struct local_file *f, const struct chi
 
 	if (!m)
 		return false;
+	m->taken = false;
 	m->version = c->version;
 	memcpy(m->key, c->key, len);
 	mutex_lock(&l->lock);
@@ -151,7 +152,7 @@ static int unlink_file(struct local *l, struct local_file *f, struct child *c, u
 	if (stored)
 		r = unlink_stored(l, f, c, parent, name);
 	else
-		r = tree_removed_name(l, parent, name, !local_removal_of(l, c->key, &old));
+		r = tree_removed_name(l, parent, name, !local_removal_of(l, c->key, false, &old));
 	if (!r || f->wfile)
 		set_gone(l, f);
 	if (r < 0 && f->wfile)
@@ -311,7 +312,7 @@ static int give_up_target(struct local *l, struct renaming *x)
 	if (x->target)
 		set_gone(l, x->target);
 	if (!x->replaces.exists)
-		(void)local_removal_of(l, x->key, &x->replaces);
+		(void)local_removal_of(l, x->key, true, &x->replaces);
 	return r;
 }
 

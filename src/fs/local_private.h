@@ -19,6 +19,7 @@ enum { LOCAL_REST_MAX = 256 };
 /* What the origin still has of a file that was removed while it was open. */
 struct local_removal {
 	struct vmofs_list link; /* in local.removals */
+	bool taken; /* lock: local.lock; another file replaces it, and sees to it that it goes */
 	struct vmofs_version version;
 	char key[];
 };
@@ -80,8 +81,8 @@ void local_leave(struct local *l, struct local_file *f) EXCLUDES(l->lock);
 struct vmofs_change_wait local_wait(const struct local *l);
 uint64_t local_deadline(const struct local *l);
 
-/* The origin's version of what was removed as @key and is still open, if any. */
-bool local_removal_of(struct local *l, const char *key, struct vmofs_version *out)
+/* The origin's version of what was removed as @key and is still open, if any. @take: the caller replaces it. */
+bool local_removal_of(struct local *l, const char *key, bool take, struct vmofs_version *out)
 	EXCLUDES(l->lock);
 
 /* ---- local_file.c; the file is entered ---- */
