@@ -160,7 +160,7 @@ static void base_of(struct wfile *f, struct journal_base *b)
 {
 	mutex_lock(&f->w->lock);
 	*b = (struct journal_base){ .exists = f->base.exists, .size = f->base.size };
-	strncpy(b->validator, f->base.validator, sizeof b->validator - 1);
+	snprintf(b->validator, sizeof b->validator, "%s", f->base.validator);
 	mutex_unlock(&f->w->lock);
 }
 

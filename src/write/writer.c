@@ -495,7 +495,7 @@ static char *status_locked(struct wfile *f, struct wfile_status *s) REQUIRES(f->
 		.durable = f->durable_seq >= f->change_seq && f->durable_seq,
 	};
 	if (s->error && f->msg)
-		strncpy(s->msg, f->msg, sizeof s->msg - 1);
+		snprintf(s->msg, sizeof s->msg, "%s", f->msg);
 	return strdup(f->key);
 }
 

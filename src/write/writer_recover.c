@@ -159,7 +159,7 @@ static int find_out(struct recovery *rec, const struct journal_found *found,
 	int r;
 
 	*base = (struct vmofs_version){ .exists = found->base.exists, .size = found->base.size };
-	strncpy(base->validator, found->base.validator, sizeof base->validator - 1);
+	snprintf(base->validator, sizeof base->validator, "%s", found->base.validator);
 	if (!found->attempt[0])
 		return 0;
 	r = s->ops->change->attempted(s, found->key, found->attempt, &now, &wait, &err);
@@ -199,7 +199,7 @@ static void set_up(struct wfile *f, const struct journal_found *found, int outco
 	if (outcome < 0) {
 		f->stuck = true;
 		f->committing = true;
-		strncpy(f->attempt, found->attempt, sizeof f->attempt - 1);
+		snprintf(f->attempt, sizeof f->attempt, "%s", found->attempt);
 	}
 }
 

@@ -217,10 +217,10 @@ static void stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
 	mutex_unlock(&f->log_lock);
 	if (old)
 		old->ops->free(old);
-	if (j)
-		wstore_free(j);
 	if (clean)
 		tell(f, now);
+	if (j) /* @now may be in it */
+		wstore_free(j);
 }
 
 /* ---- nobody knows ---- */
