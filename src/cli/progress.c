@@ -109,7 +109,7 @@ void progress_print_left(FILE *out, const json_t *sums)
 
 	if (files)
 		fprintf(out, "vmofs: %llu %s (%s) not stored%s%s\n", (unsigned long long)files,
-			files == 1 ? "file is" : "files are",
+			files == 1 ? "file" : "files",
 			text_bytes((double)sum_of(sums, "bytes"), bytes), trouble ? ": " : "",
 			trouble ? trouble : "");
 	if (conflicts)

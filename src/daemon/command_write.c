@@ -292,6 +292,9 @@ static int sync_below(struct writer *w, const char *path, uint64_t deadline_ns,
 				     "'%s' has been changed at the origin too; `vmofs conflicts` "
 				     "shows what, `vmofs resolve` decides",
 				     path);
+	if (r == -ETIMEDOUT)
+		return vmofs_err_set(err, r, "'%s' has not been stored in time; it is tried again",
+				     path);
 	return r < 0 ? vmofs_err_set(err, r, "cannot store '%s': %s", path, strerror(-r)) : 0;
 }
 
