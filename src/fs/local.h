@@ -97,6 +97,12 @@ struct fs_object *local_object(const struct local_handle *h); /* borrowed */
 struct wfile *local_wfile(const struct local_handle *h);      /* borrowed; NULL: it only reads */
 
 /*
+ * close() waits for a store, so FLUSH is of use. Else the last release of a file that is open for writing has it stored
+ * soon: FLUSH comes also for every child that ends with it.
+ */
+bool local_close_waits(const struct local *l);
+
+/*
  * wfile_fsync() or, @closing, wfile_closed(), with what this handle has been told of: begun while it is open, and going on
  * though it may be closed meanwhile.
  */

@@ -405,6 +405,20 @@ static void finish_removal(struct local *l, struct local_file *f)
 	free(m);
 }
 
+bool local_close_waits(const struct local *l)
+{
+	return writer_close_waits(l->writer);
+}
+
+/* Nobody writes it any more. */
+static void store_soon(struct local *l, struct local_file *f)
+{
+	uint64_t since = 0;
+
+	if (f->wfile && !f->writers && !local_close_waits(l))
+		(void)wfile_closed(f->wfile, &since);
+}
+
 void local_close(struct local *l, struct local_handle *h)
 {
 	struct local_file *f = h->file;
@@ -416,6 +430,8 @@ void local_close(struct local *l, struct local_handle *h)
 	mutex_unlock(&l->lock);
 	if (last && f->removal)
 		finish_removal(l, f);
+	if (h->write)
+		store_soon(l, f);
 	local_settle(l, f, false);
 	local_leave(l, f);
 	object_cache_put(l->p.cache, h->object);

@@ -60,6 +60,7 @@ static void set_open_mode(const struct fs_session *s, struct fuse_file_info *fi,
 {
 	fi->fh = (uintptr_t)h;
 	fi->keep_cache = !vmo_is_distrusted(local_object(h)->vmo);
+	fi->noflush = !local_close_waits(s->p.local);
 	/* The kernel refuses shared mappings of such a file. */
 	fi->direct_io = s->p.exact_dirty;
 }

@@ -86,7 +86,7 @@ static struct wfile *wfile_alloc(struct writer *w, const struct wfile_params *p)
 	if (!f)
 		return NULL;
 	f->w = w;
-	f->refs = 1;
+	f->refs = f->users = 1;
 	f->ino = p->ino;
 	f->base = p->base;
 	f->cut = UINT64_MAX;
@@ -150,25 +150,37 @@ int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p
 struct wfile *wfile_get(struct wfile *f)
 {
 	mutex_lock(&f->w->lock);
-	assert(f->refs);
+	assert(f->users);
 	f->refs++;
+	f->users++;
 	mutex_unlock(&f->w->lock);
 	return f;
 }
 
-void wfile_put(struct wfile *f)
+/* What nobody uses and has nothing to be stored is not found any more: its number may be that of another file at once. */
+static void unref(struct wfile *f, bool user)
 {
 	bool last;
 
-	if (!f)
-		return;
 	mutex_lock(&f->w->lock);
 	last = --f->refs == 0;
-	if (last)
+	f->users -= user;
+	if (last || (!f->users && !wfile_is_left(f->state)))
 		writer_forget_locked(f);
 	mutex_unlock(&f->w->lock);
 	if (last)
 		wfile_free(f);
+}
+
+void wfile_unref(struct wfile *f)
+{
+	unref(f, false);
+}
+
+void wfile_put(struct wfile *f)
+{
+	if (f)
+		unref(f, true);
 }
 
 void wfile_hold_locked(struct wfile *f)

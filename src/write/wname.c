@@ -72,7 +72,7 @@ static int end_file(struct wfile *f, bool hide)
 	}
 	wfile_let_store(f);
 	if (held)
-		wfile_put(f); /* the writer's own */
+		wfile_unref(f); /* the writer's own */
 	return r;
 }
 

@@ -112,10 +112,12 @@ struct wfile *writer_find(struct writer *w, uint64_t ino)
 
 	mutex_lock(&w->lock);
 	f = file_from_locked(w, ino);
-	if (f && f->ino == ino)
+	if (f && f->ino == ino) {
 		f->refs++;
-	else
+		f->users++;
+	} else {
 		f = NULL;
+	}
 	mutex_unlock(&w->lock);
 	return f;
 }
@@ -266,7 +268,7 @@ static void store_some(void *arg, void **own)
 	(void)own;
 	while ((f = take_due(w))) {
 		wstore_run(f);
-		wfile_put(f);
+		wfile_unref(f);
 	}
 }
 
@@ -298,7 +300,7 @@ static void commit_some(void *arg, void **own)
 	(void)own;
 	while ((f = take_commit(w))) {
 		(void)wlog_commit(f, false);
-		wfile_put(f);
+		wfile_unref(f);
 	}
 }
 
@@ -319,6 +321,11 @@ static int start_threads(struct writer *w, struct vmofs_err *err)
 	return r < 0
 		? vmofs_err_set(err, r, "cannot start the threads that store: %s", strerror(-r))
 		: 0;
+}
+
+bool writer_close_waits(const struct writer *w)
+{
+	return w->p.close_sync;
 }
 
 int writer_new(struct writer **out, const struct writer_params *p, struct vmofs_err *err)
@@ -438,7 +445,7 @@ static void retire(struct wfile *f)
 	mutex_unlock(&f->w->lock);
 	if (j)
 		wstore_free(j);
-	wfile_put(f); /* the writer's own */
+	wfile_unref(f); /* the writer's own */
 }
 
 static void begin_stop(struct writer *w)
@@ -466,7 +473,7 @@ void writer_stop(struct writer *w)
 	w->storers = w->committer = NULL;
 	while ((f = next_left(w, &ino))) {
 		retire(f);
-		wfile_put(f);
+		wfile_unref(f);
 	}
 	w->stopped = true;
 }
@@ -516,7 +523,7 @@ int writer_each(struct writer *w, int (*fn)(void *arg, const struct wfile_status
 		if (key && wfile_is_left(s.state))
 			r = fn(arg, &s);
 		free(key);
-		wfile_put(f);
+		wfile_unref(f);
 	}
 	return r;
 }

@@ -79,6 +79,8 @@ struct writer_params {
 };
 
 int writer_new(struct writer **out, const struct writer_params *p, struct vmofs_err *err);
+/* wfile_closed() may wait: close_sync. */
+bool writer_close_waits(const struct writer *w);
 /*
  * Stores all that is dirty, until @deadline_ns (0: for ever) or until *@cancel. Returns how many files are left; they are in the journal.
  * Not of those in conflict, which are counted in *@conflicts. Any thread that may block.

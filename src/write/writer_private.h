@@ -91,7 +91,8 @@ struct wfile {
 	atomic_bool cancel; /* of the store under way */
 
 	/* lock: w->lock, down to the next mark */
-	unsigned refs;
+	unsigned refs;  /* of any kind */
+	unsigned users; /* those of others than the writer */
 	enum wfile_state state;
 	struct rb_node by_ino, by_due, by_commit;
 	bool in_table, in_due, in_commits;
@@ -175,7 +176,8 @@ void writer_forget_locked(struct wfile *f) REQUIRES(f->w->lock);
 
 int wfile_make(struct wfile **out, struct writer *w, const struct wfile_params *p);
 void wfile_set_state_locked(struct wfile *f, enum wfile_state to) REQUIRES(f->w->lock);
-/* The writer's own reference. */
+/* A reference of the writer's own threads, or of what is not stored. */
+void wfile_unref(struct wfile *f);
 void wfile_hold_locked(struct wfile *f) REQUIRES(f->w->lock);
 /* Something has changed: CLEAN becomes DIRTY, times run. */
 void wfile_changed(struct wfile *f, bool attr, bool mtime);

@@ -213,7 +213,7 @@ static int publish(struct wfile *f)
 	if (r == 0) {
 		wfile_hold_locked(f);
 		if (f->state != WFILE_CONFLICT)
-			writer_due_locked(f, writer_now(f->w));
+			writer_due_locked(f, writer_now(f->w) + (f->stuck ? 0 : f->w->p.age_ns));
 	}
 	mutex_unlock(&f->w->lock);
 	return r;

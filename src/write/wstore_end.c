@@ -147,14 +147,21 @@ void wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
 		f->provider = to;
 }
 
-static void stored_locked(struct wfile *f, const struct wjob *j, const struct vmofs_version *now)
+/* What the origin has from now on. Whether the journal has anything to keep beside that. */
+static bool based_on_locked(struct wfile *f, bool whole, const struct vmofs_version *now)
 	REQUIRES(f->w->lock)
 {
-	uint64_t t = writer_now(f->w);
-
 	f->base = *now;
 	free(f->instead);
 	f->instead = NULL;
+	return whole && f->change_seq == f->begin_seq;
+}
+
+static void count_locked(struct wfile *f, const struct wjob *j) REQUIRES(f->w->lock)
+{
+	struct writer_stats *s = &f->w->stats;
+	uint64_t t = writer_now(f->w);
+
 	f->failures = 0;
 	f->error = 0;
 	if (!j)
@@ -164,10 +171,10 @@ static void stored_locked(struct wfile *f, const struct wjob *j, const struct vm
 	if (!j->sent)
 		return;
 	f->took_ns = t - MIN(j->began_ns, t);
-	f->w->stats.stores++;
-	f->w->stats.requests += j->st.requests;
-	f->w->stats.bytes_up += j->st.bytes_up;
-	f->w->stats.bytes_copied += j->st.bytes_copied;
+	s->stores++;
+	s->requests += j->st.requests;
+	s->bytes_up += j->st.bytes_up;
+	s->bytes_copied += j->st.bytes_copied;
 }
 
 /* True: nothing is left to be stored. */
@@ -192,7 +199,7 @@ static void tell(struct wfile *f, const struct vmofs_version *now)
 
 	if (w->p.stored)
 		w->p.stored(w->p.arg, f->ino, now);
-	wfile_put(f); /* the writer's own */
+	wfile_unref(f); /* the writer's own */
 }
 
 /* @j NULL: that of a daemon before this one; what was written is dirty all the same. */
@@ -210,10 +217,14 @@ static void stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
 		j->token = NULL;
 	}
 	mutex_lock(&f->w->lock);
-	stored_locked(f, j, now);
+	clean = based_on_locked(f, j != NULL, now);
+	mutex_unlock(&f->w->lock);
+	/* Who waits for the store finds the journal as it is after it. */
+	wlog_stored_locked(f, clean);
+	mutex_lock(&f->w->lock);
+	count_locked(f, j);
 	clean = settled_locked(f, j != NULL);
 	mutex_unlock(&f->w->lock);
-	wlog_stored_locked(f, clean);
 	mutex_unlock(&f->log_lock);
 	if (old)
 		old->ops->free(old);

@@ -43,10 +43,10 @@ done
 vmofs_umount
 
 write_mount "$MNT" dirty-limit=2M,timeout=2s --memory 16M
-touch "$down"
-python3 - "$MNT/full" "$TEST_TMP/full" <<'PY' || fail "see above"
+python3 - "$MNT/full" "$TEST_TMP/full" "$down" <<'PY' || fail "see above"
 import errno, os, sys
-f, copy = (os.open(p, os.O_WRONLY | os.O_CREAT, 0o644) for p in sys.argv[1:])
+f, copy = (os.open(p, os.O_WRONLY | os.O_CREAT, 0o644) for p in sys.argv[1:3])
+open(sys.argv[3], "w").close()
 data = os.urandom(1 << 16)
 for i in range(200):
     try:

@@ -58,10 +58,10 @@ assert_same_file "$TEST_TMP/written/old" "$MNT/old"
 # fsync=remote tells of it, once, and goes through when the server is back.
 vmofs_umount
 write_mount "$MNT" write-age=600s,timeout=2s
-touch "$down"
 python3 - "$MNT/old" "$down" <<'PY' || fail "see above"
 import errno, os, sys, time
 f = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+open(sys.argv[2], "w").close()
 try:
     os.write(f, b"not yet\n")
 except OSError as e:
