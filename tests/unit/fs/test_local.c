@@ -47,24 +47,19 @@ static void assert_told(const char *text)
 
 /* ---- objects: their pages are never asked for ---- */
 
-static void no_request(struct vmofs_provider *p, struct vmofs_request *req)
+static void no_request(struct vmofs_provider *p UNUSED, struct vmofs_request *req UNUSED)
 {
-	(void)p;
-	(void)req;
 	fail();
 }
 
-static void no_swap(struct vmofs_provider *p, struct vmofs_request *old, struct vmofs_request *now)
+static void no_swap(struct vmofs_provider *p UNUSED, struct vmofs_request *old UNUSED,
+		    struct vmofs_request *now UNUSED)
 {
-	(void)p;
-	(void)old;
-	(void)now;
 	fail();
 }
 
-static void nothing(struct vmofs_provider *p)
+static void nothing(struct vmofs_provider *p UNUSED)
 {
-	(void)p;
 }
 
 static void provider_free(struct vmofs_provider *p)
@@ -84,12 +79,10 @@ static const struct vmofs_provider_ops provider_ops = {
 	.free = provider_free,
 };
 
-static int source_object(struct vmofs_source *s, const struct vmofs_entry *e,
+static int source_object(struct vmofs_source *s UNUSED, const struct vmofs_entry *e,
 			 struct vmofs_provider **out, struct vmofs_object_info *info,
-			 struct vmofs_err *err)
+			 struct vmofs_err *err UNUSED)
 {
-	(void)s;
-	(void)err;
 	*out = calloc(1, sizeof **out);
 	(*out)->ops = &provider_ops;
 	*info = (struct vmofs_object_info){ .size = e->size };
@@ -111,14 +104,12 @@ static int origin_says(const char *verb, const char *key, const char *more)
 	return fail_with;
 }
 
-static int change_remove(struct vmofs_source *s, const char *key,
-			 const struct vmofs_version *expect, const struct vmofs_change_wait *wait,
-			 struct vmofs_err *err)
+static int change_remove(struct vmofs_source *s UNUSED, const char *key,
+			 const struct vmofs_version *expect,
+			 const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
 {
 	char more[600];
 
-	(void)s;
-	(void)wait;
 	snprintf(more, sizeof more, " %s", version_text(expect));
 	if (origin_says("remove", key, more))
 		return vmofs_err_set(err, fail_with, "as the test says");
@@ -126,15 +117,13 @@ static int change_remove(struct vmofs_source *s, const char *key,
 	return 0;
 }
 
-static int change_copy(struct vmofs_source *s, const char *from, const struct vmofs_version *expect,
-		       const char *to, const struct vmofs_version *to_expect,
-		       struct vmofs_version *now, const struct vmofs_change_wait *wait,
-		       struct vmofs_err *err)
+static int change_copy(struct vmofs_source *s UNUSED, const char *from,
+		       const struct vmofs_version *expect, const char *to,
+		       const struct vmofs_version *to_expect, struct vmofs_version *now,
+		       const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
 {
 	char more[2000];
 
-	(void)s;
-	(void)wait;
 	snprintf(more, sizeof more, " %s to %s %s", version_text(expect), to,
 		 version_text(to_expect));
 	if (origin_says("copy", from, more))
@@ -144,13 +133,10 @@ static int change_copy(struct vmofs_source *s, const char *from, const struct vm
 	return 0;
 }
 
-static int change_make_dir(struct vmofs_source *s, const char *key,
-			   const struct vmofs_change_attr *attr,
-			   const struct vmofs_change_wait *wait, struct vmofs_err *err)
+static int change_make_dir(struct vmofs_source *s UNUSED, const char *key,
+			   const struct vmofs_change_attr *attr UNUSED,
+			   const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
 {
-	(void)s;
-	(void)attr;
-	(void)wait;
 	if (origin_says("mkdir", key, ""))
 		return vmofs_err_set(err, fail_with, "as the test says");
 	fake_source_put(f.source, key, 0, "\"d\"");
@@ -181,11 +167,10 @@ static struct wfile *wfiles;
 static bool close_waits;
 static bool busy_once; /* the next wfile_renamed() of a stored file finds it written again */
 
-int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p)
+int wfile_new(struct wfile **out, struct writer *w UNUSED, const struct wfile_params *p)
 {
 	struct wfile *n = calloc(1, sizeof *n);
 
-	(void)w;
 	n->refs = 1;
 	n->ino = p->ino;
 	strcpy(n->key, p->key);
@@ -228,9 +213,8 @@ void wfile_put(struct wfile *w)
 	free(w);
 }
 
-struct wfile *writer_find(struct writer *w, uint64_t ino)
+struct wfile *writer_find(struct writer *w UNUSED, uint64_t ino)
 {
-	(void)w;
 	for (struct wfile *i = wfiles; i; i = i->next)
 		if (i->ino == ino)
 			return wfile_get(i);
@@ -270,21 +254,17 @@ static void store(struct wfile *w)
 	local_stored(l, w->ino, &w->base);
 }
 
-int wfile_store_wait(struct wfile *w, uint64_t *since, uint64_t deadline_ns,
-		     const atomic_bool *cancel)
+int wfile_store_wait(struct wfile *w, uint64_t *since UNUSED, uint64_t deadline_ns UNUSED,
+		     const atomic_bool *cancel UNUSED)
 {
-	(void)since;
-	(void)deadline_ns;
-	(void)cancel;
 	tell("store %s; ", w->key);
 	if (w->state != WFILE_CLEAN)
 		store(w);
 	return 0;
 }
 
-uint64_t wfile_error_mark(struct wfile *w)
+uint64_t wfile_error_mark(struct wfile *w UNUSED)
 {
-	(void)w;
 	return 0;
 }
 
@@ -295,9 +275,8 @@ int wfile_fsync(struct wfile *w, uint64_t *since)
 	return 0;
 }
 
-int wfile_closed(struct wfile *w, uint64_t *since)
+int wfile_closed(struct wfile *w, uint64_t *since UNUSED)
 {
-	(void)since;
 	tell("closed %s; ", w->key);
 	return 0;
 }
@@ -324,11 +303,9 @@ int wfile_renamed(struct wfile *w, const char *key, const struct vmofs_version *
 	return 0;
 }
 
-int wfile_resolve(struct wfile *w, enum wfile_resolve how, const char *key, struct vmofs_err *err)
+int wfile_resolve(struct wfile *w, enum wfile_resolve how UNUSED, const char *key UNUSED,
+		  struct vmofs_err *err UNUSED)
 {
-	(void)how;
-	(void)key;
-	(void)err;
 	w->state = WFILE_CLEAN;
 	return 0;
 }
