@@ -33,6 +33,7 @@ BUILD='gcc=gcc libc6-dev cmake=cmake ninja-build=ninja pkg-config=pkg-config lib
 	libcurl4-openssl-dev libssl-dev libzstd-dev libjansson-dev libexpat1-dev'
 TEST='libcmocka-dev clang=clang clang-format=clang-format nginx-light=nginx
 	python3=python3 python3-boto3 curl=curl openssl=openssl iproute2=ip util-linux procps=ps attr=getfattr git=git
+	sqlite3=sqlite3 rsync=rsync
 	lighttpd=lighttpd apache2-bin=apache2 caddy=caddy'
 BENCH='fio=fio gnuplot-nox=gnuplot nftables=nft nbdkit=nbdkit libnbd-bin=nbdfuse rclone=rclone
 	s3fs=s3fs httpdirfs=httpdirfs'
