@@ -30,7 +30,6 @@ enum lock_rank {
 	LOCK_RANK_SOURCE = 47,   /* a source's queries */
 	LOCK_RANK_ORIGIN = 53,   /* providers: slots of an origin, taken under a provider's */
 	LOCK_RANK_NET = 55,      /* net: sources that have something to start */
-	LOCK_RANK_JOURNAL = 54,  /* store: the logs of a journal */
 	LOCK_RANK_CACHE_IO = 56, /* store: files of a cached object; held across system calls */
 	LOCK_RANK_CACHE = 57,    /* store: the entries of a cache directory */
 	LOCK_RANK_STORE = 58,    /* store: the memory that small objects share */
