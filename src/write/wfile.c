@@ -89,7 +89,7 @@ static struct wfile *wfile_alloc(struct writer *w, const struct wfile_params *p)
 	f->refs = f->users = 1;
 	f->ino = p->ino;
 	f->base = p->base;
-	f->cut = UINT64_MAX;
+	f->cut = f->store_cut = UINT64_MAX;
 	mutex_init(&f->log_lock, LOCK_RANK_LOG_FILE);
 	if (p->attr)
 		f->attr = *p->attr;

@@ -109,16 +109,27 @@ int64_t wfile_write(struct wfile *f, uint64_t off, const void *buf, uint64_t len
  * While a file gets shorter nothing of it is stored: what a store would have of it could be of before and after. One that is
  * under way is begun anew, unless all of it has been read already.
  */
-static void cutting(struct wfile *f, bool on)
+static void cutting(struct wfile *f)
 {
 	mutex_lock(&f->w->lock);
-	f->cutting = on;
-	if (on && f->state == WFILE_STORING && !f->committing && !f->stuck) {
+	f->cutting = f->shaping = true;
+	if (f->state == WFILE_STORING && !f->committing && !f->stuck) {
 		f->cut_store = true;
 		atomic_store(&f->cancel, true);
 	}
-	if (!on && f->in_due)
+	mutex_unlock(&f->w->lock);
+}
+
+/* @cut: where; UINT64_MAX: it was not. Told before a store may begin, so that each store is before or after it. */
+static void end_cutting(struct wfile *f, uint64_t cut)
+{
+	mutex_lock(&f->w->lock);
+	f->cutting = f->shaping = false;
+	f->cut = MIN(f->cut, cut);
+	f->store_cut = MIN(f->store_cut, cut);
+	if (f->in_due)
 		writer_due_locked(f, f->due_ns);
+	cond_broadcast(&f->w->changed);
 	mutex_unlock(&f->w->lock);
 }
 
@@ -131,10 +142,10 @@ static int try_resize(struct change *c, uint64_t size)
 	if (!room_may_try(&c->f->w->room, &c->turn))
 		return -EAGAIN;
 	if (shorter)
-		cutting(c->f, true);
+		cutting(c->f);
 	r = vmo_resize(c->f->vmo, size, &wait);
 	if (shorter)
-		cutting(c->f, false);
+		end_cutting(c->f, r == 0 ? size : UINT64_MAX);
 	return r == -ERANGE ? -EFBIG : r;
 }
 
@@ -150,14 +161,10 @@ static int resize(struct change *c, uint64_t size)
 	return r;
 }
 
-/* For the journal: what was there before must not be seen again. */
 static void resized(struct wfile *f, uint64_t from, uint64_t to)
 {
 	mutex_lock(&f->w->lock);
-	if (to < from)
-		f->cut = MIN(f->cut, to);
-	else
-		f->zeros = true;
+	f->zeros |= to >= from;
 	mutex_unlock(&f->w->lock);
 	wfile_changed(f, false, true);
 }

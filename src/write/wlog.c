@@ -75,20 +75,37 @@ struct pass {
 	bool zeros;
 };
 
-/* Takes what is to be told; sizes agree with each other. */
-static void begin_pass(struct wfile *f, struct pass *p)
+/*
+ * What was cut off since a store began is told each time until it is known what became of that: it would be seen again
+ * in the version that the store makes, but not in the one before.
+ */
+static uint64_t cut_locked(const struct wfile *f) REQUIRES(f->w->lock)
 {
+	return f->committing ? MIN(f->cut, f->store_cut) : f->cut;
+}
+
+/* Takes what is to be told; sizes agree with each other. -EBUSY: it is being cut or zeroed. */
+static int begin_pass(struct wfile *f, struct pass *p)
+{
+	bool busy;
+
 	mutex_lock(&f->w->lock);
-	p->cut = f->cut;
-	p->zeros = f->zeros;
-	p->seq = f->change_seq;
-	f->cut = UINT64_MAX;
-	f->zeros = false;
+	busy = f->shaping;
+	if (!busy) {
+		p->cut = cut_locked(f);
+		p->zeros = f->zeros;
+		p->seq = f->change_seq;
+		f->cut = UINT64_MAX;
+		f->zeros = false;
+	}
 	mutex_unlock(&f->w->lock);
+	if (busy)
+		return -EBUSY;
 	do {
 		p->kept = vmo_origin_size(f->vmo);
 		p->size = vmo_size(f->vmo);
 	} while (vmo_origin_size(f->vmo) != p->kept);
+	return 0;
 }
 
 /* True: nothing was cut or zeroed since it began. */
@@ -102,7 +119,7 @@ static bool end_pass(struct wfile *f, const struct pass *p)
 		vmo_fresh_again(f->vmo, page_bytes(page_floor(p->size)),
 				page_bytes(page_ceil(size)) - page_bytes(page_floor(p->size)));
 	mutex_lock(&f->w->lock);
-	ok = f->cut == UINT64_MAX && !f->zeros;
+	ok = f->cut == UINT64_MAX && !f->zeros && !f->shaping;
 	mutex_unlock(&f->w->lock);
 	return ok;
 }
@@ -126,7 +143,9 @@ static int fill_group(struct wfile *f, struct pass *p, void *buf)
 	int r = journal_begin(f->log);
 
 	for (unsigned i = 0; r == 0; i++) {
-		begin_pass(f, p);
+		r = begin_pass(f, p);
+		if (r < 0)
+			break;
 		p->least_cut = MIN(p->least_cut, p->cut);
 		r = one_pass(f, p, buf);
 		if (r == 0 && end_pass(f, p))
@@ -270,15 +289,27 @@ static int commit_locked(struct wfile *f, bool durable, bool anyway) REQUIRES(f-
 	return durable ? sync_log(f) : 0;
 }
 
+/* Without log_lock: what is being cut may wait for a store to end, which takes it. */
+static void wait_shaped(struct wfile *f)
+{
+	mutex_lock(&f->w->lock);
+	while (f->shaping)
+		cond_wait(&f->w->changed, &f->w->lock);
+	mutex_unlock(&f->w->lock);
+}
+
 static int commit(struct wfile *f, bool durable, bool anyway)
 {
-	int r;
+	int r = -EBUSY;
 
 	if (!f->w->p.journal)
 		return durable ? -EOPNOTSUPP : 0;
-	mutex_lock(&f->log_lock);
-	r = commit_locked(f, durable, anyway);
-	mutex_unlock(&f->log_lock);
+	for (unsigned i = 0; r == -EBUSY && i < PASSES; i++) {
+		wait_shaped(f);
+		mutex_lock(&f->log_lock);
+		r = commit_locked(f, durable, anyway);
+		mutex_unlock(&f->log_lock);
+	}
 	if (r < 0)
 		log_warn("'%s' is not in the journal: %s", f->key, strerror(-r));
 	return r;
@@ -302,14 +333,18 @@ int wlog_note(struct wfile *f)
  */
 void wlog_attempt(struct wfile *f)
 {
+	bool any;
 	int r = 0;
 
 	if (!f->w->p.journal)
 		return;
 	mutex_lock(&f->log_lock);
-	if (f->log && f->log_any)
-		r = commit_locked(f, false, false);
-	if (f->log && r == 0)
+	any = f->log && f->log_any;
+	mutex_unlock(&f->log_lock);
+	if (any && commit(f, false, false) < 0)
+		return;
+	mutex_lock(&f->log_lock);
+	if (f->log)
 		r = journal_attempt(f->log, f->attempt);
 	mutex_unlock(&f->log_lock);
 	if (r < 0)
@@ -354,19 +389,46 @@ static unsigned dirty_again(struct wfile *f, struct journal_range *keep, unsigne
 	return n;
 }
 
+/*
+ * What the log's last commit has and was cut off since then is not dirty any more, but it is what will be found after a
+ * crash. Room for one more range.
+ */
+static unsigned add_lost(struct wfile *f, struct journal_range *keep, unsigned n)
+	REQUIRES(f->log_lock)
+{
+	uint64_t end = page_bytes(page_ceil(f->log_state.size));
+	uint64_t from;
+
+	mutex_lock(&f->w->lock);
+	from = f->cutting ? 0 : page_bytes(page_floor(f->cut));
+	mutex_unlock(&f->w->lock);
+	if (from >= end)
+		return n;
+	while (n && keep[n - 1].off + keep[n - 1].len >= from) {
+		from = MIN(from, keep[n - 1].off);
+		end = MAX(end, keep[n - 1].off + keep[n - 1].len);
+		n--;
+	}
+	keep[n] = (struct journal_range){ from, end - from };
+	return n + 1;
+}
+
+/* Nothing is told of what was not committed yet. */
 static int keep_rest(struct wfile *f) REQUIRES(f->log_lock)
 {
 	enum { RANGES = 4096 };
-	struct journal_range *keep = malloc(RANGES * sizeof *keep);
+	struct journal_range *keep = malloc((RANGES + 1) * sizeof *keep);
 	struct journal_base base;
-	struct pass p = { .size = f->log_state.size, .kept = vmo_origin_size(f->vmo) };
+	unsigned n;
 	int r;
 
 	if (!keep)
 		return -ENOMEM;
 	base_of(f, &base);
-	state_of(f, &p, &f->log_state);
-	r = journal_stored(f->log, &base, &f->log_state, keep, dirty_again(f, keep, RANGES));
+	f->log_state.kept = MIN(base.size, f->log_state.size);
+	f->log_state.conflict = false;
+	n = add_lost(f, keep, dirty_again(f, keep, RANGES));
+	r = journal_stored(f->log, &base, &f->log_state, keep, n);
 	free(keep);
 	return r;
 }

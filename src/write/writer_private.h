@@ -100,6 +100,7 @@ struct wfile {
 	unsigned n_turns;   /* who waits for that */
 	unsigned held_back; /* no store begins */
 	bool cutting;       /* by making it shorter, at this moment */
+	bool shaping;       /* the same, or parts of it become zero: no commit has a part of that */
 	bool cut_store;     /* what the store has was cut off: it is begun anew */
 	bool committing; /* the request that makes the new version seen is on its way, or may be */
 	bool stuck;      /* the outcome of a store is not known: see wstore_ask() */
@@ -127,9 +128,13 @@ struct wfile {
 	char *msg;           /* owned, may be NULL */
 	uint64_t refusals;   /* failures that will not go away by themselves */
 	int refusal;         /* the last of them */
-	uint64_t
-		cut; /* the least size since the last commit to the journal; UINT64_MAX: never cut */
-	bool zeros;  /* ranges became zero since then */
+	/*
+	 * The least size since the last commit to the journal, or since the store that the origin has; UINT64_MAX: never cut. For
+	 * the journal: what it has from before must not be seen again. All beyond that is still here is dirty.
+	 */
+	uint64_t cut;
+	uint64_t store_cut;                  /* the least one since the store under way began */
+	bool zeros;                          /* ranges became zero since then */
 	char attempt[VMOFS_ATTEMPT_LEN + 1]; /* of the store whose outcome is open, "": none */
 
 	/* One thread at a time: the one that stores it; then that of its end. */

@@ -213,6 +213,7 @@ static int snapshot(struct wjob *j, const char *key, const struct vmofs_version 
 	f->begin_seq = f->change_seq;
 	f->stored_bytes = 0;
 	f->cut_store = f->cutting;
+	f->store_cut = UINT64_MAX;
 	atomic_store(&f->cancel, f->cutting || f->w->stopping);
 	j->attr = f->attr;
 	j->attr_seq = f->attr_seq;

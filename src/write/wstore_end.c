@@ -217,6 +217,8 @@ static void stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
 		j->token = NULL;
 	}
 	mutex_lock(&f->w->lock);
+	if (j) /* what was cut off before is not there any more */
+		f->cut = f->store_cut;
 	clean = based_on_locked(f, j != NULL, now);
 	mutex_unlock(&f->w->lock);
 	/* Who waits for the store finds the journal as it is after it. */
