@@ -150,6 +150,21 @@ static int ended(const char *what)
 											     : 1;
 }
 
+/* What is written in part when the file system goes fails with the rest. */
+static bool write_all(int fd, const void *buf, size_t len, uint64_t off)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = pwrite(fd, (const char *)buf + done, len - done, (off_t)(off + done));
+
+		if (n <= 0)
+			return false;
+		done += (size_t)n;
+	}
+	return true;
+}
+
 static bool write_run(int fd, uint64_t first, unsigned n)
 {
 	static uint64_t buf[MAX_RUN * WORDS];
@@ -159,7 +174,7 @@ static bool write_run(int fd, uint64_t first, unsigned n)
 		stamp_sector(buf + i * WORDS, first + i, stamp);
 		side->s[first + i].tried = stamp;
 	}
-	if (pwrite(fd, buf, n * SECTOR, (off_t)(first * SECTOR)) != (ssize_t)(n * SECTOR))
+	if (!write_all(fd, buf, n * SECTOR, first * SECTOR))
 		return false;
 	for (unsigned i = 0; i < n; i++)
 		side->s[first + i].done = stamp;
