@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A number of calls to be made, and threads that make them. All idle threads watch the one alarm; whoever sees it first
- * makes a call of it. Signals are blocked in the threads.
+ * makes a call of it. There is one as long as another may be started. Signals are blocked in the threads.
  */
 #include "base/workers.h"
 
@@ -40,6 +40,15 @@ static void rest_locked(struct workers *w) REQUIRES(w->lock)
 	w->n_idle--;
 }
 
+static int start_locked(struct workers *w) REQUIRES(w->lock);
+
+/* Somebody looks at the alarm, however long the others are at work. */
+static void watch_alarm_locked(struct workers *w) REQUIRES(w->lock)
+{
+	if (w->alarm_ns != UINT64_MAX && !w->n_idle && w->n_threads < w->p.max && !w->ending)
+		(void)start_locked(w);
+}
+
 /* false: time to end. */
 static bool take(struct workers *w) EXCLUDES(w->lock)
 {
@@ -50,6 +59,8 @@ static bool take(struct workers *w) EXCLUDES(w->lock)
 		rest_locked(w);
 	taken = w->due > 0;
 	w->due -= taken;
+	if (taken)
+		watch_alarm_locked(w);
 	mutex_unlock(&w->lock);
 	return taken;
 }
@@ -117,6 +128,7 @@ void workers_call_at(struct workers *w, uint64_t when_ns)
 	if (when_ns < w->alarm_ns) {
 		w->alarm_ns = when_ns;
 		cond_broadcast(&w->wake);
+		watch_alarm_locked(w);
 	}
 	mutex_unlock(&w->lock);
 }
