@@ -183,9 +183,18 @@ void wfile_put(struct wfile *f)
 		unref(f, true);
 }
 
-void wfile_hold_locked(struct wfile *f)
+void wfile_own_locked(struct wfile *f)
 {
-	f->refs++;
+	f->refs += !f->own;
+	f->own = true;
+}
+
+bool wfile_disown_locked(struct wfile *f)
+{
+	bool owned = f->own;
+
+	f->own = false;
+	return owned;
 }
 
 /* ---- looking ---- */
@@ -247,7 +256,7 @@ static void dirtied_locked(struct wfile *f, uint64_t now) REQUIRES(f->w->lock)
 {
 	if (f->state == WFILE_CLEAN) {
 		f->since_ns = now;
-		wfile_hold_locked(f);
+		wfile_own_locked(f);
 		wfile_set_state_locked(f, WFILE_DIRTY);
 		writer_due_locked(f, now + age_of(f));
 	} else if (f->state == WFILE_STORING && !f->again_ns) {
@@ -267,8 +276,8 @@ void wfile_changed(struct wfile *f, bool attr, bool mtime)
 	if (mtime)
 		clock_gettime(CLOCK_REALTIME, &f->attr.mtime);
 	f->attr_seq += attr || mtime;
-	/* After the stop, what was written is only here. */
-	if (!w->stopping)
+	/* What came too late for the journal is only here. */
+	if (!w->retiring)
 		dirtied_locked(f, writer_now(w));
 	mutex_unlock(&f->w->lock);
 	if (tight)
@@ -305,6 +314,12 @@ void wfile_fail_locked(struct wfile *f, int code, const char *msg)
 
 /* ---- one at a time ---- */
 
+void wfile_take_turn_locked(struct wfile *f)
+{
+	f->turn = true;
+	f->w->n_turns++;
+}
+
 int wfile_enter(struct wfile *f, bool now)
 {
 	struct writer *w = f->w;
@@ -322,7 +337,7 @@ int wfile_enter(struct wfile *f, bool now)
 	else if (f->state == WFILE_CONFLICT)
 		r = -ESTALE;
 	else
-		f->turn = true;
+		wfile_take_turn_locked(f);
 	mutex_unlock(&w->lock);
 	return r;
 }
@@ -331,7 +346,8 @@ void wfile_leave(struct wfile *f)
 {
 	mutex_lock(&f->w->lock);
 	f->turn = false;
-	if (f->n_turns)
+	f->w->n_turns--;
+	if (f->n_turns || f->w->stopping)
 		cond_broadcast(&f->w->changed);
 	mutex_unlock(&f->w->lock);
 }
@@ -410,9 +426,9 @@ static int wait_stored_locked(struct wfile *f, uint64_t seq, struct wait *t) REQ
 	while (r == 0 && f->stored_seq < seq && f->state != WFILE_GONE) {
 		if (f->state == WFILE_CONFLICT)
 			r = -ESTALE;
-		else if (f->n_failures != failures)
+		else if (f->n_failures != failures && f->error)
 			r = f->error;
-		else
+		else /* nothing has failed, or it has been mended since */
 			r = wait_some_locked(f->w, t);
 	}
 	f->wanted--;

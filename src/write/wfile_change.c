@@ -16,6 +16,7 @@ struct change {
 	struct room_waiter turn;
 	uint64_t deadline_ns;
 	bool now;
+	bool dirtied; /* and that is not noted yet */
 };
 
 static void begin(struct change *c, struct wfile *f, bool now)
@@ -39,6 +40,10 @@ static int wait_room(struct change *c)
 
 	if (c->now)
 		return -EAGAIN;
+	/* What it has written so far may be all that can make room: it is stored too. */
+	if (c->dirtied)
+		wfile_changed(c->f, false, true);
+	c->dirtied = false;
 	writer_press(w);
 	return room_wait(&w->room, &c->turn, c->deadline_ns);
 }
@@ -73,6 +78,7 @@ static int64_t write_all(struct change *c, uint64_t off, const char *buf, uint64
 		if (n < 0)
 			return done ? (int64_t)done : n;
 		done += (uint64_t)n;
+		c->dirtied = true;
 	}
 	return (int64_t)done;
 }

@@ -25,7 +25,7 @@ static int enter_any(struct wfile *f)
 	if (w->stopping)
 		r = -ESHUTDOWN;
 	else
-		f->turn = true;
+		wfile_take_turn_locked(f);
 	mutex_unlock(&w->lock);
 	return r;
 }
@@ -47,7 +47,7 @@ static bool make_gone(struct wfile *f, bool hide)
 	bool held;
 
 	mutex_lock(&f->w->lock);
-	held = wfile_is_left(f->state);
+	held = wfile_disown_locked(f);
 	if (f->state != WFILE_GONE)
 		wfile_set_state_locked(f, WFILE_GONE);
 	writer_not_due_locked(f);
@@ -89,20 +89,40 @@ int wfile_removed(struct wfile *f, bool *stored, struct vmofs_version *base)
 
 /* ---- another name ---- */
 
-/* The old one may be in use by somebody who says what has failed. */
-static int change_key(struct wfile *f, char **take_key)
+/* The old one may be in use by somebody who says what has failed: @take_o keeps it. */
+static void use_key_locked(struct wfile *f, char **take_key, struct old_key *take_o)
+	REQUIRES(f->w->lock)
+{
+	take_o->key = f->key;
+	take_o->next = f->old_keys;
+	f->old_keys = take_o;
+	f->key = steal_ptr(take_key);
+}
+
+static int check_clean(struct wfile *f)
+{
+	return wfile_state(f) == WFILE_CLEAN ? 0 : -EBUSY;
+}
+
+/* To the version @now of @key, which has the same contents. */
+static int move_there(struct wfile *f, char **key, const struct vmofs_version *now,
+		      struct vmofs_provider *to, struct vmofs_provider **old)
 {
 	struct old_key *o = malloc(sizeof *o);
+	int r = o ? 0 : -ENOMEM;
 
-	if (!o)
-		return -ENOMEM;
-	mutex_lock(&f->w->lock);
-	o->key = f->key;
-	o->next = f->old_keys;
-	f->old_keys = o;
-	f->key = steal_ptr(take_key);
-	mutex_unlock(&f->w->lock);
-	return 0;
+	mutex_lock(&f->log_lock);
+	if (r == 0)
+		r = wfile_switch(f, to, now->size, old);
+	if (r == 0) {
+		mutex_lock(&f->w->lock);
+		use_key_locked(f, key, steal_ptr(&o));
+		f->base = *now;
+		mutex_unlock(&f->w->lock);
+	}
+	mutex_unlock(&f->log_lock);
+	free(o);
+	return r;
 }
 
 /* What the origin has copied. */
@@ -110,35 +130,26 @@ static int renamed_there(struct wfile *f, char **key, const struct vmofs_version
 {
 	struct vmofs_provider *to = NULL;
 	struct vmofs_provider *old = NULL;
-	int r = 0;
+	int r;
 
-	mutex_lock(&f->w->lock);
-	if (f->state != WFILE_CLEAN)
-		r = -EBUSY;
-	mutex_unlock(&f->w->lock);
+	wfile_hold_back(f);
+	r = check_clean(f);
 	if (r == 0)
 		r = wstore_open(f, *key, now, &to);
+	if (r == 0)
+		r = move_there(f, key, now, to, &old);
+	wfile_let_store(f);
 	if (r < 0)
-		return r;
-	r = change_key(f, key);
-	if (r < 0) {
-		to->ops->free(to);
-		return r;
-	}
-	mutex_lock(&f->log_lock);
-	wfile_switch(f, to, now->size, &old);
-	mutex_lock(&f->w->lock);
-	f->base = *now;
-	mutex_unlock(&f->w->lock);
-	mutex_unlock(&f->log_lock);
+		old = to;
 	if (old)
 		old->ops->free(old);
-	return 0;
+	return r;
 }
 
 /* What the origin does not have yet. No store is under way. */
 static int rename_unstored(struct wfile *f, char **key, const struct vmofs_version *replaces)
 {
+	struct old_key *o;
 	bool was_stored;
 	int r;
 
@@ -147,12 +158,14 @@ static int rename_unstored(struct wfile *f, char **key, const struct vmofs_versi
 	mutex_unlock(&f->w->lock);
 	if (was_stored)
 		return -EBUSY;
-	r = wlog_rename(f, *key);
-	if (r == 0)
-		r = change_key(f, key);
-	if (r < 0)
+	o = malloc(sizeof *o);
+	r = o ? wlog_rename(f, *key) : -ENOMEM;
+	if (r < 0) {
+		free(o);
 		return r;
+	}
 	mutex_lock(&f->w->lock);
+	use_key_locked(f, key, o);
 	f->base = replaces ? *replaces : (struct vmofs_version){ 0 };
 	mutex_unlock(&f->w->lock);
 	/* What cannot be told to the log now is told at its next commit. */

@@ -21,6 +21,9 @@ enum { PRESS_LOOK = 64 };
 /* How often a wait looks whether it was called off. */
 #define CANCEL_LOOK_NS (100 * NSEC_PER_MSEC)
 
+/* What is being written when the writer stops has so long to come to its end. */
+#define STOP_WAIT_NS (5 * NSEC_PER_SEC)
+
 uint64_t writer_now(struct writer *w)
 {
 	return w->p.now_ns ? w->p.now_ns() : loop_now_ns();
@@ -246,6 +249,11 @@ static struct wfile *take_due_locked(struct writer *w) REQUIRES(w->lock) NO_TSA
 	f->refs++;
 	if (!f->stuck)
 		wfile_set_state_locked(f, WFILE_STORING);
+	/* This one may take long: the next one is another thread's. */
+	if (pick_locked(w))
+		workers_call(w->storers);
+	else
+		set_alarm_locked(w);
 	return f;
 }
 
@@ -435,6 +443,7 @@ static struct wfile *next_left(struct writer *w, uint64_t *ino)
 static void retire(struct wfile *f)
 {
 	struct wjob *j;
+	bool own;
 
 	if (wlog_commit(f, true) < 0)
 		log_error("what was written to '%s' could not be kept in the journal", f->key);
@@ -442,10 +451,12 @@ static void retire(struct wfile *f)
 	j = f->job;
 	f->job = NULL;
 	writer_not_due_locked(f);
+	own = wfile_disown_locked(f);
 	mutex_unlock(&f->w->lock);
 	if (j)
 		wstore_free(j);
-	wfile_unref(f); /* the writer's own */
+	if (own)
+		wfile_unref(f);
 }
 
 static void begin_stop(struct writer *w)
@@ -457,6 +468,21 @@ static void begin_stop(struct writer *w)
 	cond_broadcast(&w->changed);
 	mutex_unlock(&w->lock);
 	room_stop(&w->room);
+}
+
+/*
+ * Who was at a write when it began has been told that it would be done, so it is waited for: what it wrote belongs into the journal.
+ * No longer than that, for what waits for a page may wait for an origin that does not answer.
+ */
+static void wait_turns(struct writer *w)
+{
+	uint64_t until = loop_now_ns() + STOP_WAIT_NS;
+
+	mutex_lock(&w->lock);
+	while (w->n_turns && cond_wait_until(&w->changed, &w->lock, until))
+		;
+	w->retiring = true;
+	mutex_unlock(&w->lock);
 }
 
 void writer_stop(struct writer *w)
@@ -471,6 +497,7 @@ void writer_stop(struct writer *w)
 	workers_free(w->committer);
 	/* Nobody calls them any more: `stopping` is set. */
 	w->storers = w->committer = NULL;
+	wait_turns(w);
 	while ((f = next_left(w, &ino))) {
 		retire(f);
 		wfile_unref(f);

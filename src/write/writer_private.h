@@ -68,7 +68,9 @@ struct writer {
 	unsigned n_files;             /* of any kind, until they are freed */
 	unsigned n_in[WFILE_NSTATES]; /* of those in `files` */
 	unsigned draining;
+	unsigned n_turns; /* files that somebody changes */
 	bool stopping;
+	bool retiring; /* files go to the journal for the last time */
 	bool stopped;
 	struct writer_stats stats; /* the counters */
 };
@@ -93,6 +95,7 @@ struct wfile {
 	/* lock: w->lock, down to the next mark */
 	unsigned refs;  /* of any kind */
 	unsigned users; /* those of others than the writer */
+	bool own;       /* one of them is the writer's, for it is DIRTY, STORING or in CONFLICT */
 	enum wfile_state state;
 	struct rb_node by_ino, by_due, by_commit;
 	bool in_table, in_due, in_commits;
@@ -181,14 +184,18 @@ void writer_forget_locked(struct wfile *f) REQUIRES(f->w->lock);
 
 int wfile_make(struct wfile **out, struct writer *w, const struct wfile_params *p);
 void wfile_set_state_locked(struct wfile *f, enum wfile_state to) REQUIRES(f->w->lock);
-/* A reference of the writer's own threads, or of what is not stored. */
+/* A reference of the writer's own threads. */
 void wfile_unref(struct wfile *f);
-void wfile_hold_locked(struct wfile *f) REQUIRES(f->w->lock);
+/* The writer's own, of what is not stored; it is there already, or not. */
+void wfile_own_locked(struct wfile *f) REQUIRES(f->w->lock);
+/* True: it is the caller's now, for wfile_unref(). After the writer's stop it has gone already. */
+bool wfile_disown_locked(struct wfile *f) REQUIRES(f->w->lock);
 /* Something has changed: CLEAN becomes DIRTY, times run. */
 void wfile_changed(struct wfile *f, bool attr, bool mtime);
 bool wfile_is_left(enum wfile_state s); /* DIRTY, STORING, CONFLICT */
 /* Waits until no thread is at its store and nobody changes it, and keeps others away until wfile_leave(). */
 int wfile_enter(struct wfile *f, bool now);
+void wfile_take_turn_locked(struct wfile *f) REQUIRES(f->w->lock);
 void wfile_leave(struct wfile *f);
 /* No store begins, until wfile_let_store(). */
 void wfile_hold_back(struct wfile *f);
@@ -208,9 +215,9 @@ void wstore_ask(struct wfile *f);
 /* A provider of that version of @key. */
 int wstore_open(struct wfile *f, const char *key, const struct vmofs_version *v,
 		struct vmofs_provider **out);
-/* The VMO goes to @to; *@old is what the caller frees, NULL: nothing. */
-void wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
-		  struct vmofs_provider **old);
+/* The VMO goes to @to, 0: *@old is what the caller frees, NULL: nothing. -ENOMEM: it goes on as before. */
+int wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
+		 struct vmofs_provider **old);
 /* All of the local version as @key, where nothing is. */
 int wstore_copy(struct wfile *f, const char *key, struct vmofs_err *err);
 

@@ -211,7 +211,7 @@ static int publish(struct wfile *f)
 	mutex_lock(&f->w->lock);
 	r = writer_insert_locked(f->w, f);
 	if (r == 0) {
-		wfile_hold_locked(f);
+		wfile_own_locked(f);
 		if (f->state != WFILE_CONFLICT)
 			writer_due_locked(f, writer_now(f->w) + (f->stuck ? 0 : f->w->p.age_ns));
 	}

@@ -136,15 +136,18 @@ int wstore_open(struct wfile *f, const char *key, const struct vmofs_version *v,
 	return r;
 }
 
-/* @to takes the place of the provider that the VMO has. */
-void wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
-		  struct vmofs_provider **old)
+/* @to takes the place of the provider that the VMO has; of one that has been detached nobody reads any more. */
+int wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
+		 struct vmofs_provider **old)
 {
 	int r = vmo_switch(f->vmo, to, size);
 
+	if (r == -ENOMEM)
+		return r;
 	*old = r < 0 ? to : f->provider;
 	if (r == 0)
 		f->provider = to;
+	return 0;
 }
 
 /* What the origin has from now on. Whether the journal has anything to keep beside that. */
@@ -186,10 +189,12 @@ static bool settled_locked(struct wfile *f, bool whole) REQUIRES(f->w->lock)
 	over_locked(f);
 	f->since_ns = clean ? 0 : f->again_ns ? f->again_ns : t;
 	f->again_ns = 0;
-	if (clean)
+	if (clean) {
 		wfile_set_state_locked(f, WFILE_CLEAN);
-	else
+		(void)wfile_disown_locked(f); /* tell() has it */
+	} else {
 		again_locked(f, f->wanted || !whole ? t : t + MAX(f->w->p.age_ns, f->took_ns));
+	}
 	return clean;
 }
 
@@ -202,16 +207,21 @@ static void tell(struct wfile *f, const struct vmofs_version *now)
 	wfile_unref(f); /* the writer's own */
 }
 
-/* @j NULL: that of a daemon before this one; what was written is dirty all the same. */
-static void stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
-		   const struct vmofs_version *now)
+/*
+ * @j NULL: that of a daemon before this one; what was written is dirty all the same. -ENOMEM: nothing has happened, and @to is still
+ * the caller's.
+ */
+static int stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
+		  const struct vmofs_version *now)
 {
 	struct vmofs_provider *old = NULL;
 	bool clean;
 
 	mutex_lock(&f->log_lock);
-	if (to)
-		wfile_switch(f, to, now->size, &old);
+	if (to && wfile_switch(f, to, now->size, &old) < 0) {
+		mutex_unlock(&f->log_lock);
+		return -ENOMEM;
+	}
 	if (j && j->token) {
 		vmo_writeback_end(j->token, 0);
 		j->token = NULL;
@@ -234,6 +244,7 @@ static void stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
 		tell(f, now);
 	if (j) /* @now may be in it */
 		wstore_free(j);
+	return 0;
 }
 
 /* ---- nobody knows ---- */
@@ -264,11 +275,15 @@ static bool is_same(const struct vmofs_version *a, const struct vmofs_version *b
 static void arrived(struct wfile *f, struct wjob *j, const struct vmofs_version *now)
 {
 	struct vmofs_provider *to;
+	int r = wstore_open(f, f->key, now, &to);
 
-	if (wstore_open(f, f->key, now, &to) == 0)
-		stored(f, j, to, now);
-	else
-		stuck(f, j, -ENOMEM, "what was stored cannot be opened");
+	if (r == 0) {
+		r = stored(f, j, to, now);
+		if (r < 0)
+			to->ops->free(to);
+	}
+	if (r < 0)
+		stuck(f, j, r, "what was stored cannot be opened");
 }
 
 /* Our attempt is not what is there. */
@@ -321,7 +336,7 @@ static bool is_unknown(int status)
 void wstore_end(struct wfile *f, struct wjob *j, int status, const char *msg)
 {
 	if (status == 0 && !j->sent)
-		stored(f, j, NULL, &j->st.now);
+		(void)stored(f, j, NULL, &j->st.now);
 	else if (status == 0)
 		arrived(f, j, &j->st.now);
 	else if (j && j->committed && is_unknown(status))

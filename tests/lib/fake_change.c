@@ -495,7 +495,8 @@ static int fake_object(struct vmofs_source *s, const struct vmofs_entry *e,
 {
 	struct reader *r = calloc(1, sizeof *r);
 
-	assert(r);
+	if (!r)
+		return -ENOMEM;
 	r->base.ops = &reader_ops;
 	r->origin = of(s);
 	snprintf(r->key, sizeof r->key, "%s", e->key);
