@@ -5,6 +5,7 @@
  */
 #include "s3/s3_answer.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 
@@ -14,8 +15,7 @@ static const struct {
 	const char *code;
 	char c;
 } entities[] = {
-	{ "&quot;", '"' }, { "&amp;", '&' },   { "&lt;", '<' },
-	{ "&gt;", '>' },   { "&apos;", '\'' }, { "&#34;", '"' },
+	{ "&quot;", '"' }, { "&amp;", '&' }, { "&lt;", '<' }, { "&gt;", '>' }, { "&apos;", '\'' },
 };
 
 /* Where the text of <name ...> begins; NULL: nowhere. */
@@ -36,8 +36,35 @@ static const char *find_open(const char *p, const char *end, const char *name)
 	return NULL;
 }
 
+/* "&#39;" or "&#x27;", of ASCII; what is beyond comes as it is. NULL: it is none. */
+static const char *decode_number(const char *p, const char *end, char *c)
+{
+	unsigned base = 10, v = 0, n = 0;
+
+	if (end - p < 4 || p[0] != '&' || p[1] != '#')
+		return NULL;
+	p += 2;
+	if (*p == 'x') {
+		base = 16;
+		p++;
+	}
+	for (; p < end && n < 4 &&
+	     (base == 16 ? isxdigit((unsigned char)*p) : isdigit((unsigned char)*p));
+	     p++, n++)
+		v = v * base +
+			(unsigned)(isdigit((unsigned char)*p) ? *p - '0' : tolower(*p) - 'a' + 10);
+	if (n == 0 || p == end || *p != ';' || v == 0 || v > 127)
+		return NULL;
+	*c = (char)v;
+	return p + 1;
+}
+
 static const char *decode(const char *p, const char *end, char *c)
 {
+	const char *next = decode_number(p, end, c);
+
+	if (next)
+		return next;
 	for (size_t i = 0; i < ARRAY_LEN(entities); i++) {
 		size_t n = strlen(entities[i].code);
 

@@ -24,6 +24,7 @@ struct change {
 	struct s3_body *body;
 	struct vmofs_version source; /* of a copy */
 	char source_id[128];
+	bool tags; /* and it has some */
 };
 
 static int change_begin(struct change *c, struct vmofs_source *source, const char *key,
@@ -202,7 +203,7 @@ static struct s3_op *copy_make(struct s3_final *f)
 	if (!op)
 		return NULL;
 	s3_op_source(op, c->from, c->source_id, c->source.validator);
-	s3_op_header(op, "x-amz-metadata-directive", "REPLACE");
+	s3_op_directives(op, c->tags);
 	s3_op_props(op, &c->props);
 	return op;
 }
@@ -227,7 +228,8 @@ static int copy_look(struct change *c, const struct vmofs_version *expect, const
 		c->props = head->props;
 		head->props = (struct s3_props){ 0 };
 		s3_props_set(&c->props, "x-amz-meta-vmofs-attempt", c->attempt);
-		if (head->tags && c->source.size > s3_limits.max)
+		c->tags = head->tags;
+		if (head->tags)
 			r = s3_take_tags(c->s, c->desk, c->from, c->wait, &c->props, verb, err);
 	}
 	s3_op_put(head);

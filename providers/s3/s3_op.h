@@ -175,6 +175,8 @@ int s3_find_version(struct s3 *s, struct s3_desk *d, const char *full_key,
 		    struct vmofs_err *err);
 /* x-amz-copy-source and what goes with it. */
 void s3_op_source(struct s3_op *op, const char *from, const char *version_id, const char *etag);
+/* The metadata of a copy is what this request says, and its @tags, if it has some: some servers lose them otherwise. */
+void s3_op_directives(struct s3_op *op, bool tags);
 
 /* -- the operations (s3_store.c, s3_names.c) -- */
 

@@ -116,7 +116,7 @@ static unsigned own_headers(const struct s3 *s, const struct s3_request *r,
 	return n;
 }
 
-/* As "Name: value" in memory of their own. */
+/* As "Name: value" in memory of their own; "Name;" is how libcurl is told to send one without a value. */
 static int add_lines(struct s3_signed *g, const struct sigv4_pair *h, unsigned n)
 {
 	size_t cap = 1, len = 0;
@@ -129,8 +129,8 @@ static int add_lines(struct s3_signed *g, const struct sigv4_pair *h, unsigned n
 	g->extra[0] = '\0';
 	for (unsigned i = 0; i < n; i++) {
 		g->lines[g->nlines++] = g->extra + len;
-		len += (size_t)snprintf(g->extra + len, cap - len, "%s: %s", h[i].name,
-					h[i].value) +
+		len += (size_t)snprintf(g->extra + len, cap - len, "%s%s%s", h[i].name,
+					h[i].value[0] ? ": " : ";", h[i].value) +
 			1;
 	}
 	return 0;

@@ -16,6 +16,9 @@
 #define WORTH_PARTS MIB(5) /* fewer bytes than this are not worth more requests */
 #define NAP         (10 * NSEC_PER_MSEC)
 
+/* Tags have 128 and 256 characters, of four bytes; ten of them go into the 8 KiB of a request's head, or it is refused. */
+enum { TAG_KEY = 513, TAG_VALUE = 1025, TAGS_MAX = 7168 };
+
 struct storing {
 	struct s3 *s;
 	struct s3_desk *desk;
@@ -23,6 +26,7 @@ struct storing {
 	char *key;                 /* full */
 	struct vmofs_version base; /* as it is there now */
 	char version_id[128];
+	bool tags; /* it has some */
 	struct s3_props props;
 	struct s3_plan plan;
 	struct s3_body *body;
@@ -39,31 +43,38 @@ static void storing_clear(struct storing *g)
 
 /* -- the base --------------------------------------------------------------------------------- */
 
-static void set_tags(struct s3_props *p, const char *text, size_t n)
+/* One more "key=value" of a query; false: there is no room for it, or it is none. */
+static bool add_tag(char *all, size_t cap, size_t *len, const char *text, size_t n)
 {
-	char all[3000], key[256], value[512];
+	char key[TAG_KEY], value[TAG_VALUE];
+	int v = s3_answer_field(text, n, "Value", value, sizeof value), k;
+
+	if (s3_answer_field(text, n, "Key", key, sizeof key) < 0 || v == -ENAMETOOLONG ||
+	    *len + 2 >= cap)
+		return false;
+	if (*len > 0)
+		all[(*len)++] = '&';
+	k = sigv4_encode(key, strlen(key), 1, all + *len, cap - *len);
+	if (k < 0 || *len + (size_t)k + 2 >= cap)
+		return false;
+	*len += (size_t)k;
+	all[(*len)++] = '=';
+	v = sigv4_encode(value, strlen(value), 1, all + *len, cap - *len);
+	*len += v > 0 ? (size_t)v : 0;
+	return v >= 0;
+}
+
+/* An element without contents (<Value/>) must not be taken from the next tag. */
+static void set_tags(struct s3_props *p, const char *text)
+{
+	char all[TAGS_MAX];
 	size_t len = 0;
-	const char *end = text + n;
+	const char *end;
 
-	while (text < end &&
-	       s3_answer_field(text, (size_t)(end - text), "Key", key, sizeof key) == 0) {
-		int k, v;
-
-		if (s3_answer_field(text, (size_t)(end - text), "Value", value, sizeof value) < 0)
-			value[0] = '\0';
-		if (len > 0 && len + 2 < sizeof all)
-			all[len++] = '&';
-		k = sigv4_encode(key, strlen(key), 1, all + len, sizeof all - len);
-		len += k > 0 ? (size_t)k : 0;
-		if (len + 2 < sizeof all)
-			all[len++] = '=';
-		v = sigv4_encode(value, strlen(value), 1, all + len, sizeof all - len);
-		len += v > 0 ? (size_t)v : 0;
-		p->failed |= k < 0 || v < 0;
-		text = strstr(text, "</Tag>");
-		if (!text)
-			break;
-		text += strlen("</Tag>");
+	while ((text = strstr(text, "<Tag>")) && (end = strstr(text, "</Tag>"))) {
+		if (!add_tag(all, sizeof all, &len, text, (size_t)(end - text)))
+			p->failed = true;
+		text = end;
 	}
 	if (len > 0 && !p->failed)
 		s3_props_add(p, "x-amz-tagging", all, len);
@@ -81,7 +92,7 @@ int s3_take_tags(struct s3 *s, struct s3_desk *d, const char *full_key,
 		r = s3_op_run(op, w, 0);
 	}
 	if (r == 0 && op->text)
-		set_tags(p, op->text, op->len);
+		set_tags(p, op->text);
 	if (r == -ENOMEM || r == -EINTR)
 		vmofs_err_set(err, r, "cannot read the tags of 's3://%s/%s'", s->o.bucket,
 			      full_key);
@@ -104,7 +115,6 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 {
 	struct vmofs_store *st = g->st;
 	struct s3_op *head = NULL;
-	bool tags = false;
 	int r = s3_look(g->s, g->desk, g->key, &st->wait, &head);
 
 	st->requests += head ? head->ask.http.requests : 0;
@@ -113,7 +123,7 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 		snprintf(g->version_id, sizeof g->version_id, "%s", head->head.version_id);
 		g->props = head->props;
 		head->props = (struct s3_props){ 0 };
-		tags = head->tags;
+		g->tags = head->tags;
 	} else if (r == 0 || r == -ENOENT) {
 		r = changed_by_others(g, err);
 	} else if (r == -EINTR || !head) {
@@ -122,7 +132,7 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 		s3_op_explain(head, "store", err);
 	}
 	s3_op_put(head);
-	if (r == 0 && tags) {
+	if (r == 0 && g->tags) {
 		r = s3_take_tags(g->s, g->desk, g->key, &st->wait, &g->props, "store", err);
 		st->requests++;
 	}
@@ -245,7 +255,7 @@ static struct s3_op *same_make(struct s3_final *f)
 	if (!op)
 		return NULL;
 	s3_op_source(op, g->key, g->version_id, g->base.validator);
-	s3_op_header(op, "x-amz-metadata-directive", "REPLACE");
+	s3_op_directives(op, g->tags);
 	s3_op_props(op, &g->props);
 	return op;
 }
@@ -253,10 +263,8 @@ static struct s3_op *same_make(struct s3_final *f)
 /* The contents are the base's: the server copies them onto themselves. */
 static int same_store(struct storing *g, struct vmofs_err *err)
 {
-	int r;
+	int r = final_send(g, S3_FINAL_COPY, same_make, g->st->size, err);
 
-	s3_props_set(&g->props, "x-amz-tagging", NULL); /* they stay */
-	r = final_send(g, S3_FINAL_COPY, same_make, g->st->size, err);
 	return r == 0 ? s3_find_version(g->s, g->desk, g->key, &g->st->wait, &g->st->now, err) : r;
 }
 

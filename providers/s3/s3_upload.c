@@ -66,6 +66,13 @@ void s3_op_source(struct s3_op *op, const char *from, const char *version_id, co
 	s3_op_header(op, "x-amz-copy-source-server-side-encryption-customer-key-MD5", o->sse_md5);
 }
 
+void s3_op_directives(struct s3_op *op, bool tags)
+{
+	s3_op_header(op, "x-amz-metadata-directive", "REPLACE");
+	if (tags)
+		s3_op_header(op, "x-amz-tagging-directive", "REPLACE");
+}
+
 static struct s3_op *create_make(struct s3_upload *u, bool checksums)
 {
 	struct s3_op *op = s3_op_new(u->s, u->desk, "POST", u->key);

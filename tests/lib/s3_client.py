@@ -13,6 +13,8 @@ get s3://B/K FILE                          what an object has, and fails where t
 ls s3://B/PREFIX                           keys and sizes
 presign s3://B/K                           a URL that is good for an hour
 head s3://B/K                              the header lines of HEAD
+tag s3://B/K NAME=VALUE...                 its tags
+tags s3://B/K                              prints them, in their order
 upload s3://B/K                            begins an upload in parts, and prints its id
 uploads BUCKET                             key and id of each that is under way
 """
@@ -134,6 +136,18 @@ def head(url):
     print("\n".join(f"{name}: {value}" for name, value in answer.items()))
 
 
+def tag(url, *tags):
+    bucket, key = split(url)
+    client.put_object_tagging(Bucket=bucket, Key=key, Tagging={"TagSet": [
+        dict(zip(("Key", "Value"), t.split("=", 1))) for t in tags]})
+
+
+def tags(url):
+    bucket, key = split(url)
+    for t in client.get_object_tagging(Bucket=bucket, Key=key)["TagSet"]:
+        print(t["Key"] + "=" + t["Value"])
+
+
 def upload(url):
     bucket, key = split(url)
     print(client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
@@ -144,5 +158,5 @@ def uploads(bucket):
         print(u["Key"], u["UploadId"])
 
 
-COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, upload, uploads)}
+COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, tag, tags, upload, uploads)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

@@ -61,11 +61,13 @@ check_names()
 
 check_metadata()
 {
-	s3_put "$W/one" s3://bucket/m colour=blue
-	change chmod m 600 , store m "$W/two" , copy m n
+	s3_put "$W/one" s3://bucket/m colour=blue nothing=
+	s3 tag s3://bucket/m 'a b=c+d' e= f=g
+	change copy m n , chmod n 600 , chmod m 600 , store m "$W/two" , copy m n
 	for key in m n; do
+		assert_eq "a b=c+d e= f=g" "$(echo $(s3 tags "s3://bucket/$key"))" "tags of $key"
 		s3 head "s3://bucket/$key" >"$TEST_TMP/head"
-		for name in 'x-amz-meta-colour: blue' 'x-amz-meta-mode: 33152' 'x-amz-meta-uid: 1234' 'x-amz-meta-vmofs-attempt: [0-9a-f]{32}'; do
+		for name in 'x-amz-meta-colour: blue' 'x-amz-meta-nothing: *' 'x-amz-meta-mode: 33152' 'x-amz-meta-uid: 1234' 'x-amz-meta-vmofs-attempt: [0-9a-f]{32}'; do
 			grep -qiE "^$name" "$TEST_TMP/head" || fail "$key has no '$name': $(cat "$TEST_TMP/head")"
 		done
 		is "$key" "$W/two"

@@ -360,15 +360,27 @@ static void test_refusals(void **state)
 
 /* -- metadata --------------------------------------------------------------------------------- */
 
+/* As long as they may be. */
+#define C32      "0123456789abcdef0123456789abcdef"
+#define C256     C32 C32 C32 C32 C32 C32 C32 C32
+#define LONG_TAG "<Tag><Key>" C256 C256 "</Key><Value>" C256 C256 C256 C256 "</Value></Tag>"
+
 static void test_what_is_kept(void **state)
 {
 	static const char *const kept[] = {
-		"content-type: text/x",      "cache-control: no-cache",
-		"x-amz-meta-colour: blue",   "x-amz-storage-class: STANDARD_IA",
-		"x-amz-tagging: a%20b=c%26", "x-amz-meta-mode: 33184",
-		"x-amz-meta-uid: 7",         "x-amz-meta-mtime: 1700000000.000000005",
+		"content-type: text/x",
+		"cache-control: no-cache",
+		"x-amz-meta-colour: blue",
+		"x-amz-storage-class: STANDARD_IA",
+		"x-amz-tagging: a%20b=c%26%27&e=&",
+		"x-amz-meta-mode: 33184",
+		"x-amz-meta-uid: 7",
+		"x-amz-meta-mtime: 1700000000.000000005",
 		"x-amz-checksum-crc32c: ",
+		"x-amz-meta-nothing:\r\n",
 	};
+	static const char tags[] = "<T><TagSet><Tag><Key>a b</Key><Value>c&amp;&#x27;</Value></Tag>"
+				   "<Tag><Key>e</Key><Value/></Tag>" LONG_TAG "</TagSet></T>";
 	struct vmofs_change_attr attr = { .has = VMOFS_HAS_MODE,
 					  .mode = 0640,
 					  .mtime = { 1700000000, 5 } };
@@ -381,9 +393,8 @@ static void test_what_is_kept(void **state)
 		 "Content-Type: text/x\r\nCache-Control: no-cache\r\nx-amz-meta-colour: blue\r\n"
 		 "x-amz-storage-class: STANDARD_IA\r\nx-amz-meta-mode: 33188\r\n"
 		 "x-amz-meta-uid: 7\r\nx-amz-tagging-count: 1\r\nx-amz-request-id: r\r\n"
-		 "x-amz-meta-vmofs-attempt: old\r\n");
-	say(b, 1, "GET /b/f?tagging", 200, "",
-	    "<T><TagSet><Tag><Key>a b</Key><Value>c&amp;</Value></Tag></TagSet></T>");
+		 "x-amz-meta-vmofs-attempt: old\r\nx-amz-meta-nothing: \r\n");
+	say(b, 1, "GET /b/f?tagging", 200, "", tags);
 	say(b, -1, "PUT /b/f", 200, "ETag: \"n\"\r\n", "");
 	s.st.attr = &attr;
 	assert_int_equal(store(b, &s, &err), 0);
@@ -394,6 +405,7 @@ static void test_what_is_kept(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
 		if (!strcasestr(text, kept[i]))
 			fail_msg("no '%s' in:\n%s", kept[i], text);
+	assert_non_null(strstr(text, "&" C256 C256 "=" C256 C256 C256 C256 "\r\n"));
 	asked_without(b, "PUT /b/f", "x-amz-request-id");
 	assert_null(strstr(text, "attempt: old"));
 	assert_null(strstr(text, "33188"));

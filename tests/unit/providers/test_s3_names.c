@@ -68,6 +68,25 @@ static void test_copy(void **state)
 	assert_int_equal(ops->copy(b->s, "absent", NULL, "g", &to, &now, &no_wait, &err), -ENOENT);
 }
 
+/* A server may lose them where it is not told. */
+static void test_a_copy_with_tags(void **state)
+{
+	struct change_bed *b = *state;
+	struct vmofs_version to = { 0 }, now;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	const char *text;
+
+	say_head(b, -1, "\"a\"", "x-amz-tagging-count: 1\r\n");
+	say(b, 1, "GET /b/f?tagging", 200, "",
+	    "<T><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></T>");
+	say(b, 1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	assert_int_equal(b->s->ops->change->copy(b->s, "f", NULL, "g", &to, &now, &no_wait, &err),
+			 0);
+	text = text_of(b, "PUT /b/g", 0);
+	assert_non_null(strstr(text, "x-amz-tagging-directive: REPLACE\r\n"));
+	assert_non_null(strstr(text, "x-amz-tagging: k=v\r\n"));
+}
+
 static void test_copy_of_another_version(void **state)
 {
 	struct vmofs_version from = { .exists = true, .validator = "\"a\"" }, to = { 0 }, now;
@@ -149,6 +168,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_remove),
 		TEST(test_copy),
+		TEST(test_a_copy_with_tags),
 		TEST(test_copy_of_another_version),
 		TEST(test_a_copy_refused_for_its_source),
 		TEST(test_directories_and_links),
