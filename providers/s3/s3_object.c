@@ -277,7 +277,7 @@ static void sum_done(struct s3_ask *a, int code, const struct http_refusal *why 
 	bool spoiled;
 
 	if (code == 0 && strcmp(s->head.etag, o->etag) == 0)
-		s3_sum_parse(a->http.call.reply.checksums, &w);
+		s3_sum_parse(a->http.call.reply.checksums, o->etag, &w);
 	mutex_lock(&o->lock);
 	want_locked(o, &w);
 	spoiled = o->spoiled;
@@ -363,7 +363,7 @@ static void object_answered(void *arg, const struct http_reply *r)
 	s3_learn_date(o->s, r->date);
 	whole = o->size <= o->s->o.part_size && is_all(o, r);
 	if (whole)
-		s3_sum_parse(r->checksums, &w);
+		s3_sum_parse(r->checksums, o->etag, &w);
 	mutex_lock(&o->lock);
 	if (!o->version && r->version_id[0] && strcmp(r->version_id, "null") != 0)
 		o->version = strdup(r->version_id);

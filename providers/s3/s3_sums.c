@@ -65,8 +65,11 @@ static const char *find(const char *text, const char *name, size_t *n)
 	return NULL;
 }
 
-/* A composite one ("BASE64-3") is of the checksums of parts: nothing that could be compared. */
-void s3_sum_parse(const char *checksums, struct s3_sum_wanted *out)
+/*
+ * A composite one ("BASE64-3") is of the checksums of parts: nothing that could be compared. moto's HEAD tells of it neither the
+ * number nor the type, so where the type is not told, the ETag ("...-3") says that an object was made of parts.
+ */
+void s3_sum_parse(const char *checksums, const char *etag, struct s3_sum_wanted *out)
 {
 	static const enum s3_sum_kind order[] = { S3_SUM_CRC64NVME, S3_SUM_CRC32C, S3_SUM_CRC32,
 						  S3_SUM_SHA256 };
@@ -74,7 +77,8 @@ void s3_sum_parse(const char *checksums, struct s3_sum_wanted *out)
 	const char *v = find(checksums, "type", &n);
 
 	*out = (struct s3_sum_wanted){ .kind = S3_SUM_NONE };
-	if (v && (n != strlen("FULL_OBJECT") || strncmp(v, "FULL_OBJECT", n) != 0))
+	if (v ? n != strlen("FULL_OBJECT") || strncmp(v, "FULL_OBJECT", n) != 0
+	      : strchr(etag, '-') != NULL)
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(order); i++) {
 		enum s3_sum_kind k = order[i];

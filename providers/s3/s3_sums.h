@@ -28,8 +28,8 @@ struct s3_sum_wanted {
 	uint8_t value[SHA256_LEN]; /* big endian, as many bytes as the kind has */
 };
 
-/* "crc32=BASE64;type=FULL_OBJECT;": the cheapest that is of the full object; NONE: nothing. */
-void s3_sum_parse(const char *checksums, struct s3_sum_wanted *out);
+/* "crc32=BASE64;type=FULL_OBJECT;" of the object with that ETag: the cheapest that is of the full object; NONE: nothing. */
+void s3_sum_parse(const char *checksums, const char *etag, struct s3_sum_wanted *out);
 
 struct s3_sums;
 

@@ -81,8 +81,11 @@ static struct s3_op *create_make(struct s3_upload *u, bool checksums)
 		return NULL;
 	s3_op_query(op, "uploads", "");
 	s3_op_props(op, u->props);
-	if (checksums)
+	if (checksums) {
 		s3_op_header(op, "x-amz-checksum-algorithm", "CRC32C");
+		/* So that who reads all of it can compare. */
+		s3_op_header(op, "x-amz-checksum-type", "FULL_OBJECT");
+	}
 	return op;
 }
 

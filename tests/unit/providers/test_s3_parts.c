@@ -292,22 +292,26 @@ static void test_what_servers_say_of_checksums(void **state UNUSED)
 {
 	struct s3_sum_wanted w;
 
-	s3_sum_parse("", &w);
+	s3_sum_parse("", "\"e\"", &w);
 	assert_int_equal(w.kind, S3_SUM_NONE);
-	s3_sum_parse("crc32=AAAAAQ==;type=FULL_OBJECT;", &w);
+	s3_sum_parse("crc32=AAAAAQ==;type=FULL_OBJECT;", "\"e\"", &w);
 	assert_int_equal(w.kind, S3_SUM_CRC32);
 	assert_int_equal(w.value[3], 1);
-	s3_sum_parse("crc32c=AAAAAQ==;", &w); /* servers before full and composite ones */
+	s3_sum_parse("crc32c=AAAAAQ==;", "\"e\"", &w); /* servers before full and composite ones */
 	assert_int_equal(w.kind, S3_SUM_CRC32C);
-	s3_sum_parse("crc32=AAAAAQ==;type=COMPOSITE;", &w);
+	s3_sum_parse("crc32=AAAAAQ==;type=COMPOSITE;", "\"e\"", &w);
 	assert_int_equal(w.kind, S3_SUM_NONE);
-	s3_sum_parse("crc32=AAAAAQ==-3;", &w);
+	s3_sum_parse("crc32=AAAAAQ==-3;", "\"e\"", &w);
 	assert_int_equal(w.kind, S3_SUM_NONE);
+	s3_sum_parse("crc32c=AAAAAQ==;", "\"e-3\"", &w); /* may be of parts */
+	assert_int_equal(w.kind, S3_SUM_NONE);
+	s3_sum_parse("crc32c=AAAAAQ==;type=FULL_OBJECT;", "\"e-3\"", &w);
+	assert_int_equal(w.kind, S3_SUM_CRC32C);
 	s3_sum_parse("sha256=47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=;crc64nvme=AAAAAAAAAAE=;"
 		     "type=FULL_OBJECT;",
-		     &w);
+		     "\"e\"", &w);
 	assert_int_equal(w.kind, S3_SUM_CRC64NVME);
-	s3_sum_parse("crc64nvme=AAAAAQ==;", &w); /* too short */
+	s3_sum_parse("crc64nvme=AAAAAQ==;", "\"e\"", &w); /* too short */
 	assert_int_equal(w.kind, S3_SUM_NONE);
 }
 
