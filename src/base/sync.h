@@ -23,6 +23,8 @@ enum lock_rank {
 	LOCK_RANK_READ = 25,     /* fs: parked kernel requests */
 	LOCK_RANK_PASS = 27,     /* fs: how inodes are open */
 	LOCK_RANK_STREAM = 30,   /* fs: read-ahead streams */
+	LOCK_RANK_COW_NAMES = 34, /* cow: the file of names; held across system calls */
+	LOCK_RANK_COW_BASE = 36,  /* cow: the contents below a changed file are being opened */
 	LOCK_RANK_VMO = 40,      /* vm: one hierarchy of VMOs and its page source */
 	LOCK_RANK_TIER = 44,     /* vm: what a disk cache is asked for and given */
 	LOCK_RANK_WRAPPER = 45,  /* a provider over another: taken in send, clear, swap */

@@ -73,6 +73,7 @@ int fs_object_init(struct fs_object *o, const struct vmofs_object_info *info,
 		.mtime = info->mtime,
 		.weak = info->weak,
 		.has_identity = info->has_identity,
+		.local = info->local,
 	};
 	r = make_text(o, info);
 	if (!r)

@@ -34,6 +34,7 @@ struct fs_object {
 	struct disk_io *_Atomic disk; /* borrowed */
 	bool weak; /* the validator cannot prove that two bytes are of one version */
 	bool has_identity;
+	bool local;   /* not kept on disk: it is there already */
 	bool retired; /* lock: the local's; its VMO is going to be closed (see local.h) */
 };
 

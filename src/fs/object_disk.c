@@ -40,7 +40,7 @@ void fs_object_use_disk(struct fs_object *o, struct disk_io *disk)
 {
 	const char *validator = fs_object_validator(o);
 
-	if (!disk || !o->size)
+	if (!disk || !o->size || o->local)
 		return;
 	if (!o->weak && *validator)
 		make_tier(o, disk, validator);

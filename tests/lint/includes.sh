@@ -20,8 +20,9 @@ BEGIN {
 	see["providers"] = "base net";
 	see["image"]     = "base store net image";
 	see["write"]     = "base store vm write";
+	see["cow"]       = "base store vm cow";
 	see["fs"]        = "base store vm net providers image write fs";
-	see["daemon"]    = "base store vm net providers image write fs daemon";
+	see["daemon"]    = "base store vm net providers image write cow fs daemon";
 	see["cli"]       = "base store vm net providers image write fs daemon cli";
 
 	# what a foreign header name starts with -> who includes it
