@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -37,6 +38,8 @@ struct control {
 	struct loop *loop;   /* borrowed; serves everything here */
 	struct loop_watch watch;
 	struct sockaddr_un address;
+	dev_t dev; /* of what was made at the address */
+	ino_t ino;
 	struct vmofs_list conns; /* loop only */
 	unsigned n_conns;        /* loop only */
 
@@ -303,15 +306,18 @@ static void control_accept(struct loop_watch *w, struct loop *l, uint32_t events
 static int control_listen(struct control *c, struct vmofs_err *err)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
 
 	if (fd < 0)
 		return vmofs_err_set(err, -errno, "cannot make a socket: %s", strerror(errno));
 	c->watch.fd = fd;
 	unlink(c->address.sun_path);
 	if (bind(fd, (struct sockaddr *)&c->address, sizeof c->address) < 0 ||
-	    listen(fd, CONNECTIONS_MAX) < 0)
+	    lstat(c->address.sun_path, &st) < 0 || listen(fd, CONNECTIONS_MAX) < 0)
 		return vmofs_err_set(err, -errno, "cannot listen at '%s': %s", c->address.sun_path,
 				     strerror(errno));
+	c->dev = st.st_dev;
+	c->ino = st.st_ino;
 	return 0;
 }
 
@@ -343,11 +349,20 @@ static int control_open(struct control *c, struct vmofs_err *err)
 	return call.r < 0 ? vmofs_err_set(err, call.r, "cannot watch the control socket") : 0;
 }
 
+/* A mount that has got our device number since ours was taken away has its own socket there. */
+static void remove_socket(const struct control *c)
+{
+	struct stat st;
+
+	if (lstat(c->address.sun_path, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino)
+		unlink(c->address.sun_path);
+}
+
 static void control_release(struct control *c)
 {
 	if (c->watch.fd >= 0) {
+		remove_socket(c);
 		close(c->watch.fd);
-		unlink(c->address.sun_path);
 	}
 	cond_destroy(&c->idle);
 	mutex_destroy(&c->lock);

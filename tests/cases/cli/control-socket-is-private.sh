@@ -45,4 +45,19 @@ for s in held:
 assert json.loads(ask(b'{"cmd":"stat"}\n'))["ok"]
 PY
 assert_same_file "$SRV/data.bin" "$MNT/data.bin"
+pid=$(vmofs_pid)
+sock=/run/vmofs/$(findmnt -rno MAJ:MIN "$MNT" | tr : -)
 vmofs_umount
+wait_for 10 is_gone "$pid" || fail "the daemon lives on"
+[ ! -e "$sock" ] || fail "the socket is left"
+
+# Of a mount that has got the device number meanwhile.
+vmofs_mount "$NGINX_URL/data.bin"
+pid=$(vmofs_pid)
+sock=/run/vmofs/$(findmnt -rno MAJ:MIN "$MNT" | tr : -)
+rm "$sock"
+echo other >"$sock"
+umount "$MNT"
+wait_for 10 is_gone "$pid" || fail "the daemon lives on"
+assert_eq other "$(cat "$sock" 2>/dev/null)" "what is another's at the address"
+rm "$sock"
