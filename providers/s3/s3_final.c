@@ -140,6 +140,8 @@ static enum look look_judge(struct s3_final *f, int r, struct s3_op *head, bool 
 	}
 	if (s3_is_expected(f->expect, head))
 		return LOOK_EXPECTED;
+	log_debug("'%s' is '%s', and was to be '%s'", f->key, r == -ENOENT ? "" : head->head.etag,
+		  f->expect->exists ? f->expect->validator : "");
 	vmofs_err_set(err, r == -ENOENT && f->kind == S3_FINAL_DELETE ? -ENOENT : -ESTALE,
 		      "cannot %s 's3://%s/%s': %s", f->verb, f->s->o.bucket, f->key,
 		      r == -ENOENT                 ? "it is not there any more"

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/log.h"
 #include "base/macros.h"
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
@@ -125,6 +126,10 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 		head->props = (struct s3_props){ 0 };
 		g->tags = head->tags;
 	} else if (r == 0 || r == -ENOENT) {
+		log_debug("'%s' is '%s' of %llu bytes, and was to be '%s' of %llu", g->key,
+			  r == 0 ? head->head.etag : "",
+			  r == 0 ? (unsigned long long)head->head.size : 0, st->base.validator,
+			  (unsigned long long)st->base.size);
 		r = changed_by_others(g, err);
 	} else if (r == -EINTR || !head) {
 		vmofs_err_set(err, r, "cannot store 's3://%s/%s'", g->s->o.bucket, g->key);

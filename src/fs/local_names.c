@@ -49,6 +49,14 @@ static int child_of(struct local *l, uint64_t parent, const char *name, struct c
 	return r < 0 ? r : local_version_of(l, out->ino, out->key, &out->version);
 }
 
+/* Until the file was entered, it may have been stored and settled. */
+static int refresh(struct local *l, struct child *c)
+{
+	int r = local_version_of(l, c->ino, c->key, &c->version);
+
+	return r < 0 ? r : 0;
+}
+
 /* The key of @name in @parent, with what keys of such things end in. */
 static int key_in(struct local *l, uint64_t parent, const char *name, const char *suffix,
 		  char key[VMOFS_KEY_MAX])
@@ -143,6 +151,8 @@ static int unlink_file(struct local *l, struct local_file *f, struct child *c, u
 
 	if (f->wfile)
 		r = wfile_removed(f->wfile, &stored, &c->version);
+	else
+		r = refresh(l, c);
 	if (r < 0)
 		return r;
 	if (!stored && f->replaces) {
@@ -243,12 +253,35 @@ int local_rmdir(struct local *l, uint64_t parent, const char *name)
 	return r < 0 ? r : tree_removed_name(l, parent, name, true);
 }
 
+/*
+ * One that was removed here while it was open, and is at the origin still, is in the way: it goes now, and who has it open reads
+ * what is here of it.
+ */
+static int make_link(struct local *l, const char *key, const char *target,
+		     const struct vmofs_change_attr *a, struct vmofs_version *now)
+{
+	const struct vmofs_change_ops *ops = l->p.source->ops->change;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version old;
+	int r = -ESTALE;
+
+	for (int i = 0; i < 2 && r == -ESTALE; i++) {
+		struct vmofs_change_wait wait = local_wait(l);
+
+		if (i && !local_removal_of(l, key, true, &old))
+			return -EEXIST;
+		if (i)
+			r = origin_remove(l, key, &old);
+		if (!i || !r)
+			r = ops->make_link(l->p.source, key, target, a, now, &wait, &err);
+	}
+	return r == -ESTALE ? -EEXIST : r;
+}
+
 int local_symlink(struct local *l, const struct local_create *c, const char *target,
 		  struct fs_tree_attr *attr)
 {
-	struct vmofs_change_wait wait = local_wait(l);
 	struct vmofs_change_attr a = attr_of(c);
-	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct vmofs_version now = { 0 };
 	struct vmofs_entry e = {
 		.has = VMOFS_HAS_MODE | VMOFS_HAS_UID | VMOFS_HAS_GID | VMOFS_HAS_TARGET,
@@ -265,10 +298,9 @@ int local_symlink(struct local *l, const struct local_create *c, const char *tar
 		return -EPERM;
 	a.mode = e.mode;
 	if (!r)
-		r = l->p.source->ops->change->make_link(l->p.source, key, target, &a, &now, &wait,
-							&err);
+		r = make_link(l, key, target, &a, &now);
 	if (r < 0)
-		return r == -ESTALE ? -EEXIST : r;
+		return r;
 	e.size = now.size;
 	e.validator = now.validator;
 	return l->tree->ops->made(l->tree, c->parent, c->name, &e, false, attr);
@@ -422,49 +454,57 @@ static int rename_file(struct local *l, struct renaming *x)
 /* Always in the order of their numbers. */
 static void enter_both(struct local *l, struct renaming *x)
 {
-	if (x->target && x->target->ino < x->f->ino)
+	if (x->target && (!x->f || x->target->ino < x->f->ino))
 		local_enter(l, x->target);
-	local_enter(l, x->f);
-	if (x->target && x->target->ino > x->f->ino)
+	if (x->f)
+		local_enter(l, x->f);
+	if (x->target && x->f && x->target->ino > x->f->ino)
 		local_enter(l, x->target);
 }
 
 static void leave_both(struct local *l, struct renaming *x)
 {
-	local_leave(l, x->f);
-	local_unuse(l, x->f);
-	if (!x->target)
-		return;
-	local_leave(l, x->target);
-	local_unuse(l, x->target);
+	if (x->f) {
+		local_leave(l, x->f);
+		local_unuse(l, x->f);
+	}
+	if (x->target) {
+		local_leave(l, x->target);
+		local_unuse(l, x->target);
+	}
+}
+
+/* Links have no contents that anybody has open; what they replace may have. */
+static int rename_link(struct local *l, struct renaming *x)
+{
+	struct vmofs_version now;
+	int r = give_up_target(l, x);
+
+	if (!r)
+		r = origin_copy(l, x, &now);
+	if (r < 0 && x->target && x->target->wfile)
+		local_unsettle(l, x->target);
+	if (!r)
+		r = origin_remove(l, x->from.key, &x->from.version);
+	return r < 0 ? r : moved(l, x->rn);
 }
 
 static int rename_entered(struct local *l, struct renaming *x)
 {
 	int r;
 
-	x->f = local_use(l, x->from.ino);
-	if (!x->f)
+	x->f = S_ISREG(x->from.mode) ? local_use(l, x->from.ino) : NULL;
+	if (S_ISREG(x->from.mode) && !x->f)
 		return -ENOMEM;
 	x->target = S_ISREG(x->to.mode) && x->to.ino ? local_use(l, x->to.ino) : NULL;
 	enter_both(l, x);
-	r = rename_file(l, x);
+	r = refresh(l, &x->from);
+	if (!r && x->target)
+		r = refresh(l, &x->to);
+	if (!r)
+		r = x->f ? rename_file(l, x) : rename_link(l, x);
 	leave_both(l, x);
 	return r;
-}
-
-/* Links have no contents that anybody has open. */
-static int rename_link(struct local *l, struct renaming *x)
-{
-	struct vmofs_version now;
-	int r;
-
-	x->replaces = x->to.version;
-	x->replaces.exists = has_same_key(x);
-	r = origin_copy(l, x, &now);
-	if (!r)
-		r = origin_remove(l, x->from.key, &x->from.version);
-	return r < 0 ? r : moved(l, x->rn);
 }
 
 /* Keys begin with those of the directories: all below would have to be copied, which is for who asked to say. */
@@ -518,7 +558,7 @@ static int rename_found(struct local *l, struct renaming *x)
 		return r;
 	if (S_ISDIR(x->from.mode))
 		return rename_dir(l, x);
-	r = S_ISLNK(x->from.mode) ? rename_link(l, x) : rename_entered(l, x);
+	r = rename_entered(l, x);
 	if (!r && x->to.ino && !has_same_key(x))
 		r = origin_remove(l, x->to.key, NULL);
 	return r;

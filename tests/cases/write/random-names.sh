@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # TIMEOUT: 300
 # Random makings, writings, renames, removals of files and directories by four processes, each done to a local directory too: the same
-# answers, the same tree; after kill -9 of a quiet mount too, in the bucket, and in the next mount. OPERATIONS (600) a process and round.
+# answers, the same tree; after kill -9 of a quiet mount too, in the bucket, and in the next mount. OPERATIONS (600) a process and round, SERVER (moto) or radosgw.
 . "$TEST_LIB/common.sh"
 . "$TEST_LIB/s3.sh"
 . "$TEST_LIB/write.sh"
@@ -21,6 +21,8 @@ top = f"p{who}"
 NAMES = ["a", "b", "c", "d.txt", "e f", "100%"]
 held = []  # (path, mount's file, local file): open while their names change
 log = []
+def tell(*paths):  # how it came to this
+    print("\n".join(t for t in log[:-12] if any(p in t for p in paths)), "...", *log[-12:], sep="\n")
 def path():
     return "/".join([top] + [r.choice(["x", "y"]) for _ in range(r.choice([0, 0, 1, 1, 2]))])
 def name():
@@ -35,7 +37,7 @@ def both(what, fn, *paths, more=()):
     log.append(f"{what} {paths} {more!r:.40}: {errno.errorcode.get(got[1][0], 'ok')}")
     same = got[0] == got[1] or {got[0][0], got[1][0]} <= {errno.EEXIST, errno.ENOTEMPTY}
     if not same:
-        print("\n".join(log[-12:]))
+        tell(*paths)
         sys.exit(f"process {who}, seed {seed}: {what} {paths}: the mount has {got[0]!r:.200}, a local directory {got[1]!r:.200}")
     return got[0]
 def write(p, text, flags):
@@ -61,6 +63,7 @@ def hold():
     p = name()
     try:
         held.append((p, open(f"{mnt}/{p}", "r+b", buffering=0), open(f"{native}/{p}", "r+b", buffering=0)))
+        log.append(f"hold {p}")
     except OSError:
         pass
 def use():
@@ -68,24 +71,31 @@ def use():
         p, *files = r.choice(held)
         text, off = os.urandom(1) * r.choice([1, 3000, 20000]), r.randrange(30000)
         got = []
-        for f in files:
-            f.seek(off)
-            f.write(text)
-            if text < b"\x40":
-                f.truncate(off // 2)
-            f.seek(0)
-            got.append(f.read())
         log.append(f"use {p}")
+        for f in files:
+            try:
+                f.seek(off)
+                f.write(text)
+                if text < b"\x40":
+                    f.truncate(off // 2)
+                f.seek(0)
+                got.append(f.read())
+            except OSError as e:
+                got.append(str(e).encode())
         if got[0] != got[1]:
-            print("\n".join(log[-12:]))
+            tell(p)
             sys.exit(f"process {who}, seed {seed}: '{p}', held open, has other bytes than a local one: {len(got[0])} and {len(got[1])}")
 def drop():
     while len(held) > r.randrange(4):
-        for f in held.pop(r.randrange(len(held)))[1:]:
+        p, *files = held.pop(r.randrange(len(held)))
+        log.append(f"drop {p}")
+        for f in files:
             f.close()
 def sync():
     if held:
-        for f in r.choice(held)[1:]:
+        p, *files = r.choice(held)
+        log.append(f"sync {p}")
+        for f in files:
             os.fsync(f.fileno())
 OPS = [(make, 12), (rename, 8), (hold, 5), (use, 6), (drop, 4), (sync, 1),
        (lambda: both("unlink", os.unlink, name()), 5),
@@ -113,7 +123,7 @@ in_bucket() # the files of the bucket are those of the local directory
 }
 
 echo "seed $seed"
-write_start
+write_start "${SERVER:-moto}"
 for round in 1 2 3; do
 	options=$(sed -n "$round"p <<-OPTIONS
 		write-age=100ms,object-metadata
