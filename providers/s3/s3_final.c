@@ -28,6 +28,7 @@
 struct condition {
 	enum s3_feature feature; /* what the answer says something of */
 	bool probe;              /* it does not hold: 412 is good news */
+	bool bare;               /* a tag without its quotes */
 	const char *name;        /* NULL: none */
 	char value[280];
 };
@@ -62,6 +63,19 @@ static void learn(struct s3_final *f, enum s3_feature feature, enum s3_habit h)
 			f->s->o.bucket, f->verb);
 }
 
+static bool is_open(enum s3_habit h)
+{
+	return h == S3_UNKNOWN || h == S3_DOUBTED;
+}
+
+/* A false condition has been no hindrance. That of something that was there to be gone holds if somebody removed it. */
+static void learn_ignored(struct s3_final *f, const struct condition *c)
+{
+	bool doubt = c->name[3] == 'N' && habit(f, c->feature) == S3_UNKNOWN;
+
+	learn(f, c->feature, doubt ? S3_DOUBTED : S3_IGNORES);
+}
+
 /* -- conditions ------------------------------------------------------------------------------- */
 
 static void condition_right(const struct s3_final *f, struct condition *c)
@@ -75,7 +89,8 @@ static void condition_right(const struct s3_final *f, struct condition *c)
 		return;
 	}
 	c->name = "If-Match";
-	if (atomic_load(&f->s->bare_tags) && n > 2 && tag[0] == '"')
+	c->bare = atomic_load(&f->s->bare_tags);
+	if (c->bare && n > 2 && tag[0] == '"')
 		snprintf(c->value, sizeof c->value, "%.*s", (int)(n - 2), tag + 1);
 	else
 		snprintf(c->value, sizeof c->value, "%.*s", (int)sizeof c->value - 1, tag);
@@ -86,7 +101,7 @@ static void condition_wrong(const struct s3_final *f, struct condition *c)
 	enum s3_feature none = feature_of(f->kind, false);
 
 	c->probe = true;
-	if (none != c->feature && habit(f, none) == S3_UNKNOWN) {
+	if (none != c->feature && is_open(habit(f, none))) {
 		c->feature = none;
 		c->name = "If-None-Match";
 		snprintf(c->value, sizeof c->value, "*");
@@ -106,9 +121,9 @@ static bool condition_choose(const struct s3_final *f, struct condition *c)
 	if (!f->expect || (match && !f->expect->validator[0]))
 		return f->expect != NULL;
 	h = habit(f, c->feature);
-	if (h == S3_LOOKS || (h == S3_UNKNOWN && !match && f->kind != S3_FINAL_DELETE))
+	if (h == S3_LOOKS || (is_open(h) && !match && f->kind != S3_FINAL_DELETE))
 		condition_right(f, c);
-	else if (h == S3_UNKNOWN)
+	else if (is_open(h))
 		condition_wrong(f, c);
 	return h != S3_LOOKS;
 }
@@ -170,7 +185,9 @@ enum next { NEXT_END, NEXT_AGAIN, NEXT_LATER };
 struct course {
 	struct condition c;
 	bool sent;  /* a request may have been acted upon */
-	bool bared; /* tags were tried without their quotes */
+	bool bared; /* tags were tried without their quotes, or with them */
+	bool plain; /* contents were tried without a checksum */
+	bool mute;  /* an answer did not tell the new tag */
 	unsigned tries;
 	int code;
 };
@@ -221,12 +238,16 @@ static enum next refused_though_right(struct s3_final *f, struct course *t, cons
 {
 	if (op->status == 409)
 		return NEXT_LATER;
-	if (f->expect && f->expect->exists && t->c.name && !t->bared && op->status == 412) {
+	if (f->expect && f->expect->exists && t->c.name && op->status == 412) {
+		bool again = !t->bared;
+
+		/* Others may find out the same at this moment. */
+		atomic_store(&f->s->bare_tags, !t->c.bare);
 		t->bared = true;
-		atomic_store(&f->s->bare_tags, !atomic_load(&f->s->bare_tags));
-		return NEXT_AGAIN;
+		if (again)
+			return NEXT_AGAIN;
 	}
-	t->code = op->status == 412 ? vmofs_err_set(err, -ESTALE,
+	t->code = op->status == 412 ? vmofs_err_set(err, t->sent ? -EIO : -ESTALE,
 						    "cannot %s 's3://%s/%s': the server says that "
 						    "it is another version",
 						    f->verb, f->s->o.bucket, f->key)
@@ -257,6 +278,19 @@ static bool is_unknown(const struct s3_op *op)
 		op->code == -ESHUTDOWN;
 }
 
+/* Not of these contents: of any. */
+static bool is_checksum_refused(const struct s3_final *f, const struct s3_op *op)
+{
+	static const char *const codes[] = { "InvalidArgument", "InvalidRequest", "" };
+
+	if (!f->checksums || op->status == 501)
+		return f->checksums;
+	for (size_t i = 0; i < ARRAY_LEN(codes); i++)
+		if (op->status == 400 && strcmp(op->error_code, codes[i]) == 0)
+			return true;
+	return false;
+}
+
 static enum next after_failure(struct s3_final *f, struct course *t, const struct s3_op *op,
 			       struct vmofs_err *err)
 {
@@ -266,6 +300,11 @@ static enum next after_failure(struct s3_final *f, struct course *t, const struc
 	}
 	if (is_condition_refused(op) && t->c.probe) {
 		learn(f, t->c.feature, S3_LOOKS);
+		return NEXT_AGAIN;
+	}
+	if (is_checksum_refused(f, op)) {
+		f->checksums = false;
+		t->plain = true;
 		return NEXT_AGAIN;
 	}
 	/* A header that it does not know. */
@@ -280,6 +319,23 @@ static enum next after_failure(struct s3_final *f, struct course *t, const struc
 		return NEXT_END;
 	t->sent = true;
 	return NEXT_LATER;
+}
+
+/* Without the tag it is not known what is there: it could be somebody else's already. */
+static enum next after_success(struct s3_final *f, struct course *t, const struct s3_op *op)
+{
+	enum next next = t->mute ? NEXT_LATER : NEXT_AGAIN;
+
+	if (t->c.probe)
+		learn_ignored(f, &t->c);
+	if (t->plain)
+		atomic_store(&f->s->no_checksums, true);
+	take_answer(f, op);
+	t->code = 0;
+	if (!f->attempt || f->kind == S3_FINAL_DELETE || f->now.validator[0])
+		return NEXT_END;
+	t->sent = t->mute = true;
+	return next;
 }
 
 static enum next final_send(struct s3_final *f, struct course *t, struct vmofs_err *err)
@@ -298,10 +354,7 @@ static enum next final_send(struct s3_final *f, struct course *t, struct vmofs_e
 		t->sent = true;
 		t->code = vmofs_err_set(err, r, "interrupted");
 	} else if (r == 0) {
-		if (t->c.probe)
-			learn(f, t->c.feature, S3_IGNORES);
-		take_answer(f, op);
-		t->code = 0;
+		next = after_success(f, t, op);
 	} else {
 		next = after_failure(f, t, op, err);
 	}
@@ -351,6 +404,12 @@ static bool pause_before(const struct s3_final *f, unsigned tries, uint64_t end_
 	return true;
 }
 
+/* Where an earlier try may still arrive, that the last one was refused is not the end of it. */
+static bool is_told(int code)
+{
+	return code == -ESTALE || code == -ETIMEDOUT || code == -EINTR || code == -ESHUTDOWN;
+}
+
 int s3_final_run(struct s3_final *f, struct vmofs_err *err)
 {
 	uint64_t end_ns = f->wait->deadline_ns
@@ -372,6 +431,8 @@ int s3_final_run(struct s3_final *f, struct vmofs_err *err)
 		t.code = vmofs_err_set(err, -EIO,
 				       "cannot %s 's3://%s/%s': the server refuses again and again",
 				       f->verb, f->s->o.bucket, f->key);
+	if (t.sent && t.code < 0 && !is_told(t.code))
+		t.code = err->code = -EIO;
 	f->unknown = t.sent && t.code != -ESTALE;
 	if (t.code == 0) /* what went wrong on the way does not count */
 		*err = (struct vmofs_err){ 0 };

@@ -282,20 +282,6 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 	return r;
 }
 
-int s3_find_version(struct s3 *s, struct s3_desk *d, const char *full_key,
-		    const struct vmofs_change_wait *w, struct vmofs_version *now,
-		    struct vmofs_err *err)
-{
-	struct change c = { .s = s, .desk = d, .wait = w };
-	struct s3_op *head = NULL;
-	int r = now->validator[0] ? 0 : change_look(&c, full_key, "look up", &head, err);
-
-	if (r == 0 && head)
-		s3_version_of(head, now);
-	s3_op_put(head);
-	return r;
-}
-
 static int s3_copy(struct vmofs_source *source, const char *from,
 		   const struct vmofs_version *expect, const char *to,
 		   const struct vmofs_version *to_expect, struct vmofs_version *now,
@@ -312,8 +298,6 @@ static int s3_copy(struct vmofs_source *source, const char *from,
 		r = copy_look(&c, expect, "copy", &type, err);
 	if (r == 0)
 		r = copy_run(&c, "copy", to_expect, now, err);
-	if (r == 0)
-		r = s3_find_version(c.s, c.desk, c.key, wait, now, err);
 	change_end(&c);
 	return r;
 }
@@ -338,8 +322,6 @@ static int s3_set_attr(struct vmofs_source *source, const char *key,
 		s3_props_attr(&c.props, attr, n > 0 && key[n - 1] == '/' ? S_IFDIR : type);
 		r = copy_run(&c, "change", &c.source, now, err);
 	}
-	if (r == 0)
-		r = s3_find_version(c.s, c.desk, c.key, wait, now, err);
 	change_end(&c);
 	return r;
 }

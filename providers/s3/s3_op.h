@@ -128,6 +128,7 @@ struct s3_final {
 	/* A request ready to be sent, without its condition. NULL: no memory. */
 	struct s3_op *(*make)(struct s3_final *f);
 	uint64_t work;             /* bytes that the server moves */
+	bool checksums;            /* of the contents go along, until the server refuses that */
 	struct vmofs_store *store; /* for commit() */
 	void *arg;
 
@@ -169,10 +170,6 @@ int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_
 int s3_take_tags(struct s3 *s, struct s3_desk *d, const char *full_key,
 		 const struct vmofs_change_wait *w, struct s3_props *p, const char *verb,
 		 struct vmofs_err *err);
-/* Some answers to copies have no tag: then it is looked up. */
-int s3_find_version(struct s3 *s, struct s3_desk *d, const char *full_key,
-		    const struct vmofs_change_wait *w, struct vmofs_version *now,
-		    struct vmofs_err *err);
 /* x-amz-copy-source and what goes with it. */
 void s3_op_source(struct s3_op *op, const char *from, const char *version_id, const char *etag);
 /* The metadata of a copy is what this request says, and its @tags, if it has some: some servers lose them otherwise. */

@@ -64,7 +64,8 @@ enum s3_feature {
 	S3_DELETE_MATCH,
 	S3_NFEATURES
 };
-enum s3_habit { S3_UNKNOWN, S3_LOOKS, S3_IGNORES };
+/* DOUBTED: a false one went through once, as it also does where what was there has been removed at that moment. */
+enum s3_habit { S3_UNKNOWN, S3_DOUBTED, S3_LOOKS, S3_IGNORES };
 
 struct s3 {
 	struct vmofs_source base;

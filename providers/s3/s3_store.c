@@ -170,7 +170,7 @@ static struct s3_op *put_make(struct s3_final *f)
 	if (!op)
 		return NULL;
 	s3_op_props(op, &g->props);
-	if (!atomic_load(&f->s->no_checksums))
+	if (f->checksums)
 		s3_op_header(op, "x-amz-checksum-crc32c", g->body->crc32c);
 	s3_op_body(op, g->body);
 	return op;
@@ -200,6 +200,8 @@ static int final_send(struct storing *g, enum s3_final_kind kind,
 			      .source_is = &g->base,
 			      .make = make,
 			      .work = work,
+			      .checksums =
+				      kind == S3_FINAL_PUT && !atomic_load(&g->s->no_checksums),
 			      .store = st,
 			      .arg = g };
 	int r = s3_final_run(&f, err);
@@ -268,9 +270,7 @@ static struct s3_op *same_make(struct s3_final *f)
 /* The contents are the base's: the server copies them onto themselves. */
 static int same_store(struct storing *g, struct vmofs_err *err)
 {
-	int r = final_send(g, S3_FINAL_COPY, same_make, g->st->size, err);
-
-	return r == 0 ? s3_find_version(g->s, g->desk, g->key, &g->st->wait, &g->st->now, err) : r;
+	return final_send(g, S3_FINAL_COPY, same_make, g->st->size, err);
 }
 
 static bool is_same(const struct vmofs_store *st)

@@ -139,17 +139,43 @@ static void test_a_server_that_does_not_look(void **state)
 
 	say_head(b, -1, "\"a\"", "");
 	say(b, -1, "PUT /b/f", 200, "ETag: \"a\"\r\n", "");
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(store(b, &s, &err), 0);
-	asked(b, "HEAD /b/f", NULL);
-	asked(b, "HEAD /b/f", NULL);
-	asked(b, "PUT /b/f", "If-None-Match: *");
+	/* Once can be chance: it was removed right before. */
+	for (unsigned i = 0; i < 2; i++) {
+		asked(b, "HEAD /b/f", NULL);
+		asked(b, "HEAD /b/f", NULL);
+		asked(b, "PUT /b/f", "If-None-Match: *");
+	}
 	asked(b, "HEAD /b/f", NULL);
 	asked(b, "HEAD /b/f", NULL);
 	asked(b, "PUT /b/f", "If-Match: \"00000000000000000000000000000000\"");
 	asked(b, "HEAD /b/f", NULL);
 	asked(b, "HEAD /b/f", NULL);
 	asked_without(b, "PUT /b/f", "If-Match");
+	asked_no_more(b);
+}
+
+/* What is there is removed by somebody between the comparison and a request on the condition that nothing is. */
+static void test_chance_is_no_habit(void **state)
+{
+	struct change_bed *b = *state;
+	struct storing s = storing(3, 3, "\"a\"");
+	struct vmofs_err err;
+
+	say_head(b, -1, "\"a\"", "");
+	say(b, 1, "PUT /b/f", 200, "ETag: \"a\"\r\n", "");
+	say(b, 2, "PUT /b/f", 412, "", ERR("PreconditionFailed"));
+	say(b, -1, "PUT /b/f", 200, "ETag: \"n\"\r\n", "");
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(store(b, &s, &err), 0);
+	b->at += 8;
+	asked(b, "PUT /b/f", "If-Match: \"a\"\r\n");
+	asked(b, "HEAD /b/f", NULL);
+	asked(b, "PUT /b/f", "If-Match: \"a\"\r\n");
+	s = storing(3, 0, NULL);
+	assert_int_equal(store(b, &s, &err), 0);
+	asked(b, "PUT /b/f", "If-None-Match: *\r\n");
 	asked_no_more(b);
 }
 
@@ -282,6 +308,45 @@ static void test_our_own_version_is_no_conflict(void **state)
 	say_head(b, -1, "\"n\"", OURS);
 	assert_int_equal(store(b, &s, &err), 0);
 	assert_string_equal(s.st.now.validator, "\"n\"");
+}
+
+/* An answer without the new tag: what is there may be somebody else's by now. */
+static void test_a_success_without_a_tag(void **state)
+{
+	struct change_bed *b = *state;
+	struct storing s = storing(3, 0, NULL);
+	struct vmofs_err err;
+
+	say(b, 1, "HEAD /b/f", 404, "", "");
+	say(b, -1, "PUT /b/f", 200, "", "");
+	say_head(b, 1, "\"n\"", OURS);
+	assert_int_equal(store(b, &s, &err), 0);
+	assert_string_equal(s.st.now.validator, "\"n\"");
+	s = storing(3, 0, NULL);
+	say(b, 1, "HEAD /b/f", 404, "", "");
+	say_head(b, -1, "\"other\"", "x-amz-meta-vmofs-attempt: ffff\r\n");
+	assert_int_equal(store(b, &s, &err), -ESTALE);
+	assert_int_equal(s.commits, 1);
+}
+
+/* The first try is lost and may still arrive: that the second one is refused does not end it. */
+static void test_refused_after_a_loss(void **state)
+{
+	struct change_bed *b = *state;
+	struct storing s = storing(3, 0, NULL);
+	char longer[70000];
+	struct vmofs_err err;
+
+	say(b, 1, "PUT /b/f", 0, "", "");
+	say(b, 1, "PUT /b/f", 403, "", ERR("AccessDenied"));
+	assert_int_equal(store(b, &s, &err), -EIO);
+	/* It is not known either what an answer means that makes no sense. */
+	s = storing(3, 0, NULL);
+	s.st.wait.deadline_ns = loop_now_ns() + NSEC_PER_SEC / 2;
+	memset(longer, 'x', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	say(b, -1, "PUT /b/f", 200, "", longer);
+	assert_int_equal(store(b, &s, &err), -EIO);
 }
 
 static void test_two_writers_at_once(void **state)
@@ -608,6 +673,31 @@ static void test_checksums_are_refused(void **state)
 	assert_null(strstr(text_of(b, "PUT /b/f?partNumber=1", 0), "checksum"));
 }
 
+/* Of a PUT too; not because of one that is refused for another reason. */
+static void test_checksums_of_small_ones_are_refused(void **state)
+{
+	struct change_bed *b = *state;
+	struct storing s = storing(3, 0, NULL);
+	struct vmofs_err err;
+
+	say(b, 2, "PUT /b/f", 400, "", ERR("InvalidRequest"));
+	assert_int_equal(store(b, &s, &err), -EIO);
+	say(b, 1, "PUT /b/f", 501, "", ERR("NotImplemented"));
+	say(b, -1, "PUT /b/f", 200, "ETag: \"n\"\r\n", "");
+	b->at = script_httpd_requests(b->h);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(store(b, &s, &err), 0);
+	asked(b, "HEAD /b/f", NULL);
+	asked(b, "PUT /b/f", "x-amz-checksum-crc32c: ");
+	asked(b, "HEAD /b/f", NULL);
+	asked_without(b, "PUT /b/f", "checksum");
+	asked(b, "HEAD /b/f", NULL);
+	asked_without(b, "PUT /b/f", "checksum");
+	b->at--;
+	asked(b, "PUT /b/f", "If-None-Match: *");
+	asked_no_more(b);
+}
+
 static void test_contents_that_cannot_be_read(void **state)
 {
 	struct change_bed *b = *state;
@@ -653,6 +743,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_a_server_that_looks),
 		TEST(test_a_server_that_does_not_look),
+		TEST(test_chance_is_no_habit),
 		TEST(test_tags_without_quotes),
 		TEST(test_another_version_is_there),
 		TEST(test_another_version_comes),
@@ -661,6 +752,8 @@ int main(void)
 		TEST(test_an_answer_is_lost_before_the_deed),
 		TEST(test_an_answer_is_lost_and_another_version_comes),
 		TEST(test_our_own_version_is_no_conflict),
+		TEST(test_a_success_without_a_tag),
+		TEST(test_refused_after_a_loss),
 		TEST(test_two_writers_at_once),
 		TEST(test_it_is_never_known),
 		TEST(test_it_is_called_off),
@@ -675,6 +768,7 @@ int main(void)
 		TEST(test_errors_behind_200),
 		TEST(test_a_completion_is_lost),
 		TEST(test_checksums_are_refused),
+		TEST(test_checksums_of_small_ones_are_refused),
 		TEST(test_contents_that_cannot_be_read),
 		TEST(test_cancelled),
 	};
