@@ -111,6 +111,17 @@ static int read_dirty_limit(const struct vmofs_config *c, uint64_t memory, uint6
 	return 0;
 }
 
+/*
+ * What the kernel has of pages that were stored to through mappings, at most: it keeps one mount's below 1 % (max_ratio of its
+ * bdi) of what it keeps of all dirty pages (a fifth of memory), which it looks at now and then only; so twice as much.
+ */
+static uint64_t mapped_reserve(uint64_t memory)
+{
+	uint64_t ram = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
+
+	return MIN(ram / 250, memory / 8);
+}
+
 static int read_threads(const struct vmofs_config *c, unsigned *out, struct vmofs_err *err)
 {
 	uint64_t n;
@@ -170,6 +181,7 @@ int write_options_read(struct write_options *out, const struct vmofs_config *c, 
 	    config_size(c, "journal-size", &out->journal_size, err) ||
 	    write_options_journal_dir(c, &out->journal_dir, err))
 		return err->code;
+	out->writer.reserve = mapped_reserve(memory);
 	return check_together(out, c, err);
 }
 

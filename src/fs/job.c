@@ -173,7 +173,7 @@ static int late_locked(struct fs_session *s, const struct fs_job *j) REQUIRES(s-
 
 static struct job_lane *lane_of(const struct fs_job *j)
 {
-	return &j->session->jobs.lane[j->detached ? JOB_LANE_WAIT : JOB_LANE_DO];
+	return &j->session->jobs.lane[j->lane];
 }
 
 static void work(void *arg, void **own UNUSED)
@@ -313,6 +313,8 @@ int job_set_init(struct job_set *set, struct fs_session *s, bool with_threads)
 {
 	static const char *const names[] = {
 		[JOB_LANE_DO] = "vmofs-change",
+		[JOB_LANE_WRITE] = "vmofs-write",
+		[JOB_LANE_BACK] = "vmofs-back",
 		[JOB_LANE_WAIT] = "vmofs-sync",
 	};
 	_Static_assert(ARRAY_LEN(names) == JOB_NLANES, "one name per lane");

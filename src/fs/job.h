@@ -34,6 +34,12 @@ enum { JOB_NAME_MAX = 255, JOB_THREADS = 32 /* of a lane */ };
 
 enum job_state { JOB_FREE, JOB_HELD, JOB_QUEUED, JOB_RUNNING, JOB_ENDING, JOB_NSTATES };
 
+/*
+ * Those who wait for a store, or for room to write, have threads of their own: they may be many, and wait long. So have pages of
+ * mappings, which the kernel cannot take back, and for which it has others wait.
+ */
+enum job_lane_kind { JOB_LANE_DO, JOB_LANE_WRITE, JOB_LANE_BACK, JOB_LANE_WAIT, JOB_NLANES };
+
 struct fs_job {
 	struct vmofs_list link;
 	struct fs_session *session; /* borrowed; for life */
@@ -42,7 +48,8 @@ struct fs_job {
 	void (*run)(struct fs_job *j);
 	/* Answers instead of run(); NULL: the error is all there is to say. */
 	void (*give_up)(struct fs_job *j, int code);
-	bool must;     /* run() is called in any case */
+	bool must; /* run() is called in any case */
+	enum job_lane_kind lane;
 	bool detached; /* an interrupt answers it while it runs */
 	/* The arguments, zero but for what the operation sets. */
 	uint64_t ino;
@@ -66,9 +73,6 @@ struct fs_job {
 	bool interrupted;
 	bool answered; /* by an interrupt */
 };
-
-/* Those who wait for a store have threads of their own: they may be many, and wait long. */
-enum job_lane_kind { JOB_LANE_DO, JOB_LANE_WAIT, JOB_NLANES };
 
 struct job_lane {
 	struct fs_session *session; /* borrowed; fixed, as the threads */

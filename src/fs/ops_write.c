@@ -215,6 +215,13 @@ static void reply_write(fuse_req_t req, const struct fs_job *j, int64_t r)
 		fuse_reply_write(req, j->done);
 }
 
+static int64_t write_some(struct wfile *w, uint64_t off, const char *buf, uint64_t len, bool back,
+			  bool now)
+{
+	return back ? wfile_write_back(w, off, buf, len, now)
+		    : wfile_write(w, off, buf, len, false, now);
+}
+
 static void run_write(struct fs_job *j)
 {
 	struct wfile *w = local_wfile(j->handle);
@@ -222,7 +229,7 @@ static void run_write(struct fs_job *j)
 	int64_t r = 1;
 
 	while (at < j->len && r > 0) {
-		r = wfile_write(w, j->off + at, j->data + at, j->len - at, false, false);
+		r = write_some(w, j->off + at, j->data + at, j->len - at, j->flags, false);
 		at += r > 0 ? (uint64_t)r : 0;
 	}
 	j->done += at;
@@ -258,6 +265,8 @@ static void write_later(fuse_req_t req, const char *buf, size_t size, off_t off,
 	j->len = size - done;
 	j->done = done;
 	j->flags = fi->writepage;
+	j->must = fi->writepage;
+	j->lane = fi->writepage ? JOB_LANE_BACK : JOB_LANE_WRITE;
 	job_post(j);
 }
 
@@ -275,7 +284,7 @@ static void ops_write(fuse_req_t req, fuse_ino_t ino UNUSED, const char *buf, si
 	}
 	if (!fs_ring_begin(s, req))
 		return;
-	n = wfile_write(w, (uint64_t)off, buf, size, false, true);
+	n = write_some(w, (uint64_t)off, buf, size, fi->writepage, true);
 	fs_ring_end(s);
 	if (n > 0)
 		count(&s->n_bytes_written, (uint64_t)n);
@@ -322,6 +331,7 @@ static void post_sync(fuse_req_t req, struct local_handle *h, bool closing)
 	j->run = run_sync;
 	j->give_up = give_up_sync;
 	j->detached = true;
+	j->lane = JOB_LANE_WAIT;
 	job_post(j);
 }
 

@@ -2,11 +2,25 @@
 /*
  * The room for dirty pages: how many there may be in all files of a mount, and who waits for more, in order of arrival. Granting and
  * giving back happen under a VMO's lock, so the lock here is a leaf. Contents that are on their way up have a limit of their own.
+ *
+ * What must not fail for want of room may exceed the limit: a page that was stored to through a mapping exists already, and has
+ * no other place. Who writes such says so of his thread, since a VMO asks for its pages on the thread that writes them.
  */
 #include <errno.h>
 
 #include "base/macros.h"
 #include "write/writer_private.h"
+
+/* Pages beyond the limit that are granted to this thread. */
+static _Thread_local uint64_t excess;
+
+uint64_t room_exceed(uint64_t pages)
+{
+	uint64_t before = excess;
+
+	excess = pages;
+	return before;
+}
 
 static struct room *room_of(struct vmo_guard *g)
 {
@@ -19,7 +33,7 @@ static int grant(struct vmo_guard *g, uint64_t n)
 	int code = 0;
 
 	mutex_lock(&r->lock);
-	if (r->used + n > r->limit)
+	if (r->used + n > r->limit + excess)
 		code = -EAGAIN;
 	else
 		r->used += n;
@@ -48,11 +62,12 @@ static void release(struct vmo_guard *g, uint64_t n)
 
 static const struct vmo_guard_ops room_ops = { .grant = grant, .release = release };
 
-void room_init(struct room *r, uint64_t limit)
+void room_init(struct room *r, uint64_t limit, uint64_t reserve)
 {
 	*r = (struct room){
 		.guard.ops = &room_ops,
 		.limit = limit / VMOFS_PAGE_SIZE,
+		.reserve = reserve / VMOFS_PAGE_SIZE,
 		.pass_limit = MAX(limit / 2, MIB(16)),
 	};
 	mutex_init(&r->lock, LOCK_RANK_ROOM);

@@ -109,6 +109,77 @@ int64_t wfile_write(struct wfile *f, uint64_t off, const void *buf, uint64_t len
 	return n;
 }
 
+/* ---- from mappings ---- */
+
+static int begin_back(struct writer *w)
+{
+	int r;
+
+	mutex_lock(&w->lock);
+	r = w->stopping ? -ESHUTDOWN : 0;
+	w->n_turns += r == 0;
+	mutex_unlock(&w->lock);
+	return r;
+}
+
+static void end_back(struct writer *w)
+{
+	mutex_lock(&w->lock);
+	if (--w->n_turns == 0 && w->stopping)
+		cond_broadcast(&w->changed);
+	mutex_unlock(&w->lock);
+}
+
+/* What the reserve does not hold waits, so that the kernel's limit of what it has of these pages slows down who stores to them. */
+static int64_t back_piece(struct change *c, uint64_t off, const char *buf, uint64_t len)
+{
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, c->deadline_ns };
+	struct room *room = &c->f->w->room;
+	uint64_t excess = room->reserve;
+	int64_t n;
+
+	for (;;) {
+		uint64_t before = room_exceed(excess);
+
+		(void)room_may_try(room, &c->turn);
+		n = vmo_write_extend(c->f->vmo, off, buf, len, c->now, &wait);
+		room_exceed(before);
+		if (n != -EAGAIN || c->now)
+			return n;
+		n = wait_room(c);
+		if (n == -ENOSPC)
+			excess = ROOM_ANY;
+		else if (n < 0)
+			return n;
+	}
+}
+
+int64_t wfile_write_back(struct wfile *f, uint64_t off, const void *buf, uint64_t len, bool now)
+{
+	struct change c;
+	uint64_t done = 0;
+	int64_t n = begin_back(f->w);
+	bool grows = off > vmo_size(f->vmo);
+
+	if (n < 0)
+		return n;
+	begin(&c, f, now);
+	while (n >= 0 && done < len) {
+		n = back_piece(&c, off + done, (const char *)buf + done, len - done);
+		done += n > 0 ? (uint64_t)n : 0;
+		c.dirtied |= n > 0;
+	}
+	room_end(&f->w->room, &c.turn);
+	if (done) {
+		mutex_lock(&f->w->lock);
+		f->zeros |= grows;
+		mutex_unlock(&f->w->lock);
+		wfile_changed(f, false, true);
+	}
+	end_back(f->w);
+	return done ? (int64_t)done : n;
+}
+
 /* ---- sizes ---- */
 
 /*

@@ -352,7 +352,7 @@ int writer_new(struct writer **out, const struct writer_params *p, struct vmofs_
 	w->p.threads = MAX(p->threads, 1u);
 	mutex_init(&w->lock, LOCK_RANK_WRITER);
 	cond_init(&w->changed);
-	room_init(&w->room, p->dirty_limit);
+	room_init(&w->room, p->dirty_limit, p->reserve);
 	r = start_threads(w, err);
 	if (r < 0) {
 		w->stopped = true;

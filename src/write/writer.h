@@ -19,7 +19,8 @@
  * (attempted()), without a thread that waits for that, and reads that miss wait for it too.
  *
  * The room. Dirty pages of all files together stay below the dirty limit: the guard of each VMO grants them and is told when
- * they are stored. A writer that finds no room has files stored and waits for it, at most its deadline, then -ENOSPC.
+ * they are stored. A writer that finds no room has files stored and waits for it, at most its deadline, then -ENOSPC. Only pages of
+ * mappings, and what a journal has, may go beyond the limit.
  *
  * A store takes a token over the dirty pages and the size, so writes go on meanwhile: the origin gets each page as it was when it
  * was read for the store, never older than the token. An origin that fails is tried again: after 1 s, 2, 4 ... 60 s.
@@ -62,6 +63,7 @@ struct writer_params {
 	struct journal *
 		journal; /* borrowed; NULL: nothing survives the daemon, and LOCAL is refused by whoever reads the options */
 	uint64_t dirty_limit; /* bytes */
+	uint64_t reserve;     /* bytes beyond that, for pages of mappings: wfile_write_back() */
 	uint64_t age_ns;      /* so old what is dirty gets before it is stored by itself */
 	uint64_t
 		commit_ns; /* and before it is in the journal, not durable; 0: at fsync and close only */
@@ -130,6 +132,12 @@ void wfile_base(struct wfile *f, struct vmofs_version *out);
  */
 int64_t wfile_write(struct wfile *f, uint64_t off, const void *buf, uint64_t len, bool append,
 		    bool now);
+/*
+ * As wfile_write(), of pages that were stored to through a shared mapping: they have been changed already, so there is nobody who could
+ * be refused. It takes no turn, may have the reserve at once, waits for room beyond that, and exceeds the limit at its
+ * deadline; in CONFLICT too it is written.
+ */
+int64_t wfile_write_back(struct wfile *f, uint64_t off, const void *buf, uint64_t len, bool now);
 int wfile_truncate(struct wfile *f, uint64_t size);
 /* [off, off+len) reads as zero. With @extend the file grows to hold it, else it is cut at the size. */
 int wfile_zero(struct wfile *f, uint64_t off, uint64_t len, bool extend);

@@ -17,6 +17,7 @@
 struct room {
 	struct vmo_guard guard; /* of all VMOs */
 	uint64_t limit;         /* pages */
+	uint64_t reserve;       /* pages beyond it, for those of mappings */
 	uint64_t pass_limit;    /* bytes of stores on their way */
 	struct mutex lock;
 	/* lock: lock, everything below */
@@ -36,11 +37,14 @@ struct room_waiter {
 	bool queued;
 };
 
-void room_init(struct room *r, uint64_t limit);
+void room_init(struct room *r, uint64_t limit, uint64_t reserve);
 void room_release(struct room *r);
 void room_stop(struct room *r);
 uint64_t room_used(struct room *r); /* pages */
 bool room_is_tight(struct room *r); /* stores are due, whatever their age */
+/* So many pages beyond the limit may be granted to the calling thread from now on. Returns what it was before. */
+enum { ROOM_ANY = INT32_MAX };
+uint64_t room_exceed(uint64_t pages);
 void room_begin(struct room_waiter *me);
 /* Before each try. False: others wait, it is not this one's turn: room_wait(). */
 bool room_may_try(struct room *r, struct room_waiter *me);

@@ -21,6 +21,7 @@ struct recovery {
 	int (*make)(void *arg, const char *key, const struct vmofs_version *base,
 		    struct wfile_params *out);
 	void *arg;
+	bool full; /* files that were recovered before do not make room */
 };
 
 /* ---- contents ---- */
@@ -34,24 +35,11 @@ struct apply {
 
 static int put(struct wfile *f, uint64_t off, const char *buf, uint64_t len)
 {
-	struct room_waiter turn;
-	uint64_t deadline_ns = writer_deadline(f->w);
-	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, deadline_ns };
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, writer_deadline(f->w) };
 	int64_t n = 0;
 
-	room_begin(&turn);
-	for (uint64_t done = 0; n >= 0 && done < len; done += (uint64_t)n) {
-		n = room_may_try(&f->w->room, &turn)
-			? vmo_write_extend(f->vmo, off + done, buf + done,
-					   MIN(len - done, page_bytes(f->w->room.limit) / 2), false,
-					   &wait)
-			: -EAGAIN;
-		if (n == -EAGAIN) {
-			writer_press(f->w);
-			n = room_wait(&f->w->room, &turn, deadline_ns);
-		}
-	}
-	room_end(&f->w->room, &turn);
+	for (uint64_t done = 0; n >= 0 && done < len; done += (uint64_t)n)
+		n = vmo_write_extend(f->vmo, off + done, buf + done, len - done, false, &wait);
 	return n < 0 ? (int)n : 0;
 }
 
@@ -144,6 +132,16 @@ static int apply(struct wfile *f, const struct journal_state *st)
 	if (r == 0)
 		r = read_log(f, UINT64_MAX, st->size);
 	return r ? r : not_fresh(f);
+}
+
+/* None of it can be stored before all of it is here: it fits in, however much it is. */
+static int apply_anyway(struct wfile *f, const struct journal_state *st)
+{
+	uint64_t before = room_exceed(ROOM_ANY);
+	int r = apply(f, st);
+
+	room_exceed(before);
+	return r;
 }
 
 /* ---- what the origin has ---- */
@@ -248,7 +246,7 @@ static int recover_file(struct recovery *rec, struct journal_found *found)
 		state.kept = MIN(f->base.size, state.size);
 	set_up(f, found, outcome);
 	f->log_state = state;
-	r = apply(f, &state);
+	r = apply_anyway(f, &state);
 	if (r == 0 && outcome > 0)
 		(void)wlog_rebase(f);
 	if (r == 0 && outcome == 0 && found->attempt[0])
@@ -261,12 +259,29 @@ static int recover_file(struct recovery *rec, struct journal_found *found)
 	return r;
 }
 
+/* What was recovered before is stored first, as long as that helps. */
+static void make_room(struct recovery *rec)
+{
+	struct room *room = &rec->w->room;
+	uint64_t deadline_ns = writer_deadline(rec->w);
+	struct room_waiter turn;
+
+	room_begin(&turn);
+	while (!rec->full && room_may_try(room, &turn) && room_used(room) >= room->limit) {
+		writer_press(rec->w);
+		rec->full = room_wait(room, &turn, deadline_ns) < 0;
+	}
+	room_end(room, &turn);
+}
+
 static int recover_one(void *arg, struct journal_found *found)
 {
 	struct recovery *rec = arg;
 	char *key = strdup(found->key);
-	int r = recover_file(rec, found);
+	int r;
 
+	make_room(rec);
+	r = recover_file(rec, found);
 	if (r == -EEXIST)
 		log_warn("'%s' is in the journal twice: the later one waits for the next start",
 			 key ? key : "");

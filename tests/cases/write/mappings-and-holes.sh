@@ -98,3 +98,41 @@ write_mount "$MNT" exact-dirty
 assert_errno ENODEV python3 -c 'import mmap, os, sys
 mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 0)' "$MNT/mapped"
 assert_same_file "$TEST_TMP/native/mapped" "$MNT/mapped"
+vmofs_umount
+
+# The server stops, and next to nothing may be dirty: what was stored to a mapping is taken all the same, while a write finds no room.
+write_mount "$MNT" dirty-limit=1M,timeout=3s,fsync=local
+cat >"$TEST_TMP/mapped.py" <<'PY'
+import errno, mmap, os, sys
+fd = os.open(sys.argv[1] + "/file", os.O_RDWR)
+m = mmap.mmap(fd, 6 << 20)
+os.pread(fd, 6 << 20, 0)
+print("mapped", flush=True)
+sys.stdin.readline()
+for off in range(0, 6 << 20, 4096):
+    m[off:off + 4096] = b"%08d" % off * 512
+    if off % (1 << 20) == 0:
+        m.flush()
+m.flush()
+m.close()
+if sys.argv[2] == "full":
+    try:
+        for i in range(8):
+            os.pwrite(fd, b"none" * (1 << 18), (7 + i) << 20)
+        sys.exit("there is room")
+    except OSError as e:
+        assert e.errno == errno.ENOSPC, e
+os.close(fd)
+PY
+echo | python3 "$TEST_TMP/mapped.py" "$TEST_TMP/native" free >/dev/null
+coproc python3 "$TEST_TMP/mapped.py" "$MNT" full
+read -r _ <&"${COPROC[0]}"
+kill -STOP "$S3_PID"
+echo >&"${COPROC[1]}"
+wait "$COPROC_PID" || fail "see above"
+assert_between $((5 << 20)) "$(vmofs_stat write.dirty_bytes)" $((7 << 20)) "dirty bytes"
+kill -CONT "$S3_PID"
+sync_all
+cmp -n $((6 << 20)) "$TEST_TMP/native/file" "$MNT/file" || fail "the mount has something else than was mapped"
+fetch file
+cmp -n $((6 << 20)) "$TEST_TMP/native/file" "$TEST_TMP/fetched" || fail "the bucket has something else than was mapped"

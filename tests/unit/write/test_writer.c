@@ -98,8 +98,8 @@ static int tear_down(void **state UNUSED)
 	stop();
 	journal_close(journal);
 	journal = NULL;
+	fake_change_free(origin); /* its thread may be about to leave the pool */
 	vm_pool_free(pool);
-	fake_change_free(origin);
 	return 0;
 }
 

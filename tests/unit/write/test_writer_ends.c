@@ -37,8 +37,10 @@ static struct vm_pool *pool;
 static struct writer *writer;
 static struct journal *journal;
 static char dir[] = "/tmp/vmofs-test-ends-XXXXXX";
+static unsigned n_dirs; /* below it, one for each test */
 static uint8_t old[SIZE];
 static uint64_t next_ino = 100;
+static uint64_t reserve, timeout_ns;
 
 /* ---- a writer over the origin ---- */
 
@@ -98,7 +100,8 @@ static void start(uint64_t dirty_limit, uint64_t age_ns)
 		.dirty_limit = dirty_limit,
 		.age_ns = age_ns,
 		.commit_ns = LONG_NS,
-		.timeout_ns = 20 * NSEC_PER_SEC,
+		.reserve = reserve,
+		.timeout_ns = timeout_ns,
 		.fsync = journal ? WRITER_FSYNC_LOCAL : WRITER_FSYNC_REMOTE,
 		.threads = 4,
 		.let_go = let_go,
@@ -112,6 +115,9 @@ static int set_up(void **state UNUSED)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
+	reserve = 0;
+	n_dirs++;
+	timeout_ns = 20 * NSEC_PER_SEC;
 	origin = fake_change_new();
 	change_ops = *fake_change_source(origin)->ops->change;
 	change_ops.store = store_and_arm;
@@ -133,36 +139,47 @@ static int tear_down(void **state UNUSED)
 	writer = NULL;
 	journal_close(journal);
 	journal = NULL;
+	fake_change_free(origin); /* its thread may be about to leave the pool */
 	vm_pool_free(pool);
-	fake_change_free(origin);
 	return 0;
 }
 
 static void open_journal(void)
 {
-	struct journal_params p = { .dir = dir, .source = "fake" };
+	char sub[64];
+	struct journal_params p = { .dir = sub, .source = "fake" };
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
+	snprintf(sub, sizeof sub, "%s/%u", dir, n_dirs);
 	assert_int_equal(journal_open(&journal, &p, &err), 0);
 }
 
-static struct wfile *open_file(const char *key)
+static int fill(void *arg UNUSED, const char *key, const struct vmofs_version *base,
+		struct wfile_params *p)
 {
-	struct wfile_params p = { .key = key, .ino = next_ino++ };
 	static struct vmofs_object_info info;
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct keep *k = calloc(1, sizeof *k);
 	struct vmofs_entry e = { .key = key, .key_len = strlen(key), .target = "" };
-	struct wfile *f;
 
 	assert_non_null(k);
-	fake_change_version(origin, key, &p.base);
-	e.size = p.base.size;
-	e.validator = p.base.exists ? p.base.validator : "\"0\"";
+	e.size = base->exists ? base->size : 0;
+	e.validator = base->exists ? base->validator : "\"0\"";
 	assert_int_equal(object(&source, &e, &k->provider, &info, &err), 0);
 	assert_int_equal(vmo_new(&k->vmo, pool, k->provider, e.size, 0, &err), 0);
-	p.vmo = k->vmo;
-	p.keep = k;
+	p->ino = next_ino++;
+	p->vmo = k->vmo;
+	p->keep = k;
+	return 0;
+}
+
+static struct wfile *open_file(const char *key)
+{
+	struct wfile_params p = { .key = key };
+	struct wfile *f;
+
+	fake_change_version(origin, key, &p.base);
+	fill(NULL, key, &p.base, &p);
 	assert_int_equal(wfile_new(&f, writer, &p), 0);
 	return f;
 }
@@ -307,7 +324,7 @@ static void test_no_memory_at_the_end(void **state UNUSED)
 
 		arm_after_store = nth;
 		assert_int_equal(wfile_write(f, 0, &nth, sizeof nth, false, false), sizeof nth);
-		for (int i = 0; i < 3 && sync_file(f) < 0; i++)
+		for (int i = 0; i < 20 && sync_file(f) < 0; i++)
 			;
 		assert_int_equal(wfile_state(f), WFILE_CLEAN);
 		vmo_evict(wfile_vmo(f), 0, SIZE, true);
@@ -367,6 +384,89 @@ static void test_larger_than_the_room(void **state UNUSED)
 	wfile_put(f);
 }
 
+static bool is_anybody_queued(void)
+{
+	bool queued;
+
+	mutex_lock(&writer->room.lock);
+	queued = !vmofs_list_empty(&writer->room.queue);
+	mutex_unlock(&writer->room.lock);
+	return queued;
+}
+
+/* Waits for room, and has the turn meanwhile. */
+static void *write_at_end(void *arg)
+{
+	struct at_work *a = arg;
+	uint8_t page[4096] = { 9 };
+
+	a->wrote = wfile_write(a->f, 0, page, sizeof page, true, false);
+	return NULL;
+}
+
+/* The origin is down, there is no room, and somebody waits for it: what was stored to a mapping is taken all the same. */
+static void test_mapped_pages(void **state UNUSED)
+{
+	enum { LIMIT = 16, RESERVE = 8, ALL = 32 };
+	static uint8_t all[ALL * 4096];
+	struct at_work a = { 0 };
+	pthread_t waiting;
+
+	reserve = RESERVE * 4096;
+	timeout_ns = 500 * NSEC_PER_MSEC;
+	start(LIMIT * 4096, LONG_NS);
+	fake_change_put(origin, "mapped", all, sizeof all);
+	a.f = open_file("mapped");
+	memset(all, 5, sizeof all);
+	fake_change_gate(origin, true);
+	assert_int_equal(wfile_write(a.f, 0, all, LIMIT * 4096, false, false), LIMIT * 4096);
+	assert_int_equal(pthread_create(&waiting, NULL, write_at_end, &a), 0);
+	while (!is_anybody_queued())
+		usleep(1000);
+	/* At once, as far as the reserve goes; and then by the deadline. */
+	for (uint64_t p = LIMIT; p < LIMIT + RESERVE; p++)
+		assert_int_equal(wfile_write_back(a.f, p * 4096, all, 4096, true), 4096);
+	assert_int_equal(wfile_write_back(a.f, (LIMIT + RESERVE) * 4096, all, 4096, true), -EAGAIN);
+	for (uint64_t p = LIMIT + RESERVE; p < ALL; p += 4)
+		assert_int_equal(wfile_write_back(a.f, p * 4096, all, 4 * 4096, false), 4 * 4096);
+	pthread_join(waiting, NULL);
+	assert_int_equal(a.wrote, -ENOSPC);
+	assert_int_equal(room_used(&writer->room), ALL);
+	fake_change_gate(origin, false);
+	assert_int_equal(sync_file(a.f), 0);
+	assert_true(fake_change_has(origin, "mapped", all, sizeof all));
+	assert_int_equal(room_used(&writer->room), 0);
+	wfile_put(a.f);
+}
+
+/* What is in the journal is there again, though less may be dirty than before. */
+static void test_recovered_beyond_the_limit(void **state UNUSED)
+{
+	static uint8_t much[MIB(1)];
+	struct wfile *f;
+	uint64_t since = 0;
+
+	open_journal();
+	start(MIB(16), LONG_NS);
+	f = open_file("key");
+	memset(much, 3, sizeof much);
+	assert_int_equal(wfile_write(f, 0, much, sizeof much, false, false), sizeof much);
+	assert_int_equal(wfile_fsync(f, &since), 0);
+	wfile_put(f);
+	writer_stop(writer);
+	writer_free(writer);
+	journal_close(journal);
+	timeout_ns = NSEC_PER_SEC;
+	open_journal();
+	start(KIB(64), LONG_NS);
+	assert_int_equal(writer_recover(writer, fill, NULL), 0);
+	f = writer_find(writer, next_ino - 1);
+	assert_non_null(f);
+	assert_int_equal(sync_file(f), 0);
+	assert_true(fake_change_has(origin, "key", much, sizeof much));
+	wfile_put(f);
+}
+
 /* ---- when ---- */
 
 /* A store that takes long is no reason for the next file to wait: there are other threads. */
@@ -401,6 +501,8 @@ int main(int argc, char **argv)
 		CASE(test_no_memory_at_the_end),
 		CASE(test_no_memory_for_a_name),
 		CASE(test_larger_than_the_room),
+		CASE(test_mapped_pages),
+		CASE(test_recovered_beyond_the_limit),
 		CASE(test_due_during_a_store),
 	};
 	char command[128];
