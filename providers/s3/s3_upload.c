@@ -71,6 +71,9 @@ void s3_op_directives(struct s3_op *op, bool tags)
 	s3_op_header(op, "x-amz-metadata-directive", "REPLACE");
 	if (tags)
 		s3_op_header(op, "x-amz-tagging-directive", "REPLACE");
+	/* One of the copy: moto gives it the base's, which may be of parts, without saying so; and has no CRC32C of its own. */
+	if (!atomic_load(&op->s->no_checksums))
+		s3_op_header(op, "x-amz-checksum-algorithm", "CRC32");
 }
 
 static struct s3_op *create_make(struct s3_upload *u, bool checksums)
@@ -81,11 +84,8 @@ static struct s3_op *create_make(struct s3_upload *u, bool checksums)
 		return NULL;
 	s3_op_query(op, "uploads", "");
 	s3_op_props(op, u->props);
-	if (checksums) {
+	if (checksums)
 		s3_op_header(op, "x-amz-checksum-algorithm", "CRC32C");
-		/* So that who reads all of it can compare. */
-		s3_op_header(op, "x-amz-checksum-type", "FULL_OBJECT");
-	}
 	return op;
 }
 
