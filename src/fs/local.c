@@ -115,10 +115,13 @@ static struct local_file *rest_locked(struct local *l, struct local_file *f) REQ
 {
 	enum wfile_state state = f->wfile ? wfile_state(f->wfile) : WFILE_GONE;
 
-	if (state == WFILE_GONE || f->gone || (state == WFILE_CLEAN && !is_worth_keeping(f)))
+	if (state == WFILE_GONE || f->gone)
 		return f;
-	if (state != WFILE_CLEAN)
+	/* Held still: it was stored just now, and that is told next. */
+	if (state != WFILE_CLEAN || f->held)
 		return NULL;
+	if (!is_worth_keeping(f))
+		return f;
 	vmofs_list_add_tail(&l->rest, &f->rest);
 	l->n_rest++;
 	return l->n_rest > LOCAL_REST_MAX ? vmofs_list_first(&l->rest, struct local_file, rest)

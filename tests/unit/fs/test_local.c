@@ -165,6 +165,7 @@ struct wfile {
 
 static struct wfile *wfiles;
 static bool close_waits;
+static struct wfile *ends_after_look; /* its store, as soon as somebody has looked once more */
 static bool busy_once; /* the next wfile_renamed() of a stored file finds it written again */
 
 int wfile_new(struct wfile **out, struct writer *w UNUSED, const struct wfile_params *p)
@@ -227,9 +228,24 @@ void wfile_stat(struct wfile *w, uint64_t *size, struct vmofs_change_attr *attr)
 	*attr = w->attr;
 }
 
+/* The origin has it all. */
+static void end_store(struct wfile *w)
+{
+	w->base = (struct vmofs_version){ .exists = true,
+					  .size = vmo_size(w->vmo),
+					  .validator = "\"s\"" };
+	fake_source_put(f.source, w->key, w->base.size, "\"s\"");
+	w->state = WFILE_CLEAN;
+}
+
 enum wfile_state wfile_state(struct wfile *w)
 {
-	return w->state;
+	enum wfile_state s = w->state;
+
+	if (w == ends_after_look)
+		end_store(w);
+	ends_after_look = NULL;
+	return s;
 }
 
 void wfile_base(struct wfile *w, struct vmofs_version *out)
@@ -243,14 +259,10 @@ int wfile_truncate(struct wfile *w, uint64_t size)
 	return vmo_resize(w->vmo, size, NULL);
 }
 
-/* The origin has it all, and the local may be told. */
+/* And the local may be told. */
 static void store(struct wfile *w)
 {
-	w->base = (struct vmofs_version){ .exists = true,
-					  .size = vmo_size(w->vmo),
-					  .validator = "\"s\"" };
-	fake_source_put(f.source, w->key, w->base.size, "\"s\"");
-	w->state = WFILE_CLEAN;
+	end_store(w);
 	local_stored(l, w->ino, &w->base);
 }
 
@@ -483,6 +495,28 @@ static void changed_until_it_is_stored(void **state UNUSED)
 	ttl_passes();
 	assert_int_equal(ino_of("a/f"), ino);
 	assert_int_equal(stat_of("a/f").st_size, 0);
+}
+
+/* Who closes it finds it being stored, and then that it is; only after that the local is told. */
+static void stored_while_it_is_closed(void **state UNUSED)
+{
+	struct local_handle *h = open_write("a/f");
+	struct vmofs_version base;
+	uint64_t ino = ino_of("a/f");
+	struct wfile *w = local_wfile(h);
+
+	assert_int_equal(wfile_truncate(w, 70000), 0);
+	w->state = WFILE_STORING;
+	ends_after_look = wfile_get(w);
+	close_handle(h);
+	wfile_base(w, &base);
+	local_stored(l, ino, &base);
+	wfile_put(w);
+	assert_int_equal(stat_of("a/f").st_size, 70000);
+	/* From now on it is the origin's again. */
+	fake_source_put(f.source, "a/f", 9, "\"9\"");
+	ttl_passes();
+	assert_int_equal(stat_of("a/f").st_size, 9);
 }
 
 static void stored_while_it_is_open(void **state UNUSED)
@@ -858,6 +892,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(opened_and_not_changed),
 		T(changed_until_it_is_stored),
+		T(stored_while_it_is_closed),
 		T(stored_while_it_is_open),
 		T(readers_share_its_pages),
 		T(rests_with_its_pages),
