@@ -457,8 +457,11 @@ static int fsync_local(struct wfile *f, uint64_t *since)
 {
 	int r = wlog_commit(f, true);
 
+	/* Where the journal cannot keep it, the origin can. */
+	if (r < 0)
+		return fsync_remote(f, since) < 0 ? r : 0;
 	mutex_lock(&f->w->lock);
-	if (r == 0 && *since != f->refusals)
+	if (*since != f->refusals)
 		r = f->refusal;
 	*since = f->refusals;
 	mutex_unlock(&f->w->lock);

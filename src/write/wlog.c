@@ -268,6 +268,17 @@ static int sync_log(struct wfile *f) REQUIRES(f->log_lock)
 	return r;
 }
 
+/* The log is as new as what is being stored. */
+static void tell_attempt(struct wfile *f) REQUIRES(f->log_lock)
+{
+	int r = journal_attempt(f->log, f->attempt);
+
+	f->log_behind = r < 0;
+	if (r < 0)
+		log_warn("the journal does not know that '%s' is being stored: %s", f->key,
+			 strerror(-r));
+}
+
 static int commit_locked(struct wfile *f, bool durable, bool anyway) REQUIRES(f->log_lock)
 {
 	bool left, fresh;
@@ -285,8 +296,12 @@ static int commit_locked(struct wfile *f, bool durable, bool anyway) REQUIRES(f-
 	if (r < 0)
 		return r;
 	if (fresh || !f->log_any || journal_must_repeat(f->log))
-		return write_group(f, durable);
-	return durable ? sync_log(f) : 0;
+		r = write_group(f, durable);
+	else if (durable)
+		r = sync_log(f);
+	if (r == 0 && f->log_behind)
+		tell_attempt(f);
+	return r;
 }
 
 /* Without log_lock: what is being cut may wait for a store to end, which takes it. */
@@ -310,6 +325,9 @@ static int commit(struct wfile *f, bool durable, bool anyway)
 		r = commit_locked(f, durable, anyway);
 		mutex_unlock(&f->log_lock);
 	}
+	mutex_lock(&f->w->lock);
+	f->commit_failures = r < 0 ? f->commit_failures + 1 : 0;
+	mutex_unlock(&f->w->lock);
 	if (r < 0)
 		log_warn("'%s' is not in the journal: %s", f->key, strerror(-r));
 	return r;
@@ -334,22 +352,21 @@ int wlog_note(struct wfile *f)
 void wlog_attempt(struct wfile *f)
 {
 	bool any;
-	int r = 0;
 
 	if (!f->w->p.journal)
 		return;
 	mutex_lock(&f->log_lock);
 	any = f->log && f->log_any;
+	f->log_behind = any;
 	mutex_unlock(&f->log_lock);
-	if (any && commit(f, false, false) < 0)
+	if (any) {
+		(void)commit(f, false, false);
 		return;
+	}
 	mutex_lock(&f->log_lock);
 	if (f->log)
-		r = journal_attempt(f->log, f->attempt);
+		tell_attempt(f);
 	mutex_unlock(&f->log_lock);
-	if (r < 0)
-		log_warn("the journal does not know that '%s' is being stored: %s", f->key,
-			 strerror(-r));
 }
 
 void wlog_no_attempt(struct wfile *f)
@@ -357,6 +374,7 @@ void wlog_no_attempt(struct wfile *f)
 	if (!f->w->p.journal)
 		return;
 	mutex_lock(&f->log_lock);
+	f->log_behind = false;
 	if (f->log)
 		(void)journal_attempt(f->log, "");
 	mutex_unlock(&f->log_lock);
@@ -373,6 +391,10 @@ static unsigned dirty_again(struct wfile *f, struct journal_range *keep, unsigne
 	while (off < end) {
 		int64_t found = vmo_query_dirty(f->vmo, off, end - off, got, ARRAY_LEN(got));
 
+		if (found == -ERANGE) { /* it was cut meanwhile */
+			end = page_bytes(page_ceil(vmo_size(f->vmo)));
+			continue;
+		}
 		if (found <= 0)
 			break;
 		found = MIN(found, (int64_t)ARRAY_LEN(got));
@@ -440,6 +462,7 @@ static void remove_log(struct wfile *f) REQUIRES(f->log_lock)
 	f->log = NULL;
 	f->log_any = false;
 	f->log_stale = false;
+	f->log_behind = false;
 	mutex_lock(&f->w->lock);
 	f->committed_seq = 0;
 	f->durable_seq = 0;
@@ -448,12 +471,22 @@ static void remove_log(struct wfile *f) REQUIRES(f->log_lock)
 		log_warn("what is stored of '%s' may be found in the journal again", f->key);
 }
 
+static void commit_soon(struct wfile *f)
+{
+	mutex_lock(&f->w->lock);
+	writer_commit_due_locked(f, writer_now(f->w));
+	mutex_unlock(&f->w->lock);
+}
+
 void wlog_stored_locked(struct wfile *f, bool clean)
 {
 	if (!f->log)
 		return;
-	if (clean || !f->log_any) {
+	/* One that is behind is worse than none: what it has is what the origin has, or older. */
+	if (clean || !f->log_any || f->log_behind) {
 		remove_log(f);
+		if (!clean)
+			commit_soon(f);
 		return;
 	}
 	if (keep_rest(f) < 0) {

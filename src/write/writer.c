@@ -300,6 +300,18 @@ static struct wfile *take_commit(struct writer *w)
 	return f;
 }
 
+/* The disk may have room again: after 2 commit times, 4 ... 64. */
+static void commit_again(struct wfile *f)
+{
+	struct writer *w = f->w;
+
+	mutex_lock(&w->lock);
+	if (wfile_is_left(f->state) && w->p.commit_ns)
+		writer_commit_due_locked(
+			f, writer_now(w) + (w->p.commit_ns << MIN(f->commit_failures, 6u)));
+	mutex_unlock(&w->lock);
+}
+
 static void commit_some(void *arg, void **own)
 {
 	struct writer *w = arg;
@@ -307,7 +319,8 @@ static void commit_some(void *arg, void **own)
 
 	(void)own;
 	while ((f = take_commit(w))) {
-		(void)wlog_commit(f, false);
+		if (wlog_commit(f, false) < 0)
+			commit_again(f);
 		wfile_unref(f);
 	}
 }

@@ -125,6 +125,7 @@ struct wfile {
 	uint64_t begin_seq;             /* those that the store under way has */
 	uint64_t stored_seq;
 	uint64_t committed_seq, durable_seq; /* those that the journal has */
+	unsigned commit_failures;            /* since the journal took it last */
 	uint64_t since_ns;                   /* the oldest change that is not stored; 0: none */
 	uint64_t again_ns;                   /* the oldest one since the store began; 0: none */
 	uint64_t took_ns;                    /* what the last store took */
@@ -154,6 +155,7 @@ struct wfile {
 	struct journal_state log_state; /* of its last commit */
 	bool log_any;                   /* there is one */
 	bool log_stale;                 /* it does not know the base that the origin has */
+	bool log_behind; /* nor of the store under way, which may have newer contents than it */
 };
 
 /* A store under way. */

@@ -22,6 +22,7 @@
 #include "base/macros.h"
 #include "lib/fail_alloc.h"
 #include "lib/fake_change.h"
+#include "store/cache_io.h"
 #include "store/journal.h"
 #include "write/writer_private.h"
 
@@ -40,7 +41,9 @@ static char dir[] = "/tmp/vmofs-test-ends-XXXXXX";
 static unsigned n_dirs; /* below it, one for each test */
 static uint8_t old[SIZE];
 static uint64_t next_ino = 100;
-static uint64_t reserve, timeout_ns;
+static uint64_t reserve, timeout_ns, commit_ns;
+static atomic_bool disk_full, full_until_stored;
+static struct cache_io io;
 
 /* ---- a writer over the origin ---- */
 
@@ -68,6 +71,8 @@ static int store_and_arm(struct vmofs_source *s UNUSED, struct vmofs_store *st,
 
 	fail_alloc_disarm();
 	r = real->ops->change->store(real, st, err);
+	if (atomic_exchange(&full_until_stored, false))
+		disk_full = false;
 	nth = atomic_exchange(&arm_after_store, 0);
 	if (nth)
 		fail_alloc_arm(nth);
@@ -99,7 +104,7 @@ static void start(uint64_t dirty_limit, uint64_t age_ns)
 		.journal = journal,
 		.dirty_limit = dirty_limit,
 		.age_ns = age_ns,
-		.commit_ns = LONG_NS,
+		.commit_ns = commit_ns,
 		.reserve = reserve,
 		.timeout_ns = timeout_ns,
 		.fsync = journal ? WRITER_FSYNC_LOCAL : WRITER_FSYNC_REMOTE,
@@ -116,7 +121,9 @@ static int set_up(void **state UNUSED)
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
 	reserve = 0;
+	commit_ns = LONG_NS;
 	n_dirs++;
+	disk_full = full_until_stored = false;
 	timeout_ns = 20 * NSEC_PER_SEC;
 	origin = fake_change_new();
 	change_ops = *fake_change_source(origin)->ops->change;
@@ -144,12 +151,22 @@ static int tear_down(void **state UNUSED)
 	return 0;
 }
 
+static ssize_t write_unless_full(int fd, const struct iovec *iov, int n, off_t off)
+{
+	if (!disk_full)
+		return cache_io_system.pwritev(fd, iov, n, off);
+	errno = ENOSPC;
+	return -1;
+}
+
 static void open_journal(void)
 {
 	char sub[64];
-	struct journal_params p = { .dir = sub, .source = "fake" };
+	struct journal_params p = { .dir = sub, .source = "fake", .io = &io };
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
+	io = cache_io_system;
+	io.pwritev = write_unless_full;
 	snprintf(sub, sizeof sub, "%s/%u", dir, n_dirs);
 	assert_int_equal(journal_open(&journal, &p, &err), 0);
 }
@@ -467,6 +484,101 @@ static void test_recovered_beyond_the_limit(void **state UNUSED)
 	wfile_put(f);
 }
 
+/* ---- a journal without room ---- */
+
+/* @tried: or a commit has failed. */
+static bool is_committed(struct wfile *f, bool tried)
+{
+	bool is;
+
+	mutex_lock(&writer->lock);
+	is = f->committed_seq == f->change_seq || (tried && f->commit_failures);
+	mutex_unlock(&writer->lock);
+	return is;
+}
+
+/* What is promised is then kept by the origin. */
+static void test_sync_without_room(void **state UNUSED)
+{
+	uint64_t since = 0;
+	struct wfile *f;
+
+	open_journal();
+	start(MIB(16), LONG_NS);
+	f = open_file("key");
+	disk_full = true;
+	assert_int_equal(wfile_write(f, 0, "kept", 4, false, false), 4);
+	memcpy(old, "kept", 4);
+	assert_int_equal(wfile_fsync(f, &since), 0);
+	assert_true(fake_change_has(origin, "key", old, SIZE));
+	/* Neither can. */
+	fake_change_trouble(origin, FAKE_CHANGE_REFUSED, -EACCES, 1, false);
+	assert_int_equal(wfile_write(f, 0, "last", 4, false, false), 4);
+	assert_int_equal(wfile_fsync(f, &since), -ENOSPC);
+	disk_full = false;
+	wfile_put(f);
+}
+
+/* The journal has it older than the origin: it is not found again after a crash. */
+static void test_older_in_the_journal(void **state UNUSED)
+{
+	static const char first[4096] = "first", second[4096] = "second", third[4096] = "third";
+	struct fake_change_counts n = { 0 };
+	uint64_t since = 0;
+	struct wfile *f;
+	char got[8];
+
+	open_journal();
+	start(MIB(16), LONG_NS);
+	f = open_file("key");
+	assert_int_equal(wfile_write(f, 0, first, 4096, false, false), 4096);
+	assert_int_equal(wfile_fsync(f, &since), 0);
+	assert_int_equal(wfile_write(f, 0, second, 4096, false, false), 4096);
+	fake_change_gate(origin, true);
+	(void)wfile_store_wait(f, &since, loop_now_ns(), NULL);
+	fake_change_wait_gate(origin, 1);
+	assert_int_equal(wfile_write(f, 0, third, 4096, false, false), 4096);
+	disk_full = full_until_stored = true;
+	fake_change_gate(origin, false);
+	while (n.stores < 1 || wfile_state(f) != WFILE_DIRTY)
+		fake_change_counts(origin, &n);
+	/* As after a crash: nothing more gets into the journal. */
+	disk_full = true;
+	wfile_put(f);
+	writer_stop(writer);
+	writer_free(writer);
+	journal_close(journal);
+	disk_full = false;
+	open_journal();
+	start(MIB(16), LONG_NS);
+	assert_int_equal(writer_recover(writer, fill, NULL), 0);
+	f = writer_find(writer, next_ino - 1);
+	if (!f)
+		f = open_file("key");
+	assert_int_equal(vmo_read(wfile_vmo(f), 0, got, sizeof got, NULL), sizeof got);
+	assert_string_not_equal(got, "first");
+	wfile_put(f);
+}
+
+/* What could not be kept is tried again, though nobody asks for it. */
+static void test_kept_when_there_is_room(void **state UNUSED)
+{
+	struct wfile *f;
+
+	commit_ns = 20 * NSEC_PER_MSEC;
+	open_journal();
+	start(MIB(16), LONG_NS);
+	f = open_file("key");
+	disk_full = true;
+	assert_int_equal(wfile_write(f, 0, "kept", 4, false, false), 4);
+	while (!is_committed(f, true))
+		usleep(1000);
+	disk_full = false;
+	while (!is_committed(f, false))
+		usleep(1000);
+	wfile_put(f);
+}
+
 /* ---- when ---- */
 
 /* A store that takes long is no reason for the next file to wait: there are other threads. */
@@ -503,6 +615,9 @@ int main(int argc, char **argv)
 		CASE(test_larger_than_the_room),
 		CASE(test_mapped_pages),
 		CASE(test_recovered_beyond_the_limit),
+		CASE(test_sync_without_room),
+		CASE(test_older_in_the_journal),
+		CASE(test_kept_when_there_is_room),
 		CASE(test_due_during_a_store),
 	};
 	char command[128];
