@@ -230,6 +230,19 @@ void local_attr(void *local, uint64_t ino, struct stat *st)
 	mutex_unlock(&l->lock);
 }
 
+struct wfile *local_unsettled(struct local *l, uint64_t ino)
+{
+	struct local_file *f;
+	struct wfile *w = NULL;
+
+	mutex_lock(&l->lock);
+	f = local_find_locked(l, ino);
+	if (f && f->wfile && wfile_is_unsettled(f->wfile))
+		w = wfile_get(f->wfile);
+	mutex_unlock(&l->lock);
+	return w;
+}
+
 /* ---- after a start ---- */
 
 static int recover_object(struct local *l, uint64_t ino, const struct vmofs_entry *e,

@@ -68,6 +68,12 @@ int local_recover(struct local *l);
 int local_resolve(struct local *l, uint64_t ino, enum wfile_resolve how, const char *key,
 		  struct vmofs_err *err);
 
+/*
+ * The wfile of @ino, counted, if what cannot be read of it may be readable when it has been stored (wfile_is_unsettled()); NULL. Never
+ * blocks.
+ */
+struct wfile *local_unsettled(struct local *l, uint64_t ino);
+
 /* ---- open files ---- */
 
 /* A reader of @o, whose reference goes to the handle. Never blocks. -EAGAIN: @o is about to go, open it again. -ENOMEM. */

@@ -76,9 +76,88 @@ static void read_count(struct fs_session *s, const struct parked_read *r, int st
 		count(&s->n_timed_out, 1);
 }
 
+/* ---- again, after a store ---- */
+
+struct read_again {
+	struct wfile *file; /* counted */
+	char buf[];
+};
+
+static void again_end(struct fs_job *j, int64_t n)
+{
+	struct read_again *a = (struct read_again *)j->data;
+
+	if (n < 0) {
+		count(&j->session->n_errors, 1);
+		fuse_reply_err(j->req, read_errno((int)n));
+	} else {
+		fuse_reply_buf(j->req, a->buf, (size_t)n);
+	}
+	wfile_put(a->file);
+}
+
+static uint64_t again_deadline(const struct fs_session *s)
+{
+	return s->p.timeout_ns ? loop_now_ns() + s->p.timeout_ns : 0;
+}
+
+/* On a thread. Whether the store went through or not: what is known then is the answer. */
+static void again_run(struct fs_job *j)
+{
+	struct read_again *a = (struct read_again *)j->data;
+	uint64_t since = wfile_error_mark(a->file);
+	struct vmo_wait wait = { VMOFS_CLASS_DEMAND, 0 };
+	uint64_t done = 0;
+	int64_t n = 1;
+
+	(void)wfile_store_wait(a->file, &since, again_deadline(j->session), NULL);
+	wait.deadline_ns = again_deadline(j->session);
+	while (n > 0 && done < j->len) {
+		n = vmo_read(wfile_vmo(a->file), j->off + done, a->buf + done, j->len - done,
+			     &wait);
+		done += n > 0 ? (uint64_t)n : 0;
+	}
+	again_end(j, n < 0 ? n : (int64_t)done);
+}
+
+static void again_give_up(struct fs_job *j, int code)
+{
+	again_end(j, code);
+}
+
+/* The version that is here is gone at the origin, maybe for one that is ours. False: it is not; nothing was done. */
+static bool read_again(struct parked_read *r)
+{
+	struct fs_session *s = r->session;
+	struct wfile *f = s->p.local ? local_unsettled(s->p.local, r->object->ino) : NULL;
+	struct read_again *a = f ? malloc(sizeof *a + r->read.len) : NULL;
+	struct fs_job *j;
+
+	if (!a) {
+		wfile_put(f);
+		return false;
+	}
+	j = job_take(s, r->req);
+	if (!j) { /* it has been answered */
+		wfile_put(f);
+		free(a);
+		return true;
+	}
+	a->file = f;
+	j->data = (char *)a;
+	j->run = again_run;
+	j->give_up = again_give_up;
+	j->off = r->read.off;
+	j->len = r->read.len;
+	job_post(j);
+	return true;
+}
+
 /* Sends the answer and lets the pages go. Nobody else knows of @r any more. */
 static void read_answer(struct parked_read *r, int status)
 {
+	if ((status == -ESTALE || status == -ENOENT) && read_again(r))
+		return;
 	if (status < 0) {
 		fuse_reply_err(r->req, read_errno(status));
 	} else {

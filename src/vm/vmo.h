@@ -217,6 +217,12 @@ int64_t vmo_fresh_copy(struct vmo *v, uint64_t *off, void *buf, uint64_t cap);
 void vmo_fresh_again(struct vmo *v, uint64_t off, uint64_t len);
 
 /*
+ * Clean pages that are here become dirty (and fresh) as they are: what the origin does not have any more must not be evicted. Of
+ * pages at or after *@off, a run at most; *@off moves behind it. Returns its bytes, 0 when there is none, or what the guard says.
+ */
+int64_t vmo_keep(struct vmo *v, uint64_t *off);
+
+/*
  * Another version takes the place of the one that @v was of: the one with which its contents agree in every page that is not
  * dirty. Before the end of the token whose pages it has. Requests go to @to from now on, those under way too (they are asked
  * anew). @origin_size: of the new version. When this returns the old provider is detached and closed, as at vmo_close(); its owner

@@ -244,3 +244,30 @@ void vmo_fresh_again(struct vmo *v, uint64_t off, uint64_t len)
 	page_list_set_fresh(&v->pages, page_floor(off), page_ceil(off + len));
 	mutex_unlock(&v->source->lock);
 }
+
+/* ---- what is kept ---- */
+
+enum { KEEP_AT_ONCE = 256 }; /* under the lock at once */
+
+int64_t vmo_keep(struct vmo *v, uint64_t *off)
+{
+	struct page_wakeups wake = PAGE_WAKEUPS_INIT(wake);
+	uint64_t page = page_floor(*off);
+	struct page_run run = { 0 };
+	uint64_t end;
+	int r = 0;
+
+	vmo_lock(v);
+	end = page_ceil(v->size);
+	while (page < end && (run = page_list_run(&v->pages, page, end)).kind != PAGE_CLEAN)
+		page = run.end;
+	run.end = MIN(run.end, page + KEEP_AT_ONCE);
+	if (page < end)
+		r = vmo_make_dirty(v, page, run.end, &wake);
+	if (page < end && r == 0) {
+		page_list_set_fresh(&v->pages, page, run.end);
+		*off = page_bytes(run.end);
+	}
+	vmo_unlock(v, &wake);
+	return r < 0 ? r : page < end ? (int64_t)page_bytes(run.end - page) : 0;
+}

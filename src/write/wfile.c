@@ -234,6 +234,16 @@ enum wfile_state wfile_state(struct wfile *f)
 	return s;
 }
 
+bool wfile_is_unsettled(struct wfile *f)
+{
+	bool yes;
+
+	mutex_lock(&f->w->lock);
+	yes = f->n_given_up && (f->state == WFILE_DIRTY || f->state == WFILE_STORING);
+	mutex_unlock(&f->w->lock);
+	return yes;
+}
+
 uint64_t wfile_error_mark(struct wfile *f)
 {
 	uint64_t mark;

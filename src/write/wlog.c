@@ -199,7 +199,9 @@ static int need_log(struct wfile *f) REQUIRES(f->log_lock)
 	f->log_stale = false;
 	fresh_all(f);
 	mutex_lock(&f->w->lock);
-	memcpy(attempt, f->attempt, sizeof attempt);
+	memcpy(attempt,
+	       f->attempt[0] || !f->n_given_up ? f->attempt : f->given_up[f->n_given_up - 1],
+	       sizeof attempt);
 	mutex_unlock(&f->w->lock);
 	if (attempt[0])
 		(void)journal_attempt(f->log, attempt);

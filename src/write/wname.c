@@ -154,7 +154,7 @@ static int rename_unstored(struct wfile *f, char **key, const struct vmofs_versi
 	int r;
 
 	mutex_lock(&f->w->lock);
-	was_stored = f->base.exists && f->stored_seq;
+	was_stored = f->base.exists && (f->stored_seq || f->there);
 	mutex_unlock(&f->w->lock);
 	if (was_stored)
 		return -EBUSY;
@@ -247,8 +247,6 @@ static int decide(struct wfile *f, enum wfile_resolve how, const char *key, stru
 		return keep_local(f, err);
 	if (how == WFILE_SAVE_AS)
 		r = wstore_copy(f, key, err);
-	if (r == -ESTALE)
-		return vmofs_err_set(err, -EEXIST, "there is something at '%s' already", key);
 	return r < 0 ? r : end_file(f, true);
 }
 

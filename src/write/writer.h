@@ -122,6 +122,11 @@ void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr)
 /* What the origin has of it; exists false: nothing, it was never stored. */
 void wfile_base(struct wfile *f, struct vmofs_version *out);
 enum wfile_state wfile_state(struct wfile *f);
+/*
+ * An attempt to store it was given up, and may arrive all the same: what is not there any more (-ESTALE) may be readable when
+ * wfile_store_wait() has returned.
+ */
+bool wfile_is_unsettled(struct wfile *f);
 /* What the origin has of it, as far as is known: right as soon as the file is CLEAN. */
 void wfile_base(struct wfile *f, struct vmofs_version *out);
 

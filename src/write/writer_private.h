@@ -88,6 +88,8 @@ struct old_key {
 
 struct wjob;
 
+enum { GIVEN_UP_MAX = 4 };
+
 struct wfile {
 	/* Fixed at creation. */
 	struct writer *w;
@@ -124,6 +126,7 @@ struct wfile {
 	uint64_t change_seq;            /* counts changes of any kind */
 	uint64_t begin_seq;             /* those that the store under way has */
 	uint64_t stored_seq;
+	bool there; /* the base is a version of this file, though stored_seq does not tell */
 	uint64_t committed_seq, durable_seq; /* those that the journal has */
 	unsigned commit_failures;            /* since the journal took it last */
 	uint64_t since_ns;                   /* the oldest change that is not stored; 0: none */
@@ -144,6 +147,9 @@ struct wfile {
 	uint64_t store_cut;                  /* the least one since the store under way began */
 	bool zeros;                          /* ranges became zero since then */
 	char attempt[VMOFS_ATTEMPT_LEN + 1]; /* of the store whose outcome is open, "": none */
+	/* Those over this base that were not there when the origin was asked, the last ones: they may still arrive. */
+	char given_up[GIVEN_UP_MAX][VMOFS_ATTEMPT_LEN + 1];
+	unsigned n_given_up;
 
 	/* One thread at a time: the one that stores it; then that of its end. */
 	struct wjob *job;                /* owned */
@@ -171,8 +177,10 @@ struct wjob {
 	uint64_t attr_seq;
 	uint64_t began_ns;
 	uint64_t taken;
-	bool sent;      /* the source has been asked */
-	bool committed; /* commit() has been called */
+	bool sent;       /* the source has been asked */
+	bool committed;  /* commit() has been called */
+	bool unreadable; /* some of its contents could not be read */
+	bool refused;    /* another version is there, says the source */
 };
 
 uint64_t writer_now(struct writer *w);
@@ -224,7 +232,9 @@ int wstore_open(struct wfile *f, const char *key, const struct vmofs_version *v,
 /* The VMO goes to @to, 0: *@old is what the caller frees, NULL: nothing. -ENOMEM: it goes on as before. */
 int wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
 		 struct vmofs_provider **old);
-/* All of the local version as @key, where nothing is. */
+/* Why what is in conflict cannot be stored. */
+extern const char wstore_unreadable[];
+/* All of the local version as @key; -EEXIST: where something is. */
 int wstore_copy(struct wfile *f, const char *key, struct vmofs_err *err);
 
 /* ---- wlog.c: the file's log in the journal; all block ---- */

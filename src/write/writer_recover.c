@@ -166,7 +166,8 @@ static int find_out(struct recovery *rec, const struct journal_found *found,
 	if (r < 0)
 		log_warn("what became of the store of '%s' is not known yet: %s", found->key,
 			 err.msg);
-	return r;
+	/* What is in conflict anyway waits for a decision, not for that. */
+	return r < 0 && found->state.conflict ? 0 : r;
 }
 
 /* ---- one file ---- */
@@ -177,6 +178,7 @@ static void set_up(struct wfile *f, const struct journal_found *found, int outco
 
 	f->log_any = true;
 	f->log_state = found->state;
+	f->there = outcome > 0;
 	f->change_seq = 1;
 	f->attr_seq = 1;
 	f->committed_seq = 1;
@@ -189,21 +191,27 @@ static void set_up(struct wfile *f, const struct journal_found *found, int outco
 		.gid = found->state.gid,
 		.mtime = found->state.mtime,
 	};
-	f->state = found->state.conflict ? WFILE_CONFLICT
-		: outcome < 0            ? WFILE_STORING
-					 : WFILE_DIRTY;
-	if (f->state == WFILE_CONFLICT)
+	f->state = outcome < 0 ? WFILE_STORING : WFILE_DIRTY;
+	if (outcome == 0 && found->state.conflict) {
+		f->state = WFILE_CONFLICT;
 		f->error = -ESTALE;
+	}
 	if (outcome < 0) {
 		f->stuck = true;
 		f->committing = true;
 		snprintf(f->attempt, sizeof f->attempt, "%s", found->attempt);
+	}
+	/* It may be on its way, from before. */
+	if (outcome == 0 && found->attempt[0]) {
+		snprintf(f->given_up[0], sizeof f->given_up[0], "%s", found->attempt);
+		f->n_given_up = 1;
 	}
 }
 
 /* From now on it may be stored. */
 static int publish(struct wfile *f)
 {
+	bool soon = f->stuck || f->n_given_up;
 	int r;
 
 	mutex_lock(&f->w->lock);
@@ -211,7 +219,7 @@ static int publish(struct wfile *f)
 	if (r == 0) {
 		wfile_own_locked(f);
 		if (f->state != WFILE_CONFLICT)
-			writer_due_locked(f, writer_now(f->w) + (f->stuck ? 0 : f->w->p.age_ns));
+			writer_due_locked(f, writer_now(f->w) + (soon ? 0 : f->w->p.age_ns));
 	}
 	mutex_unlock(&f->w->lock);
 	return r;
@@ -249,8 +257,6 @@ static int recover_file(struct recovery *rec, struct journal_found *found)
 	r = apply_anyway(f, &state);
 	if (r == 0 && outcome > 0)
 		(void)wlog_rebase(f);
-	if (r == 0 && outcome == 0 && found->attempt[0])
-		wlog_no_attempt(f);
 	if (r == 0 && outcome < 0)
 		r = vmo_switch(f->vmo, NULL, 0);
 	if (r == 0)

@@ -12,12 +12,15 @@
 #include "write/writer_private.h"
 
 /* A store whose bytes went slower than that has failed; what the origin copies itself is faster. */
-#define SLOWEST_UP   KIB(128)
+#define SLOWEST_UP   KIB(16)
 #define SLOWEST_COPY MIB(16)
 #define STORE_MIN_NS (60 * NSEC_PER_SEC)
 
 /* Sizes are looked at twice; a file that grows all the time is looked at again. */
 enum { TRIES = 1000 };
+
+const char wstore_unreadable[] =
+	"what was not changed here cannot be read any more: the origin has replaced it";
 
 void wstore_free(struct wjob *j)
 {
@@ -120,18 +123,30 @@ static struct wjob *job_of(struct vmofs_store *st)
 	return container_of(st, struct wjob, st);
 }
 
+/* All of it: where a part cannot be read, why. */
+static int read_all(struct wjob *j, uint64_t off, char *buf, uint64_t len)
+{
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, j->st.wait.deadline_ns };
+
+	for (uint64_t done = 0; done < len;) {
+		int64_t n = vmo_read(j->f->vmo, off + done, buf + done, len - done, &wait);
+
+		if (n < 0) {
+			j->unreadable = true;
+			return (int)n;
+		}
+		if (n == 0) /* it was cut off */
+			return -ECANCELED;
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
 static int read_contents(struct vmofs_store *st, uint64_t off, void *buf, uint64_t len)
 {
 	struct wjob *j = job_of(st);
-	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, st->wait.deadline_ns };
-	int64_t n;
 
-	if (atomic_load(&j->f->cancel))
-		return -ECANCELED;
-	n = vmo_read(j->f->vmo, off, buf, len, &wait);
-	if (n < 0)
-		return (int)n;
-	return (uint64_t)n == len ? 0 : -ECANCELED;
+	return atomic_load(&j->f->cancel) ? -ECANCELED : read_all(j, off, buf, len);
 }
 
 static int before_commit(struct vmofs_store *st)
@@ -325,11 +340,7 @@ static int commit_copy(struct vmofs_store *st)
 
 static int read_copy(struct vmofs_store *st, uint64_t off, void *buf, uint64_t len)
 {
-	struct wjob *j = job_of(st);
-	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, st->wait.deadline_ns };
-	int64_t n = vmo_read(j->f->vmo, off, buf, len, &wait);
-
-	return n < 0 ? (int)n : (uint64_t)n == len ? 0 : -ECANCELED;
+	return read_all(job_of(st), off, buf, len);
 }
 
 int wstore_copy(struct wfile *f, const char *key, struct vmofs_err *err)
@@ -351,6 +362,10 @@ int wstore_copy(struct wfile *f, const char *key, struct vmofs_err *err)
 		j->st.progress = NULL;
 		r = ask_source(j, err);
 	}
+	if (j->unreadable)
+		vmofs_err_set(err, r, "%s", wstore_unreadable);
+	else if (r == -ESTALE)
+		r = vmofs_err_set(err, -EEXIST, "there is something at '%s' already", key);
 	wstore_free(j);
 	return r;
 }

@@ -45,13 +45,13 @@ static void again_locked(struct wfile *f, uint64_t when_ns) REQUIRES(f->w->lock)
 
 /* ---- it was not stored ---- */
 
-/* The VMO goes on with the version that it has. */
+/* The VMO goes on with the version that it has. What the journal says of a store that was given up it says until the next one. */
 static void go_on(struct wfile *f, struct wjob *j, int status)
 {
-	if (j && j->committed) {
+	if (j && j->committed && !f->stuck)
 		wlog_no_attempt(f);
+	if (f->stuck || (j && j->committed))
 		(void)vmo_switch(f->vmo, vmo_provider(f->vmo), 0);
-	}
 	if (j && j->token) {
 		if (status == -ECANCELED)
 			vmo_writeback_abandon(j->token);
@@ -96,9 +96,21 @@ static void failed(struct wfile *f, struct wjob *j, int status, const char *msg)
 	say_failure(f, status, msg, failures);
 }
 
+/* What is here of the old version is nowhere else: as much of it as leaves room for others is kept, as if it had been changed. */
+static void keep_old(struct wfile *f)
+{
+	uint64_t off = 0;
+
+	while (!room_is_tight(&f->w->room) && vmo_keep(f->vmo, &off) > 0)
+		continue;
+}
+
 static void conflict(struct wfile *f, struct wjob *j, const char *msg)
 {
+	if (j && j->unreadable)
+		msg = wstore_unreadable;
 	go_on(f, j, -ESTALE);
+	keep_old(f);
 	mutex_lock(&f->w->lock);
 	over_locked(f);
 	free(f->instead);
@@ -157,6 +169,8 @@ static bool based_on_locked(struct wfile *f, bool whole, const struct vmofs_vers
 	f->base = *now;
 	free(f->instead);
 	f->instead = NULL;
+	f->n_given_up = 0;
+	f->there = true;
 	return whole && f->change_seq == f->begin_seq;
 }
 
@@ -253,6 +267,7 @@ static void stuck(struct wfile *f, struct wjob *j, int status, const char *msg)
 {
 	unsigned failures;
 
+	(void)vmo_switch(f->vmo, NULL, 0);
 	mutex_lock(&f->w->lock);
 	f->job = j;
 	f->stuck = true;
@@ -286,39 +301,126 @@ static void arrived(struct wfile *f, struct wjob *j, const struct vmofs_version 
 		stuck(f, j, r, "what was stored cannot be opened");
 }
 
-/* Our attempt is not what is there. */
-static void missed(struct wfile *f, struct wjob *j, const struct vmofs_version *now)
+/*
+ * One that was given up came after it had been asked for, and before the next one. The origin has it all the same: what it had is
+ * dirty still, so it is only another base.
+ */
+static void came_late(struct wfile *f, struct wjob *j, const struct vmofs_version *now)
+{
+	struct vmofs_provider *old = NULL;
+	struct vmofs_provider *to;
+	int r = wstore_open(f, f->key, now, &to);
+
+	mutex_lock(&f->log_lock);
+	/* What was cut off since then is dirty no more, and not the origin's either. */
+	if (r == 0) {
+		r = wfile_switch(f, to, MIN(now->size, vmo_origin_size(f->vmo)), &old);
+		if (r < 0)
+			to->ops->free(to);
+	}
+	if (r < 0) {
+		mutex_unlock(&f->log_lock);
+		stuck(f, j, r, "what was stored cannot be opened");
+		return;
+	}
+	mutex_lock(&f->w->lock);
+	(void)based_on_locked(f, false, now);
+	mutex_unlock(&f->w->lock);
+	mutex_unlock(&f->log_lock);
+	(void)wlog_rebase(f);
+	if (old)
+		old->ops->free(old);
+	if (j)
+		wstore_free(j);
+	mutex_lock(&f->w->lock);
+	over_locked(f);
+	again_locked(f, writer_now(f->w));
+	mutex_unlock(&f->w->lock);
+}
+
+/* It is not what is there, but it may be on its way. */
+static void give_up(struct wfile *f)
+{
+	mutex_lock(&f->w->lock);
+	if (f->attempt[0]) {
+		if (f->n_given_up == GIVEN_UP_MAX)
+			memmove(f->given_up[0], f->given_up[1],
+				--f->n_given_up * sizeof f->given_up[0]);
+		memcpy(f->given_up[f->n_given_up++], f->attempt, sizeof f->attempt);
+	}
+	mutex_unlock(&f->w->lock);
+}
+
+/* None of our attempts is what is there. */
+static void missed(struct wfile *f, struct wjob *j, const struct vmofs_version *now,
+		   const char *msg)
 {
 	struct vmofs_version expected = j ? j->base : f->base;
 
-	if (!j) {
-		wlog_no_attempt(f);
-		(void)vmo_switch(f->vmo, vmo_provider(f->vmo), 0);
+	if ((j && j->refused) || !is_same(now, &expected)) {
+		conflict(f, j, msg);
+		return;
 	}
-	if (!is_same(now, &expected))
-		conflict(f, j, NULL);
+	give_up(f);
+	begin_anew(f, j);
+}
+
+static int ask(struct wfile *f, const char *attempt, struct vmofs_version *now,
+	       struct vmofs_err *err)
+{
+	struct vmofs_source *s = f->w->p.source;
+	struct vmofs_change_wait wait = { loop_now_ns() + ASK_NS, &f->cancel };
+
+	return s->ops->change->attempted(s, f->key, attempt, now, &wait, err);
+}
+
+/* As attempted(), of those that were given up. */
+static int ask_given_up(struct wfile *f, struct vmofs_version *now, struct vmofs_err *err)
+{
+	int r = 0;
+
+	for (unsigned i = f->n_given_up; r == 0 && i-- > 0;)
+		r = ask(f, f->given_up[i], now, err);
+	return r;
+}
+
+/* @msg: of the refusal, if there was one. */
+static void find_out(struct wfile *f, struct wjob *j, const char *msg)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version now = { 0 };
+	int r = f->attempt[0] ? ask(f, f->attempt, &now, &err) : 0;
+
+	if (r > 0) {
+		arrived(f, j, &now);
+		return;
+	}
+	if (r == 0)
+		r = ask_given_up(f, &now, &err);
+	if (r < 0)
+		stuck(f, j, r, err.msg);
+	else if (r > 0)
+		came_late(f, j, &now);
 	else
-		begin_anew(f, j);
+		missed(f, j, &now, msg);
 }
 
 void wstore_ask(struct wfile *f)
 {
-	struct vmofs_source *s = f->w->p.source;
-	struct vmofs_change_wait wait = { loop_now_ns() + ASK_NS, &f->cancel };
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_version now = { 0 };
 	struct wjob *j = f->job;
-	int r = s->ops->change->attempted(s, f->key, f->attempt, &now, &wait, &err);
 
-	if (r < 0) {
-		stuck(f, j, r, err.msg);
-		return;
-	}
 	f->job = NULL;
-	if (r > 0)
-		arrived(f, j, &now);
+	find_out(f, j, NULL);
+}
+
+/* Unless it is ourselves, from before. */
+static void refused(struct wfile *f, struct wjob *j, const char *msg)
+{
+	j->refused = true;
+	if (f->n_given_up)
+		find_out(f, j, msg);
 	else
-		missed(f, j, &now);
+		conflict(f, j, msg);
 }
 
 /* ---- all of it ---- */
@@ -333,6 +435,12 @@ static bool is_unknown(int status)
 	return false;
 }
 
+/* The origin has another version, or nothing any more. */
+static bool is_other(const struct wjob *j, int status)
+{
+	return status == -ESTALE || (status == -ENOENT && j->unreadable);
+}
+
 void wstore_end(struct wfile *f, struct wjob *j, int status, const char *msg)
 {
 	if (status == 0 && !j->sent)
@@ -341,8 +449,8 @@ void wstore_end(struct wfile *f, struct wjob *j, int status, const char *msg)
 		arrived(f, j, &j->st.now);
 	else if (j && j->committed && is_unknown(status))
 		stuck(f, j, status, msg);
-	else if (status == -ESTALE)
-		conflict(f, j, msg);
+	else if (j && is_other(j, status))
+		refused(f, j, msg);
 	else if (status == -ECANCELED || (j && atomic_load(&f->cancel)))
 		begin_anew(f, j);
 	else

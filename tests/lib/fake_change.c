@@ -38,6 +38,9 @@ struct fake_change {
 	int code;
 	unsigned times;
 	bool deaf;
+	bool struck;        /* one of the stores has met it */
+	struct object late; /* on its way; data NULL: nothing is */
+	struct vmofs_version late_base;
 	bool gate;
 	unsigned at_gate;
 	struct fake_change_counts counts;
@@ -138,6 +141,7 @@ void fake_change_trouble(struct fake_change *c, enum fake_change_trouble what, i
 	c->code = code;
 	c->times = times;
 	c->deaf = ask;
+	c->struck = !times;
 	mutex_unlock(&c->lock);
 }
 
@@ -218,6 +222,7 @@ static enum fake_change_trouble next_trouble(struct fake_change *c, int *code)
 	c->counts.tries++;
 	if (c->times) {
 		c->times--;
+		c->struck = true;
 		what = c->trouble;
 		*code = c->code;
 	}
@@ -260,6 +265,35 @@ static int replace(struct fake_change *c, struct vmofs_store *st, uint8_t *data,
 	return r;
 }
 
+/* Takes @data. */
+static void send_late(struct fake_change *c, const struct vmofs_store *st, uint8_t *data)
+{
+	mutex_lock(&c->lock);
+	free(c->late.data);
+	snprintf(c->late.key, sizeof c->late.key, "%s", st->key);
+	snprintf(c->late.attempt, sizeof c->late.attempt, "%s", st->attempt);
+	c->late.data = data;
+	c->late.len = st->size;
+	c->late_base = st->base;
+	mutex_unlock(&c->lock);
+}
+
+bool fake_change_arrive(struct fake_change *c)
+{
+	struct object *o;
+	bool ok;
+
+	mutex_lock(&c->lock);
+	assert(c->late.data);
+	o = find_locked(c, c->late.key);
+	ok = agrees_locked(o, &c->late_base);
+	if (ok)
+		put_locked(c, o, steal_ptr(&c->late.data), c->late.len, c->late.attempt);
+	free(steal_ptr(&c->late.data));
+	mutex_unlock(&c->lock);
+	return ok;
+}
+
 static int fake_store(struct vmofs_source *s, struct vmofs_store *st, struct vmofs_err *err)
 {
 	struct fake_change *c = of(s);
@@ -279,7 +313,9 @@ static int fake_store(struct vmofs_source *s, struct vmofs_store *st, struct vmo
 		r = pass_gate(c, &st->wait);
 	if (!r)
 		r = st->commit(st);
-	if (r < 0 || what == FAKE_CHANGE_LOST) {
+	if (r == 0 && what == FAKE_CHANGE_LATE)
+		send_late(c, st, steal_ptr(&data));
+	if (r < 0 || what == FAKE_CHANGE_LOST || what == FAKE_CHANGE_LATE) {
 		free(data);
 		return vmofs_err_set(err, r < 0 ? r : code, "the origin does not answer");
 	}
@@ -303,7 +339,7 @@ static int fake_attempted(struct vmofs_source *s, const char *key, const char *a
 	o = find_locked(c, key);
 	c->counts.asked++;
 	version_locked(o, now);
-	r = c->deaf ? -ETIMEDOUT : o->data && !strcmp(o->attempt, attempt);
+	r = c->deaf && c->struck ? -ETIMEDOUT : o->data && !strcmp(o->attempt, attempt);
 	mutex_unlock(&c->lock);
 	return r < 0 ? vmofs_err_set(err, r, "the origin does not answer") : r;
 }
@@ -535,6 +571,7 @@ void fake_change_free(struct fake_change *c)
 	worker_free(c->worker);
 	for (unsigned i = 0; i < c->n; i++)
 		free(c->objects[i].data);
+	free(c->late.data);
 	cond_destroy(&c->moved);
 	mutex_destroy(&c->lock);
 	free(c);

@@ -29,10 +29,14 @@ enum fake_change_trouble {
 	FAKE_CHANGE_REFUSED, /* before anything was tried */
 	FAKE_CHANGE_LOST, /* it never arrived, and nobody knows: the code is one of the unknown */
 	FAKE_CHANGE_UNHEARD, /* it was stored, but the answer was lost */
+	FAKE_CHANGE_LATE,    /* as LOST, until fake_change_arrive() */
 };
-/* The next @times stores, and, with @ask, what attempted() says meanwhile: that it cannot be known. */
+/* The next @times stores, and, with @ask, what attempted() says from the first of them on: that it cannot be known. */
 void fake_change_trouble(struct fake_change *c, enum fake_change_trouble what, int code,
 			 unsigned times, bool ask);
+
+/* What was sent late arrives now, if what it was to replace is still there: whether it was. The last one of them. */
+bool fake_change_arrive(struct fake_change *c);
 
 /* Stores wait, when they have read everything and before they commit, until it is closed no more. */
 void fake_change_gate(struct fake_change *c, bool closed);

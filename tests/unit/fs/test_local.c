@@ -275,6 +275,11 @@ int wfile_store_wait(struct wfile *w, uint64_t *since UNUSED, uint64_t deadline_
 	return 0;
 }
 
+bool wfile_is_unsettled(struct wfile *w UNUSED)
+{
+	return false;
+}
+
 uint64_t wfile_error_mark(struct wfile *w UNUSED)
 {
 	return 0;

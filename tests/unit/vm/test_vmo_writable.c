@@ -515,6 +515,35 @@ static void fresh_pages_are_copied_once(void **state)
 
 /* ---- tokens ---- */
 
+/* As far as the guard lets them: dirty, fresh, and not evicted. */
+static void clean_pages_are_kept(void **state)
+{
+	SCENE(s, 600 * PAGE);
+	uint64_t off = 0;
+	char *buf = malloc(400 * PAGE);
+
+	(void)state;
+	assert_non_null(buf);
+	assert_int_equal(supply(&s, 0, 300 * PAGE), 300 * PAGE);
+	assert_int_equal(supply(&s, 400 * PAGE, 2 * PAGE), 2 * PAGE);
+	must_write(s.v, 2 * PAGE, PAGE);
+	s.limit.max = 301;
+	assert_int_equal(vmo_keep(s.v, &off), 2 * PAGE);
+	while (off < 300 * PAGE)
+		assert_true(vmo_keep(s.v, &off) > 0);
+	assert_int_equal(vmo_keep(s.v, &off), -EAGAIN);
+	s.limit.max = 302;
+	assert_int_equal(vmo_keep(s.v, &off), 2 * PAGE);
+	assert_int_equal(off, 402 * PAGE);
+	assert_int_equal(vmo_keep(s.v, &off), 0);
+	assert_int_equal(vmo_n_dirty(s.v), 302);
+	assert_int_equal(vmo_evict(s.v, 0, 600 * PAGE, true), 0);
+	off = 0;
+	assert_int_equal(vmo_fresh_copy(s.v, &off, buf, 400 * PAGE), 300 * PAGE);
+	free(buf);
+	must_hold(s.v, KEY, 3 * PAGE, 297 * PAGE);
+}
+
 static void abandoned_token_leaves_it_dirty(void **state)
 {
 	SCENE(s, 8 * PAGE);
@@ -704,6 +733,7 @@ int main(void)
 		cmocka_unit_test(append_reads_only_the_last_page),
 		cmocka_unit_test(nothing_old_comes_back_after_a_cut),
 		cmocka_unit_test(fresh_pages_are_copied_once),
+		cmocka_unit_test(clean_pages_are_kept),
 		cmocka_unit_test(abandoned_token_leaves_it_dirty),
 		cmocka_unit_test(tokens_have_what_was_not_written_since),
 		cmocka_unit_test(scattered_writes_during_a_store_are_cheap),
