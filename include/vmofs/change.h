@@ -53,7 +53,8 @@ struct vmofs_store {
 	const struct vmofs_changed *changed;
 	unsigned n_changed;
 	const struct vmofs_change_attr *attr; /* NULL: as the base has them */
-	char attempt[VMOFS_ATTEMPT_LEN + 1];  /* kept with the object; see attempted() */
+	/* Kept with the object; see attempted(). Where none can be, the source puts another in its place before commit(). */
+	char attempt[VMOFS_ATTEMPT_LEN + 1];
 	struct vmofs_change_wait wait;
 	/*
 	 * The next five are called by the thread of store(), or by others on its behalf, one at a time.

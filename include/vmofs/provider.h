@@ -133,6 +133,7 @@ struct vmofs_option {
 struct vmofs_provider_env {
 	const struct vmofs_config *config;
 	struct loop_pool *loops;
+	bool writable; /* what is opened will be changed (<vmofs/change.h>) */
 };
 
 struct vmofs_source_ops;
@@ -147,6 +148,8 @@ struct vmofs_provider_ops {
 	const struct vmofs_source_ops *tree;
 	/* Whether @source (of one of `schemes`) stands for a tree; NULL: never. */
 	bool (*is_tree)(const char *source);
+	/* tree->open() takes one object too, as a directory with that alone in it: so it can be changed. */
+	bool tree_of_one;
 
 	/*
 	 * Set-up path: may block. Finds the object at @source, fills @info and returns an

@@ -94,6 +94,7 @@ struct vmofs_source_info {
 	char where[640]; /* what beside url tells it from all others (the server); may be "" */
 	unsigned can;    /* 1u << enum vmofs_query_kind; DIR and NAME always */
 	unsigned page;   /* entries that one request brings; 0: all at once */
+	bool fixed;      /* no other names than there are can be made, and these cannot go */
 	bool complete;   /* FLAT of "" needs no network: ask it once for all */
 	struct timespec changed; /* of what it was read from, where it is a file */
 };

@@ -262,6 +262,7 @@ const struct vmofs_provider_ops provider_http = {
 	.options = http_options,
 	.tree = &index_source_ops,
 	.is_tree = index_is_tree,
+	.tree_of_one = true,
 	.open = http_open,
 	.send = http_send,
 	.clear = http_clear,

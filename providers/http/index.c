@@ -4,6 +4,9 @@
  * and not the page of its directory: that is cheaper, also works where the directory may not be listed, and
  * a directory shows itself by a redirect to the same path with a slash. What a page does not say exactly is
  * asked with a HEAD too. Queries end on the loops of the origin's asks.
+ *
+ * What is going to be changed needs exact versions, which pages do not tell: every size is left for a HEAD to say. One object
+ * that is going to be changed is shown by itself, as a directory with nothing else in it.
  */
 #include "http/index.h"
 
@@ -15,6 +18,7 @@
 
 #include "base/loop.h"
 #include "base/macros.h"
+#include "http/http_change.h"
 #include "http/http_head.h"
 #include "http/index_page.h"
 #include "http/index_text.h"
@@ -32,9 +36,12 @@ struct index_first {
 struct index {
 	struct vmofs_source base; /* first */
 	struct http_origin *origin;
-	char *root;  /* ends with a slash */
+	char *root;  /* ends with a slash, or is the URL of the only object */
 	char *query; /* what every request carries behind its path, with the "?"; may be "" */
 	char *shown; /* for people */
+	char *only;  /* the one key that there is; NULL: all that the pages tell */
+	bool writable;
+	struct http_ways ways;
 	_Atomic(struct index_first *) first;
 	atomic_bool minutes; /* its pages have dates of whole minutes */
 };
@@ -43,7 +50,7 @@ struct index_query {
 	struct index *s;
 	struct vmofs_query *q;
 	struct index_page page; /* DIR */
-	struct http_head head;  /* NAME, HEAD */
+	struct http_head head;  /* NAME, HEAD, the only one */
 };
 
 /* -- URLs ------------------------------------------------------------------------------------- */
@@ -56,6 +63,13 @@ bool index_is_tree(const char *source)
 		(u.path.len == 0 || u.path.p[u.path.len - 1] == '/');
 }
 
+void index_place(struct vmofs_source *src, struct http_place *out)
+{
+	struct index *s = container_of(src, struct index, base);
+
+	*out = (struct http_place){ s->origin, &s->ways, s->only };
+}
+
 static int url_of(const struct index *s, const char *key, size_t n, char out[URL_MAX])
 {
 	size_t root = strlen(s->root);
@@ -64,11 +78,16 @@ static int url_of(const struct index *s, const char *key, size_t n, char out[URL
 
 	if (root + query >= URL_MAX)
 		return -ENAMETOOLONG;
-	memcpy(out, s->root, root);
-	r = index_encode_key(key, n, out + root, URL_MAX - root - query);
+	memcpy(out, s->root, root + 1);
+	r = s->only ? 0 : index_encode_key(key, n, out + root, URL_MAX - root - query);
 	if (r == 0)
 		memcpy(out + strlen(out), s->query, query + 1);
 	return r;
+}
+
+int index_url(struct vmofs_source *src, const char *key, char out[URL_MAX])
+{
+	return url_of(container_of(src, struct index, base), key, strlen(key), out);
 }
 
 /* -- answers ---------------------------------------------------------------------------------- */
@@ -94,7 +113,8 @@ static void query_end(struct index_query *iq, int code, unsigned requests,
 }
 
 /* The entries [from, from+n) of @list below @dir; false: no more are wanted, or there is no memory. */
-static bool give_batch(struct vmofs_query *q, const struct index_list *list, size_t from, size_t n)
+static bool give_batch(const struct index *s, struct vmofs_query *q, const struct index_list *list,
+		       size_t from, size_t n)
 {
 	struct vmofs_entry v[BATCH];
 	size_t dir = strlen(q->key);
@@ -114,7 +134,7 @@ static bool give_batch(struct vmofs_query *q, const struct index_list *list, siz
 			.type = e.dir ? VMOFS_ENTRY_PREFIX : VMOFS_ENTRY_FILE,
 			.key = keys + at,
 			.key_len = dir + e.len + e.dir,
-			.size = e.size,
+			.size = s->writable ? VMOFS_SIZE_UNKNOWN : e.size,
 			.mtime = e.mtime,
 			.validator = "",
 			.target = "",
@@ -128,10 +148,10 @@ static bool give_batch(struct vmofs_query *q, const struct index_list *list, siz
 	return q->entries(q, v, (unsigned)n);
 }
 
-static void give_list(struct vmofs_query *q, const struct index_list *list)
+static void give_list(const struct index *s, struct vmofs_query *q, const struct index_list *list)
 {
 	for (size_t i = 0; i < list->n; i += BATCH)
-		if (!give_batch(q, list, i, MIN(list->n - i, (size_t)BATCH)))
+		if (!give_batch(s, q, list, i, MIN(list->n - i, (size_t)BATCH)))
 			return;
 }
 
@@ -142,17 +162,18 @@ static void dir_ended(struct index_page *p, int code, const struct http_refusal 
 	if (p->list.minutes)
 		atomic_store(&iq->s->minutes, true);
 	if (code == 0)
-		give_list(iq->q, &p->list);
+		give_list(iq->s, iq->q, &p->list);
 	query_end(iq, code, p->requests, why, p->msg);
 }
 
 /* @minutes: the date as the directory's page would say it, or one file would seem to be two versions. */
-static void give_file(struct vmofs_query *q, const struct http_head *h, bool minutes)
+static void give_file(struct vmofs_query *q, const char *key, const struct http_head *h,
+		      bool minutes)
 {
 	struct vmofs_entry e = {
 		.type = VMOFS_ENTRY_FILE,
-		.key = q->key,
-		.key_len = strlen(q->key),
+		.key = key,
+		.key_len = strlen(key),
 		.size = h->size == HTTP_LENGTH_UNKNOWN ? VMOFS_SIZE_UNKNOWN : h->size,
 		.validator = h->etag[0] ? h->etag : h->last_modified,
 		.target = "",
@@ -189,9 +210,9 @@ static void head_ended(struct http_head *h, int code, const struct http_refusal 
 	struct index_query *iq = container_of(h, struct index_query, head);
 
 	if (code == 0 && !h->dir)
-		give_file(iq->q, h,
+		give_file(iq->q, iq->s->only ? iq->s->only : iq->q->key, h,
 			  iq->q->kind == VMOFS_QUERY_NAME && atomic_load(&iq->s->minutes));
-	else if (code == 0 && iq->q->kind == VMOFS_QUERY_NAME)
+	else if (code == 0 && !iq->s->only && iq->q->kind == VMOFS_QUERY_NAME)
 		give_prefix(iq->q);
 	query_end(iq, code, h->requests, why, NULL);
 }
@@ -205,14 +226,15 @@ static bool answer_first(struct index *s, struct vmofs_query *q)
 	struct vmofs_query_result result = { .msg = "", .req_id = "" };
 	bool fresh;
 
-	if (q->kind != VMOFS_QUERY_DIR || q->key[0])
+	/* What is asked after a change must not be answered with what was before it. */
+	if (q->kind != VMOFS_QUERY_DIR || q->key[0] || s->writable)
 		return false;
 	first = atomic_exchange(&s->first, NULL);
 	if (!first)
 		return false;
 	fresh = loop_now_ns() - first->at_ns < FIRST_NS;
 	if (fresh) {
-		give_list(q, &first->list);
+		give_list(s, q, &first->list);
 		q->done(q, &result);
 	}
 	index_list_release(&first->list);
@@ -241,6 +263,18 @@ static void start_head(struct index_query *iq, const char *url)
 		query_end(iq, r, 0, NULL, NULL);
 }
 
+/* Where there is one object only, it is all that a query can be about. */
+static int url_of_query(const struct index *s, const struct vmofs_query *q, char out[URL_MAX])
+{
+	const char *key = q->key;
+
+	if (s->only && q->kind == VMOFS_QUERY_DIR && !*key)
+		key = s->only;
+	else if (s->only && strcmp(key, s->only) != 0)
+		return -ENOENT;
+	return url_of(s, key, strlen(key), out);
+}
+
 static void index_query(struct vmofs_source *src, struct vmofs_query *q)
 {
 	struct index *s = container_of(src, struct index, base);
@@ -259,11 +293,11 @@ static void index_query(struct vmofs_source *src, struct vmofs_query *q)
 	}
 	iq->s = s;
 	iq->q = q;
-	r = url_of(s, q->key, strlen(q->key), iq->page.url);
+	r = url_of_query(s, q, iq->page.url);
 	if (r < 0)
 		/* No server has answered for a name of that length, so there is none. */
 		query_end(iq, r == -ENAMETOOLONG ? -ENOENT : r, 0, NULL, NULL);
-	else if (q->kind == VMOFS_QUERY_DIR)
+	else if (q->kind == VMOFS_QUERY_DIR && !s->only)
 		start_dir(iq);
 	else if (q->kind == VMOFS_QUERY_FLAT)
 		query_end(iq, -EOPNOTSUPP, 0, NULL, "index pages are listed one at a time");
@@ -311,6 +345,7 @@ static void index_free(struct vmofs_source *src)
 	free(s->root);
 	free(s->query);
 	free(s->shown);
+	free(s->only);
 	free(s);
 }
 
@@ -345,7 +380,12 @@ static int set_urls(struct index *s, const char *source, struct url *u, struct v
 		return vmofs_err_set(err, -ENAMETOOLONG, "the source's URL is too long");
 	query = strcspn(text, "?");
 	s->root = strndup(text, query);
-	if (!s->query || !s->shown || !s->root)
+	if (!index_is_tree(source)) {
+		if (url_name(u, text, sizeof text) < 0)
+			return vmofs_err_set(err, -ENAMETOOLONG, "the source's URL is too long");
+		s->only = strdup(text);
+	}
+	if (!s->query || !s->shown || !s->root || (!s->only && !index_is_tree(source)))
 		return vmofs_err_set(err, -ENOMEM, "no memory for a source");
 	return 0;
 }
@@ -379,6 +419,34 @@ static int open_failed(const struct index *s, const struct index_open *o, struct
 			     "cannot list '%s': %s (a URL without a slash at its end is one file; "
 			     "list:FILE shows URLs that have no index)",
 			     s->shown, o->page.msg[0] ? o->page.msg : o->why.msg);
+}
+
+/* The only object is there. */
+static int check_only(struct index *s, struct vmofs_err *err)
+{
+	const struct vmofs_change_wait wait = { .deadline_ns = 0 };
+	struct http_place p = { s->origin, &s->ways, s->only };
+	struct http_seen seen;
+	char url[URL_MAX];
+	int r = url_of(s, s->only, strlen(s->only), url);
+
+	if (r == 0)
+		r = http_look(&p, url, &wait, &seen, err);
+	else
+		vmofs_err_set(err, r, "the source's URL is too long");
+	if (r < 0)
+		return r;
+	if (seen.dir)
+		return vmofs_err_set(
+			err, -EISDIR,
+			"'%s' is a directory; a URL with a slash at its end shows what "
+			"is in it",
+			s->shown);
+	if (!seen.exists)
+		return vmofs_err_set(err, -ENOENT,
+				     "cannot open '%s': there is nothing; is the path right?",
+				     s->shown);
+	return 0;
 }
 
 /* Reads the root's page, and keeps it for the first query. */
@@ -417,11 +485,12 @@ static int check_root(struct index *s, struct vmofs_err *err)
 static void fill_info(const struct index *s, struct vmofs_source_info *info)
 {
 	char path[URL_MAX];
-	size_t n = strlen(s->root) - 1;
+	size_t n = strlen(s->root) - !s->only;
 	struct url u;
 
 	*info = (struct vmofs_source_info){
 		.can = BIT(VMOFS_QUERY_DIR) | BIT(VMOFS_QUERY_NAME) | BIT(VMOFS_QUERY_HEAD),
+		.fixed = s->only != NULL,
 	};
 	snprintf(info->url, sizeof info->url, "%s", s->shown);
 	memcpy(path, s->root, n);
@@ -447,11 +516,12 @@ static int index_open(struct vmofs_source **out, const char *source,
 	if (r == 0)
 		r = http_origin_new(&s->origin, &params, err);
 	if (r == 0)
-		r = check_root(s, err);
+		r = s->only ? check_only(s, err) : check_root(s, err);
 	if (r < 0) {
 		index_free(&s->base);
 		return r;
 	}
+	s->writable = env->writable;
 	fill_info(s, info);
 	*out = &s->base;
 	return 0;
@@ -461,6 +531,7 @@ const struct vmofs_source_ops index_source_ops = {
 	.open = index_open,
 	.query = index_query,
 	.object = index_object,
+	.change = &http_change_ops,
 	.stats = index_stats,
 	.dump = index_dump,
 	.stop = index_stop,

@@ -15,6 +15,7 @@
 #include "base/macros.h"
 #include "daemon/mount_private.h"
 #include "daemon/mount_write.h"
+#include "daemon/write_options.h"
 #include "vm/disk_tier.h"
 
 /* Idle objects cost about an eighth of this each, beside their pages. */
@@ -207,7 +208,11 @@ static int make_tree(struct mount *m, const struct vmofs_source_info *info, stru
 
 static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct vmofs_err *err)
 {
-	struct vmofs_provider_env env = { .config = m->p.config, .loops = m->loops };
+	struct vmofs_provider_env env = {
+		.config = m->p.config,
+		.loops = m->loops,
+		.writable = write_options_wanted(m->p.config),
+	};
 	cleanup(mem_freep) struct vmofs_source_info *info = calloc(1, sizeof *info);
 	struct fs_object_params op = { 0 };
 	uint64_t opened_ns;
@@ -227,7 +232,7 @@ static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct
 	if (!r)
 		r = make_cache(m, &op, err);
 	if (!r)
-		r = mount_write_new_local(m, err);
+		r = mount_write_new_local(m, info, err);
 	if (!r)
 		r = make_tree(m, info, err);
 	if (!r)
@@ -236,6 +241,17 @@ static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct
 }
 
 /* ---- the steps ---- */
+
+/* How the source is shown as a tree; NULL: it is one object. What can be changed is always one, with names. */
+static const struct vmofs_source_ops *mount_tree_of(const struct mount *m)
+{
+	const struct vmofs_provider_ops *ops = vmofs_provider_find(m->p.source);
+	const struct vmofs_source_ops *tree = vmofs_source_find(m->p.source);
+
+	if (!tree && ops && ops->tree_of_one && write_options_wanted(m->p.config))
+		return ops->tree;
+	return tree;
+}
 
 /* A directory shows the object inside, a regular file becomes it; a tree needs a directory. */
 int mount_check_mountpoint(struct mount *m, struct vmofs_err *err)
@@ -250,7 +266,13 @@ int mount_check_mountpoint(struct mount *m, struct vmofs_err *err)
 				     "cannot mount at '%s': neither a directory nor a regular file",
 				     m->p.mountpoint);
 	m->at_file = S_ISREG(st.st_mode);
-	if (m->at_file && vmofs_source_find(m->p.source))
+	if (m->at_file && mount_tree_of(m) && !vmofs_source_find(m->p.source))
+		return vmofs_err_set(
+			err, -ENOTDIR,
+			"cannot mount at '%s': with rw '%s' is shown as a file in a directory; give "
+			"a directory",
+			m->p.mountpoint, m->p.source);
+	if (m->at_file && mount_tree_of(m))
 		return vmofs_err_set(
 			err, -ENOTDIR,
 			"cannot mount at '%s': '%s' is a tree, which needs a directory",
@@ -261,7 +283,7 @@ int mount_check_mountpoint(struct mount *m, struct vmofs_err *err)
 int mount_open_source(struct mount *m, struct vmofs_err *err)
 {
 	const struct vmofs_provider_ops *ops = vmofs_provider_find(m->p.source);
-	const struct vmofs_source_ops *tree = vmofs_source_find(m->p.source);
+	const struct vmofs_source_ops *tree = mount_tree_of(m);
 	int r;
 
 	if (!ops)

@@ -36,12 +36,14 @@ int mount_write_check(struct mount *m, const char *provider, const struct vmofs_
 	return write_options_refuse(m->p.source, provider, err);
 }
 
-int mount_write_new_local(struct mount *m, struct vmofs_err *err)
+int mount_write_new_local(struct mount *m, const struct vmofs_source_info *info,
+			  struct vmofs_err *err)
 {
 	struct local_params p = {
 		.cache = m->cache,
 		.source = m->source,
 		.links = config_bool(m->p.config, "object-metadata"),
+		.fixed = info->fixed,
 	};
 
 	if (!write_options_wanted(m->p.config))

@@ -34,7 +34,8 @@ struct mount_write {
 int mount_write_check(struct mount *m, const char *provider, const struct vmofs_source_ops *ops,
 		      struct vmofs_err *err);
 /* Three steps around the making of the tree, when the source and the cache of objects are there. */
-int mount_write_new_local(struct mount *m, struct vmofs_err *err);
+int mount_write_new_local(struct mount *m, const struct vmofs_source_info *info,
+			  struct vmofs_err *err);
 void mount_write_tree_params(struct mount *m, struct fs_tree_source_params *p);
 int mount_write_new_writer(struct mount *m, const struct vmofs_source_info *info,
 			   struct vmofs_err *err);

@@ -28,11 +28,7 @@ int write_options_refuse(const char *source, const char *provider, struct vmofs_
 		const char *provider;
 		const char *why;
 	} reasons[] = {
-		{ "http",
-		  "what a web server shows cannot be changed through it; mount without rw, or "
-		  "the bucket behind it as s3://BUCKET[/PREFIX]" },
 		{ "list", "a list's URLs can only be read; mount it without rw" },
-		{ "file", "a local file is changed where it is; mount it without rw" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(reasons); i++)

@@ -428,6 +428,11 @@ void local_set(struct local *l, struct fs_tree *t, struct writer *w)
 	l->writer = w;
 }
 
+bool local_is_fixed(const struct local *l)
+{
+	return l->p.fixed;
+}
+
 /* Those that the kernel has not released, because it has gone before it could. */
 static void free_handles(struct local_file *f)
 {

@@ -39,6 +39,7 @@ struct local_params {
 	struct vmofs_source *source; /* borrowed; source->ops->change is not NULL */
 	uint64_t timeout_ns;         /* of one change at the origin; 0: none */
 	bool links;                  /* symbolic links are shown, so they can be made */
+	bool fixed;                  /* the names that there are stay, and no others come: -EPERM */
 };
 
 /*
@@ -52,6 +53,9 @@ void local_set(struct local *l, struct fs_tree *t, struct writer *w);
  * wfiles and objects. NULL is fine.
  */
 void local_free(struct local *l);
+
+/* No names can be changed; see local_params. */
+bool local_is_fixed(const struct local *l);
 
 /* Of fs_tree_source_params: local_attr; local_arg is the local. */
 void local_attr(void *local, uint64_t ino, struct stat *st);

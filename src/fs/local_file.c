@@ -297,6 +297,8 @@ static int create_new(struct local *l, const struct local_create *c, struct loca
 	};
 	int r;
 
+	if (l->p.fixed)
+		return -EPERM;
 	clock_gettime(CLOCK_REALTIME, &a.mtime);
 	e.mtime = a.mtime;
 	r = l->tree->ops->made(l->tree, c->parent, c->name, &e, true, attr);

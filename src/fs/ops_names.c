@@ -87,8 +87,14 @@ static struct fs_job *take(fuse_req_t req, fuse_ino_t parent, const char *name,
 			   void (*run)(struct fs_job *j))
 {
 	const struct fuse_ctx *ctx = fuse_req_ctx(req);
-	struct fs_job *j = job_take_named(fs_session_of(req), req, parent, name);
+	struct fs_session *s = fs_session_of(req);
+	struct fs_job *j;
 
+	if (local_is_fixed(s->p.local)) {
+		fuse_reply_err(req, EPERM);
+		return NULL;
+	}
+	j = job_take_named(s, req, parent, name);
 	if (!j)
 		return NULL;
 	j->run = run;

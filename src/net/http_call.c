@@ -25,6 +25,8 @@
 #define SEND_BUFFER      (256L << 10)
 #define HEADER_NAME_MAX  128
 #define POLL_INTERVAL_MS 50L
+/* A body that is read piece by piece and is not shorter waits until the server wants it: it may refuse before. */
+#define EXPECT_MIN MIB(1)
 
 struct call_easy {
 	struct http_transfer transfer;
@@ -115,6 +117,20 @@ static size_t call_write(char *p, size_t size, size_t n, void *arg)
 	if (c->ops->data && c->ops->data(c, p, n) != 0)
 		return call_stop(e, HTTP_OUTCOME_CUT, "no more is wanted");
 	return n;
+}
+
+/* Who gives the body may take its time: the server is not to blame for that. */
+static size_t call_read(char *p, size_t size, size_t n, void *arg)
+{
+	struct call_easy *e = arg;
+	struct http_call *c = e->call;
+	int64_t got = c->read(c, p, size * n);
+
+	c->active_ns = loop_now_ns();
+	if (got >= 0)
+		return (size_t)got;
+	call_stop(e, HTTP_OUTCOME_CUT, "what was to be sent is not there");
+	return CURL_READFUNC_ABORT;
 }
 
 /* A body that goes out is a sign of life too. */
@@ -214,7 +230,8 @@ static bool has_header(const struct http_call *c, const char *name)
 /* libcurl has ideas of its own about what goes with a body. */
 static int add_body_headers(struct call_easy *e)
 {
-	int r = http_headers_add(&e->headers, "Expect:");
+	bool waits = e->call->read && e->call->body_len >= EXPECT_MIN;
+	int r = http_headers_add(&e->headers, waits ? "Expect: 100-continue" : "Expect:");
 
 	if (r == 0 && !has_header(e->call, "content-type"))
 		r = http_headers_add(&e->headers, "Content-Type:");
@@ -238,7 +255,8 @@ static int set_headers(struct call_easy *e, bool body, struct vmofs_err *err)
 /* PUT and POST have a body even when it is empty. */
 static bool sends_body(const struct http_call *c)
 {
-	return c->body || strcmp(c->method, "PUT") == 0 || strcmp(c->method, "POST") == 0;
+	return c->body || c->read || strcmp(c->method, "PUT") == 0 ||
+		strcmp(c->method, "POST") == 0;
 }
 
 /* The memory is not copied: it stays its owner's until done(). */
@@ -246,8 +264,15 @@ static void set_body(struct call_easy *e)
 {
 	const struct http_call *c = e->call;
 
-	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
-	curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, c->body ? c->body : "");
+	if (c->read) {
+		curl_easy_setopt(e->curl, CURLOPT_UPLOAD, 1L);
+		curl_easy_setopt(e->curl, CURLOPT_READFUNCTION, call_read);
+		curl_easy_setopt(e->curl, CURLOPT_READDATA, e);
+		curl_easy_setopt(e->curl, CURLOPT_INFILESIZE_LARGE, (curl_off_t)c->body_len);
+	} else {
+		curl_easy_setopt(e->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)c->body_len);
+		curl_easy_setopt(e->curl, CURLOPT_POSTFIELDS, c->body ? c->body : "");
+	}
 	curl_easy_setopt(e->curl, CURLOPT_UPLOAD_BUFFERSIZE, SEND_BUFFER);
 	curl_easy_setopt(e->curl, CURLOPT_XFERINFOFUNCTION, call_sent);
 	curl_easy_setopt(e->curl, CURLOPT_XFERINFODATA, e);

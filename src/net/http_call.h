@@ -35,8 +35,13 @@ struct http_call {
 	const char *url;            /* absolute */
 	const char *const *headers; /* "Name: value" */
 	unsigned nheaders;
-	const void *body; /* NULL: none */
-	size_t body_len;
+	const void *body; /* NULL: none, or read() gives it */
+	uint64_t body_len;
+	/*
+	 * The next bytes of the body that goes out, at most @n, in place of one in memory; only where http_call_wait() sends
+	 * it, for it may block. NULL: `body`. -errno: the request ends with CUT, and what the server has of it is incomplete.
+	 */
+	int64_t (*read)(struct http_call *c, void *buf, size_t n);
 	size_t max_body;         /* a longer answer is HTTP_OUTCOME_INTEGRITY */
 	bool trusted;            /* the settings' credentials and headers go out too */
 	uint64_t timeout_ns;     /* for all of it; 0: the stall timeout alone */

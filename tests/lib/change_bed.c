@@ -42,7 +42,7 @@ int change_bed_set_up(void **state)
 		0);
 	b->loops = loop_pool_new(2, &err);
 	assert_int_equal(loop_pool_start(b->loops, &err), 0);
-	env = (struct vmofs_provider_env){ b->config, b->loops };
+	env = (struct vmofs_provider_env){ .config = b->config, .loops = b->loops };
 	script_httpd_say(b->h, 1, "GET /b?", 200, "", LISTING);
 	assert_int_equal(vmofs_source_find("s3://b")->open(&b->s, "s3://b", &env, &info, &err), 0);
 	b->at = script_httpd_requests(b->h);

@@ -398,7 +398,7 @@ int main(int argc, char **argv)
 	must(config_add_table(config, vmofs_provider_find("http://x/")->options), &err);
 	must(config_add_table(config, vmofs_provider_find(argv[1])->options), &err);
 	must(argv[2][0] ? config_parse_opts(config, argv[2], &err) : 0, &err);
-	env = (struct vmofs_provider_env){ config, loop_pool_new(2, &err) };
+	env = (struct vmofs_provider_env){ .config = config, .loops = loop_pool_new(2, &err) };
 	must(env.loops ? loop_pool_start(env.loops, &err) : -1, &err);
 	must(vmofs_source_find(argv[1])->open(&t.source, argv[1], &env, &info, &err), &err);
 	t.change = t.source->ops->change;

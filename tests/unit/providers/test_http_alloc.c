@@ -42,7 +42,8 @@ static bool open_once(struct httpd *h, unsigned nth)
 	const char *url = httpd_url(h, "/redirect");
 	const struct vmofs_provider_ops *ops = vmofs_provider_find(url);
 	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_provider_env env = { make_config(ops), loop_pool_new(2, &err) };
+	struct vmofs_provider_env env = { .config = make_config(ops),
+					  .loops = loop_pool_new(2, &err) };
 	struct vmofs_provider *p = NULL;
 	struct vmofs_object_info info;
 	bool failed;
@@ -128,8 +129,8 @@ static bool adopt_once(unsigned nth)
 	struct httpd *h = httpd_new(1 << 20, NULL);
 	const char *url = httpd_url(h, "/object");
 	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_provider_env env = { make_config(vmofs_provider_find(url)),
-					  loop_pool_new(1, &err) };
+	struct vmofs_provider_env env = { .config = make_config(vmofs_provider_find(url)),
+					  .loops = loop_pool_new(1, &err) };
 	const struct http_origin_params params = { .env = &env, .url = url };
 	const struct http_object_spec spec = {
 		.url = url, .size = 1 << 20, .etag = "", .last_modified = ""
