@@ -95,8 +95,8 @@ static int tear_down(void **state UNUSED)
 	char command[128];
 
 	stop();
+	fake_change_free(origin); /* its thread may be about to leave the pool */
 	vm_pool_free(pool);
-	fake_change_free(origin);
 	snprintf(command, sizeof command, "rm -rf '%s'", dir);
 	return system(command);
 }
