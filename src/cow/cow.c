@@ -327,6 +327,7 @@ static void change_info(const struct cow *c, struct vmofs_source_info *info)
 	snprintf(info->where, sizeof info->where, "cow:%s", c->dir);
 	info->can &= ~BIT(VMOFS_QUERY_FLAT);
 	info->complete = false;
+	info->fixed = false;
 }
 
 static int start(struct cow *c, struct vmofs_source_info *info, struct vmofs_err *err)
@@ -380,24 +381,28 @@ static int make_single(struct cow *c, struct vmofs_provider *provider,
 	return 0;
 }
 
+void cow_single_info(const struct vmofs_object_info *object, struct vmofs_source_info *out)
+{
+	char hex[2 * VMOFS_IDENTITY_LEN + 1] = "";
+
+	*out = (struct vmofs_source_info){
+		.can = BIT(VMOFS_QUERY_DIR) | BIT(VMOFS_QUERY_NAME) | BIT(VMOFS_QUERY_HEAD),
+	};
+	if (object->has_identity)
+		digest_hex(object->identity, sizeof object->identity, hex);
+	snprintf(out->name, sizeof out->name, "%s", object->name);
+	snprintf(out->url, sizeof out->url, "%s", object->url);
+	snprintf(out->where, sizeof out->where, "%s", hex);
+}
+
 int cow_new_single(struct vmofs_source **out, struct vmofs_provider *provider,
 		   const struct vmofs_object_info *object, struct vmofs_source_info *info,
 		   const struct cow_params *p, struct vmofs_err *err)
 {
 	struct cow *c = cow_alloc(p);
-	char hex[2 * VMOFS_IDENTITY_LEN + 1] = "";
-	int r;
+	int r = c ? make_single(c, provider, object, err)
+		  : vmofs_err_set(err, -ENOMEM, "no memory for a source");
 
-	*info = (struct vmofs_source_info){
-		.can = BIT(VMOFS_QUERY_DIR) | BIT(VMOFS_QUERY_NAME) | BIT(VMOFS_QUERY_HEAD),
-	};
-	if (object->has_identity)
-		digest_hex(object->identity, sizeof object->identity, hex);
-	snprintf(info->name, sizeof info->name, "%s", object->name);
-	snprintf(info->url, sizeof info->url, "%s", object->url);
-	snprintf(info->where, sizeof info->where, "%s", hex);
-	r = c ? make_single(c, provider, object, err)
-	      : vmofs_err_set(err, -ENOMEM, "no memory for a source");
 	if (!r)
 		r = start(c, info, err);
 	if (r < 0) {

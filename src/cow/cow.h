@@ -35,7 +35,9 @@ int cow_place(const char *dir, const struct vmofs_source_info *info, const char 
  */
 int cow_new(struct vmofs_source **out, struct vmofs_source *lower, struct vmofs_source_info *info,
 	    const struct cow_params *p, struct vmofs_err *err);
-/* The same of one object, as the tree that has nothing else in it. @provider becomes its own. */
+/* Of one object, as if it were a source. */
+void cow_single_info(const struct vmofs_object_info *object, struct vmofs_source_info *out);
+/* The same of one object, with its cow_single_info(), as the tree that has nothing else in it. @provider becomes its own. */
 int cow_new_single(struct vmofs_source **out, struct vmofs_provider *provider,
 		   const struct vmofs_object_info *object, struct vmofs_source_info *info,
 		   const struct cow_params *p, struct vmofs_err *err);

@@ -376,9 +376,21 @@ int cow_names_settle(struct cow *c)
 
 /* ---- life ---- */
 
-static int open_old(struct cow *c, int fd, struct vmofs_err *err) NO_TSA
+static int open_failed(const struct cow *c, const char *what, int r, struct vmofs_err *err)
 {
-	struct cow_head last;
+	const char *why = strerror(-r);
+
+	if (r == -EPROTO)
+		why = "it was written by a newer version of vmofs";
+	if (r == -EBADMSG)
+		why = "it is damaged; a copy of the directory from before helps, or to remove it "
+		      "with all that was changed";
+	return vmofs_err_set(err, r, "cannot %s '%s/" NAME "': %s", what, c->dir, why);
+}
+
+static int read_old(struct cow *c, int fd)
+{
+	struct cow_head last = { 0 };
 	uint8_t *p = NULL;
 	size_t len = 0;
 	uint64_t end = 0;
@@ -387,54 +399,39 @@ static int open_old(struct cow *c, int fd, struct vmofs_err *err) NO_TSA
 	if (!r)
 		r = cow_walk(p, len, &last, &end, replay, c);
 	free(p);
-	if (r == -EBADMSG || r == -EPROTO)
-		return vmofs_err_set(
-			err, r,
-			r == -EPROTO
-				? "'%s/" NAME "' was written by a newer version of vmofs"
-				: "'%s/" NAME
-				  "' is damaged, so what was changed cannot be shown; a copy of the "
-				  "directory from before helps, or removing it, with all that was "
-				  "changed",
-			c->dir);
 	if (r < 0)
-		return vmofs_err_set(err, r, "cannot read '%s/" NAME "': %s", c->dir, strerror(-r));
-	c->names.fd = fd;
+		return r;
+	mutex_lock(&c->names.lock);
 	c->names.salt = last.salt;
 	c->names.number = last.number;
-	/* What is behind it was never told to be there; what is here may not be on disk yet. */
 	c->names.end = end;
+	/* What is here may not be on disk yet. */
 	c->names.durable = 0;
 	c->names.compacted = end / COMPACT_TIMES;
 	/* What stands behind the end could follow a record that is written over its beginning. */
 	c->names.broken = len > end;
+	mutex_unlock(&c->names.lock);
 	return 0;
 }
 
-int cow_names_open(struct cow *c, struct vmofs_err *err) NO_TSA
+int cow_names_open(struct cow *c, struct vmofs_err *err)
 {
-	int fd = c->io->openat(c->dir_fd, NAME, O_RDWR, 0600);
-	int r;
+	int r = 0, fd = c->io->openat(c->dir_fd, NAME, O_RDWR, 0600);
 
+	if (fd < 0 && errno != ENOENT)
+		return open_failed(c, "open", -errno, err);
 	(void)c->io->unlinkat(c->dir_fd, NEW);
-	if (fd >= 0) {
-		r = open_old(c, fd, err);
-		if (r < 0)
-			c->io->close(fd);
-		else
-			r = sync_locked(c, c->names.end);
-		return r < 0 && !err->code ? vmofs_err_set(err, r, "cannot write '%s/" NAME "': %s",
-							   c->dir, strerror(-r))
-					   : r;
+	if (fd >= 0)
+		r = read_old(c, fd);
+	if (r < 0) {
+		c->io->close(fd);
+		return open_failed(c, "read", r, err);
 	}
-	if (errno != ENOENT)
-		return vmofs_err_set(err, -errno, "cannot open '%s/" NAME "': %s", c->dir,
-				     strerror(errno));
 	mutex_lock(&c->names.lock);
-	r = compact_locked(c);
+	c->names.fd = fd;
+	r = fd < 0 ? compact_locked(c) : sync_locked(c, c->names.end);
 	mutex_unlock(&c->names.lock);
-	return r < 0 ? vmofs_err_set(err, r, "cannot write '%s/" NAME "': %s", c->dir, strerror(-r))
-		     : 0;
+	return r < 0 ? open_failed(c, "write", r, err) : 0;
 }
 
 void cow_names_close(struct cow *c) NO_TSA

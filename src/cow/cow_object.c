@@ -390,16 +390,16 @@ static int object_new(struct cow *c, struct cow_map *map, struct vmofs_provider 
 	return 0;
 }
 
-/* Of a key that nothing is known of: the origin's. */
+/* Of a key that nothing is known of: the origin's. What is empty may not be there yet. */
 static int object_below(struct cow *c, const struct vmofs_entry *e, struct vmofs_provider **out,
 			struct vmofs_object_info *info, struct vmofs_err *err)
 {
-	const struct cow_base *b = c->single;
+	struct cow_base *b = e->size ? c->single : NULL;
 	struct cow_map *map;
 
-	if (!b)
+	if (e->size && !b)
 		return c->lower->ops->object(c->lower, e, out, info, err);
-	map = cow_map_new(c, NULL, c->single, b->version.size, b->version.size, NULL, NULL, 0);
+	map = cow_map_new(c, NULL, b, e->size, e->size, NULL, NULL, 0);
 	if (!map)
 		return -ENOMEM;
 	fill_info(c, e, map, info);

@@ -236,6 +236,8 @@ static void mount_take_down(struct mount *m, enum mount_end how)
 		loop_pool_stop(m->loops);
 		loop_pool_free(m->loops);
 	}
+	if (m->cow_pool)
+		vm_pool_free(m->cow_pool);
 	if (m->pool)
 		vm_pool_free(m->pool);
 	fd_closep(&m->signal_fd);
@@ -281,6 +283,8 @@ static int mount_settle(struct mount *m, struct vmofs_err *err)
 		return r;
 	log_info("'%s' is mounted at '%s'%s", m->url, m->p.mountpoint,
 		 m->write.local ? ", files can be changed" : "");
+	if (m->cow_dir)
+		log_info("what is changed is kept in '%s', the source is only read", m->cow_dir);
 	if (m->write.local && m->disk && config_bool(m->p.config, "passthrough"))
 		log_info("passthrough is off, because files can be changed");
 	mount_write_log_recovered(m);

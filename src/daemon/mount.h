@@ -28,6 +28,8 @@ struct mount_params {
 	const char *source;
 	const char *mountpoint; /* absolute */
 	bool foreground;
+	/* With cow: what tells this child of the source from others; NULL: it is the only one. */
+	const char *cow_name;
 };
 
 /* Fixed once the mount is up; the parts have their own locks. */
@@ -50,6 +52,9 @@ struct mount {
 	struct vmofs_source *source;
 	struct object_cache *cache;
 	struct mount_write write;
+	/* With cow; NULL without: where what is changed is kept, and the memory for what is below that. */
+	char *cow_dir;
+	struct vm_pool *cow_pool;
 
 	struct fs_tree *tree;
 	struct pin_set pins;

@@ -76,6 +76,7 @@ void mount_free_cache(struct mount *m)
 			 "told is left",
 			 m->cache_dir);
 		m->pool = NULL;
+		m->cow_pool = NULL;
 	}
 	free(m->cache_dir);
 }

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/macros.h"
+#include "daemon/mount_cow.h"
 #include "daemon/mount_private.h"
 #include "daemon/mount_write.h"
 #include "daemon/write_options.h"
@@ -199,6 +200,7 @@ static int make_tree(struct mount *m, const struct vmofs_source_info *info, stru
 		.info = info,
 		.cache = m->cache,
 		.loops = m->loops,
+		.root_file = m->at_file ? m->name : NULL,
 	};
 	int r = tree_params(m, &p, err);
 
@@ -206,19 +208,44 @@ static int make_tree(struct mount *m, const struct vmofs_source_info *info, stru
 	return r < 0 ? r : fs_tree_source_new(&m->tree, &p, err);
 }
 
-static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct vmofs_err *err)
+static int open_source(struct mount *m, const struct vmofs_source_ops *ops,
+		       struct vmofs_source_info *info, struct vmofs_err *err)
 {
 	struct vmofs_provider_env env = {
 		.config = m->p.config,
 		.loops = m->loops,
-		.writable = write_options_wanted(m->p.config),
+		.writable = write_options_wanted(m->p.config) && !write_options_cow(m->p.config),
 	};
+	int r;
+
+	if (!ops)
+		return mount_cow_open(m, vmofs_provider_find(m->p.source),
+				      config_str(m->p.config, "name"), info, err);
+	r = ops->open(&m->source, m->p.source, &env, info, err);
+	return r < 0 ? r : mount_cow_over(m, info, err);
+}
+
+/* The one file is the root: the kernel asks for it by number before it has asked for its name. */
+static int find_root_file(struct mount *m, struct vmofs_err *err)
+{
+	struct fs_tree_attr attr;
+	int r;
+
+	if (!m->at_file)
+		return 0;
+	r = fs_tree_lookup_wait(m->tree, FS_TREE_ABOVE, m->name, 0, &attr);
+	return r < 0 ? vmofs_err_set(err, r, "cannot find '%s'", m->name) : 0;
+}
+
+/* @ops NULL: of one object, which can be changed here and not there. */
+static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct vmofs_err *err)
+{
 	cleanup(mem_freep) struct vmofs_source_info *info = calloc(1, sizeof *info);
 	struct fs_object_params op = { 0 };
 	uint64_t opened_ns;
 	int r;
 
-	if (config_is_set(m->p.config, "name"))
+	if (ops && config_is_set(m->p.config, "name"))
 		return vmofs_err_set(err, -EINVAL,
 				     "option 'name': '%s' is a tree, whose files have their names",
 				     m->p.source);
@@ -227,8 +254,10 @@ static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct
 	r = reading_params(m, &op, err);
 	opened_ns = loop_now_ns();
 	if (!r)
-		r = ops->open(&m->source, m->p.source, &env, info, err);
+		r = open_source(m, ops, info, err);
 	op.delay_ns = (loop_now_ns() - opened_ns) / 2;
+	if (!r && !ops)
+		r = set_name(m, info->name, err);
 	if (!r)
 		r = make_cache(m, &op, err);
 	if (!r)
@@ -237,6 +266,8 @@ static int open_tree(struct mount *m, const struct vmofs_source_ops *ops, struct
 		r = make_tree(m, info, err);
 	if (!r)
 		r = mount_write_new_writer(m, info, err);
+	if (!r)
+		r = find_root_file(m, err);
 	return r ? r : set_url(m, info->url, err);
 }
 
@@ -248,7 +279,8 @@ static const struct vmofs_source_ops *mount_tree_of(const struct mount *m)
 	const struct vmofs_provider_ops *ops = vmofs_provider_find(m->p.source);
 	const struct vmofs_source_ops *tree = vmofs_source_find(m->p.source);
 
-	if (!tree && ops && ops->tree_of_one && write_options_wanted(m->p.config))
+	if (!tree && ops && ops->tree_of_one && write_options_wanted(m->p.config) &&
+	    !write_options_cow(m->p.config))
 		return ops->tree;
 	return tree;
 }
@@ -291,7 +323,7 @@ int mount_open_source(struct mount *m, struct vmofs_err *err)
 	r = mount_write_check(m, ops->name, tree, err);
 	if (r < 0)
 		return r;
-	if (tree)
+	if (tree || write_options_cow(m->p.config))
 		return open_tree(m, tree, err);
 	r = open_object(m, ops, err);
 	if (!r && fs_tree_single_new(&m->tree, &m->object, m->name, m->at_file) < 0)
@@ -339,6 +371,7 @@ void mount_free_source(struct mount *m)
 	if (m->source)
 		m->source->ops->free(m->source);
 	free(m->url);
+	free(m->cow_dir);
 }
 
 void mount_source_stats(struct mount *m, struct vmofs_provider_stats *out)

@@ -31,6 +31,8 @@ enum { RECOVERED_LOGGED_MAX = 100, LOOK_MS = 200 };
 int mount_write_check(struct mount *m, const char *provider, const struct vmofs_source_ops *ops,
 		      struct vmofs_err *err)
 {
+	if (write_options_cow(m->p.config))
+		return write_options_check_cow(m->p.config, err);
 	if (!write_options_wanted(m->p.config) || (ops && ops->change))
 		return 0;
 	return write_options_refuse(m->p.source, provider, err);
@@ -42,7 +44,7 @@ int mount_write_new_local(struct mount *m, const struct vmofs_source_info *info,
 	struct local_params p = {
 		.cache = m->cache,
 		.source = m->source,
-		.links = config_bool(m->p.config, "object-metadata"),
+		.links = config_bool(m->p.config, "object-metadata") || m->cow_dir,
 		.fixed = info->fixed,
 	};
 
@@ -101,6 +103,20 @@ static int open_journal(struct mount *m, struct write_options *o,
 	return 0;
 }
 
+/* What is changed and what is not stored yet are in one place: they belong together. */
+static int journal_of_cow(struct mount *m, struct write_options *o, struct vmofs_err *err)
+{
+	char *dir;
+
+	if (!m->cow_dir || config_is_set(m->p.config, "journal-dir"))
+		return 0;
+	if (asprintf(&dir, "%s/journal", m->cow_dir) < 0)
+		return vmofs_err_set(err, -ENOMEM, "no memory for the journal's name");
+	free(o->journal_dir);
+	o->journal_dir = dir;
+	return 0;
+}
+
 static int make_writer(struct mount *m, struct write_options *o,
 		       const struct vmofs_source_info *info, struct vmofs_err *err)
 {
@@ -110,6 +126,8 @@ static int make_writer(struct mount *m, struct write_options *o,
 
 	vm_pool_stats(m->pool, &st);
 	r = write_options_read(o, m->p.config, st.limit, err);
+	if (!r)
+		r = journal_of_cow(m, o, err);
 	if (!r)
 		r = open_journal(m, o, info, err);
 	if (r < 0)

@@ -17,9 +17,23 @@ enum { THREADS_LIMIT = 64 };
 /* So old gets what is only in memory before it is in the journal, where only the machine's end can lose it. */
 #define COMMIT_NS NSEC_PER_SEC
 
+bool write_options_cow(const struct vmofs_config *c)
+{
+	return config_bool_unless(c, "cow", "ro");
+}
+
 bool write_options_wanted(const struct vmofs_config *c)
 {
-	return config_bool_unless(c, "rw", "ro");
+	return write_options_cow(c) || config_bool_unless(c, "rw", "ro");
+}
+
+int write_options_check_cow(const struct vmofs_config *c, struct vmofs_err *err)
+{
+	if (!write_options_cow(c) || !config_bool_unless(c, "rw", "ro"))
+		return 0;
+	return vmofs_err_set(err, -EINVAL,
+			     "options 'cow' and 'rw' contradict each other: with cow the source "
+			     "is never changed, with rw it is");
 }
 
 int write_options_refuse(const char *source, const char *provider, struct vmofs_err *err)
@@ -44,44 +58,61 @@ int write_options_refuse(const char *source, const char *provider, struct vmofs_
 
 /* ---- where the journal is ---- */
 
-static int default_dir(char *out, size_t cap, struct vmofs_err *err)
+static int default_dir(const char *option, const char *what, char *out, size_t cap,
+		       struct vmofs_err *err)
 {
 	const char *xdg = getenv("XDG_STATE_HOME");
 	const char *home = getenv("HOME");
 	int n;
 
 	if (geteuid() == 0)
-		n = snprintf(out, cap, "/var/lib/vmofs/journal");
+		n = snprintf(out, cap, "/var/lib/vmofs/%s", what);
 	else if (xdg && *xdg == '/')
-		n = snprintf(out, cap, "%s/vmofs/journal", xdg);
+		n = snprintf(out, cap, "%s/vmofs/%s", xdg, what);
 	else if (home && *home == '/')
-		n = snprintf(out, cap, "%s/.local/state/vmofs/journal", home);
+		n = snprintf(out, cap, "%s/.local/state/vmofs/%s", home, what);
 	else
 		return vmofs_err_set(err, -EINVAL,
-				     "where is the journal to be? There is no home directory; give "
-				     "journal-dir=DIR");
+				     "where is the %s to be? There is no home directory; give "
+				     "%s=DIR",
+				     what, option);
 	return n < (int)cap ? 0
 			    : vmofs_err_set(err, -ENAMETOOLONG,
 					    "the name of the home directory is too long; give "
-					    "journal-dir=DIR");
+					    "%s=DIR",
+					    option);
+}
+
+static int state_dir(const struct vmofs_config *c, const char *option, const char *what, char **out,
+		     struct vmofs_err *err)
+{
+	const char *given = config_str(c, option);
+	char path[PATH_MAX];
+	int r;
+
+	if (given && *given)
+		return options_dir(option, given, out, err);
+	r = default_dir(option, what, path, sizeof path, err);
+	if (r < 0)
+		return r;
+	*out = strdup(path);
+	return *out ? 0 : vmofs_err_set(err, -ENOMEM, "no memory for the %s's name", what);
 }
 
 int write_options_journal_dir(const struct vmofs_config *c, char **out, struct vmofs_err *err)
 {
 	const char *given = config_str(c, "journal-dir");
-	char path[PATH_MAX];
-	int r;
 
 	*out = NULL;
 	if (given && !strcmp(given, "none"))
 		return 0;
-	if (given && *given)
-		return options_dir("journal-dir", given, out, err);
-	r = default_dir(path, sizeof path, err);
-	if (r < 0)
-		return r;
-	*out = strdup(path);
-	return *out ? 0 : vmofs_err_set(err, -ENOMEM, "no memory for the journal's name");
+	return state_dir(c, "journal-dir", "journal", out, err);
+}
+
+int write_options_cow_dir(const struct vmofs_config *c, char **out, struct vmofs_err *err)
+{
+	*out = NULL;
+	return state_dir(c, "cow-dir", "cow", out, err);
 }
 
 /* ---- the writer ---- */
@@ -159,8 +190,11 @@ static int check_together(const struct write_options *o, const struct vmofs_conf
 	if (config_bool(c, "immutable"))
 		return vmofs_err_set(
 			err, -EINVAL,
-			"options 'rw' and 'immutable' contradict each other: what can be "
-			"changed here changes at the source");
+			write_options_cow(c)
+				? "options 'cow' and 'immutable' contradict each other: what can be "
+				  "changed here is not immutable"
+				: "options 'rw' and 'immutable' contradict each other: what can be "
+				  "changed here changes at the source");
 	if (!o->journal_dir && o->writer.fsync == WRITER_FSYNC_LOCAL)
 		return vmofs_err_set(err, -EINVAL,
 				     "option 'fsync': local needs a journal, and there is none "

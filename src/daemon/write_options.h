@@ -19,8 +19,11 @@ struct write_options {
 	uint64_t journal_size;
 };
 
-/* Of `ro` and `rw` the later one counts. */
+/* Whether files can be changed, by rw or cow. Of `ro` and these the later one counts. */
 bool write_options_wanted(const struct vmofs_config *c);
+/* Whether what is changed is kept here, and the source is only read. */
+bool write_options_cow(const struct vmofs_config *c);
+int write_options_check_cow(const struct vmofs_config *c, struct vmofs_err *err);
 /*
  * @memory: bytes of the pool. What contradicts itself is an error. write_options_release() follows in any case.
  */
@@ -30,6 +33,9 @@ void write_options_release(struct write_options *o);
 
 /* Where the journal is by the options: absolute, the caller frees it. NULL: "none" was given. */
 int write_options_journal_dir(const struct vmofs_config *c, char **out, struct vmofs_err *err);
+
+/* Where what is changed is kept with cow: absolute, the caller frees it. */
+int write_options_cow_dir(const struct vmofs_config *c, char **out, struct vmofs_err *err);
 
 /* Why @source, which @provider serves, cannot be mounted with rw, and what can be done. Returns -EROFS. */
 int write_options_refuse(const char *source, const char *provider, struct vmofs_err *err);

@@ -29,6 +29,8 @@ struct loop_pool;
 struct object_cache;
 
 #define FS_TREE_ROOT    UINT64_C(1)
+/* Of the directory above a file that is the root; see fs_tree_source_params.root_file. */
+#define FS_TREE_ABOVE   UINT64_C(2)
 #define FS_TREE_FOREVER UINT64_MAX /* as a time to live: the kernel may keep it */
 
 /* One caller that may wait. Zero but for done() at the first try of an operation. */
@@ -258,6 +260,8 @@ struct fs_tree_source_params {
 	uint64_t negative_ttl_ns;
 	uint64_t timeout_ns;  /* of a query; 0: none */
 	uint64_t soft_limit;  /* bytes of metadata that the kernel does not hold */
+	/* Borrowed; NULL: none. The name of the file that is the root, alone in a directory that nobody sees. */
+	const char *root_file;
 	bool immutable;       /* nothing changes while the mount lives */
 	bool object_metadata; /* one HEAD a file: modes, owners, symbolic links */
 	uid_t uid;

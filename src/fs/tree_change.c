@@ -232,7 +232,7 @@ static int made_key_locked(struct tree *t, const char *key, const struct vmofs_e
 	struct dir *d;
 	char name[NAME_LEN_MAX + 1];
 	const char *slash;
-	int r = change_in(t, FS_TREE_ROOT, &d);
+	int r = change_in(t, t->root->ino, &d);
 
 	for (; !r && (slash = strchr(key, '/')); key = slash + 1) {
 		size_t len = (size_t)(slash - key);

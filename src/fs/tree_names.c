@@ -50,11 +50,18 @@ static void buckets_resize(struct tree *t, uint64_t cap) REQUIRES(t->lock)
 	free(old);
 }
 
+/* The file that is the root, for the first time. */
+static bool is_root_file(struct tree *t, const struct node *n) REQUIRES(t->lock)
+{
+	return t->p.root_file && t->root && n->parent == t->root &&
+		!strcmp(node_name(n), t->p.root_file) && !tree_find_ino(t, FS_TREE_ROOT);
+}
+
 void tree_number(struct tree *t, struct node *n)
 {
 	if (t->n_nodes >= t->n_buckets)
 		buckets_resize(t, 2 * t->n_buckets);
-	n->ino = t->next_ino++;
+	n->ino = is_root_file(t, n) ? FS_TREE_ROOT : t->next_ino++;
 	n->hash_next = *bucket(t, n->ino);
 	*bucket(t, n->ino) = n;
 	t->n_nodes++;

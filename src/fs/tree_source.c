@@ -684,7 +684,7 @@ static void tree_init(struct tree *t, const struct fs_tree_source_params *p)
 	vmofs_list_init(&t->load_waits);
 	vmofs_list_init(&t->send);
 	vmofs_list_init(&t->woken);
-	t->next_ino = FS_TREE_ROOT;
+	t->next_ino = p->root_file ? FS_TREE_ABOVE : FS_TREE_ROOT;
 	t->n_buckets = 1024;
 }
 
