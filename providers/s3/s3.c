@@ -17,6 +17,8 @@
 #include "s3/s3_record.h"
 
 extern const struct vmofs_provider_ops provider_s3;
+enum { KEY_MAX = 1024 };
+
 static const struct vmofs_source_ops s3_source_ops;
 
 /* -- life ------------------------------------------------------------------------------------- */
@@ -175,6 +177,7 @@ static void fill_info(const struct s3 *s, struct vmofs_source_info *info)
 	snprintf(info->url, sizeof info->url, "s3://%s/%s", s->o.bucket, s->o.prefix);
 	info->can = BIT(VMOFS_QUERY_DIR) | BIT(VMOFS_QUERY_FLAT) | BIT(VMOFS_QUERY_NAME) |
 		BIT(VMOFS_QUERY_HEAD);
+	info->key_max = s->o.prefix[0] ? KEY_MAX - MIN(strlen(s->o.prefix), KEY_MAX - 1u) : KEY_MAX;
 }
 
 static int s3_source_open(struct vmofs_source **out, const char *source,

@@ -46,6 +46,8 @@ int mount_write_new_local(struct mount *m, const struct vmofs_source_info *info,
 		.source = m->source,
 		.links = config_bool(m->p.config, "object-metadata") || m->cow_dir,
 		.fixed = info->fixed,
+		.can = info->can,
+		.key_max = info->key_max,
 	};
 
 	if (!write_options_wanted(m->p.config))

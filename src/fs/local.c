@@ -333,6 +333,7 @@ int local_recover(struct local *l)
 
 	while ((f = next_recovered(l)))
 		adopt_recovered(l, f);
+	local_resume_moves(l);
 	return r;
 }
 
@@ -418,6 +419,7 @@ int local_new(struct local **out, const struct local_params *p, struct vmofs_err
 	cond_init(&l->left);
 	vmofs_list_init(&l->rest);
 	vmofs_list_init(&l->removals);
+	vmofs_list_init(&l->turns);
 	*out = l;
 	return 0;
 }

@@ -39,7 +39,9 @@ struct local_params {
 	struct vmofs_source *source; /* borrowed; source->ops->change is not NULL */
 	uint64_t timeout_ns;         /* of one change at the origin; 0: none */
 	bool links;                  /* symbolic links are shown, so they can be made */
-	bool fixed;                  /* the names that there are stay, and no others come: -EPERM */
+	unsigned can;                /* of the source, as the next: see struct vmofs_source_info */
+	unsigned key_max;
+	bool fixed; /* the names that there are stay, and no others come: -EPERM */
 };
 
 /*
@@ -137,8 +139,8 @@ int local_rmdir(struct local *l, uint64_t parent, const char *name);
 int local_symlink(struct local *l, const struct local_create *c, const char *target,
 		  struct fs_tree_attr *attr);
 /*
- * A directory only while nothing is in it, else -EXDEV. @no_replace: -EEXIST where @new_name is something. After a failure in between
- * the file may have both names at the origin, never none.
+ * A directory with all that is in it, key by key; -EXDEV where that is too much. @no_replace: -EEXIST where @new_name is something. After
+ * a failure in between a file may have both names at the origin, never none.
  */
 struct local_rename {
 	uint64_t parent;

@@ -295,13 +295,16 @@ static int create_new(struct local *l, const struct local_create *c, struct loca
 		.uid = a.uid,
 		.gid = a.gid,
 	};
+	char key[VMOFS_KEY_MAX];
 	int r;
 
 	if (l->p.fixed)
 		return -EPERM;
 	clock_gettime(CLOCK_REALTIME, &a.mtime);
 	e.mtime = a.mtime;
-	r = l->tree->ops->made(l->tree, c->parent, c->name, &e, true, attr);
+	r = local_key_in(l, c->parent, c->name, "", key);
+	if (!r)
+		r = l->tree->ops->made(l->tree, c->parent, c->name, &e, true, attr);
 	if (r < 0)
 		return r;
 	r = open_as(l, attr->st.st_ino, &a, out);
@@ -338,9 +341,17 @@ static int open_existing(struct local *l, const struct local_create *c, struct l
 int local_create(struct local *l, const struct local_create *c, struct local_handle **out,
 		 struct fs_tree_attr *attr)
 {
-	int r = create_new(l, c, out, attr);
+	const struct local_place p[2] = { { c->parent, "" }, { c->parent, "" } };
+	struct local_turn t;
+	int r = local_turn_begin(l, &t, p, false);
 
-	return r == -EEXIST && !c->excl ? open_existing(l, c, out, attr) : r;
+	if (r < 0)
+		return r;
+	r = create_new(l, c, out, attr);
+	if (r == -EEXIST && !c->excl)
+		r = open_existing(l, c, out, attr);
+	local_turn_end(l, &t);
+	return r;
 }
 
 /* ---- closes ---- */

@@ -57,9 +57,8 @@ static int refresh(struct local *l, struct child *c)
 	return r < 0 ? r : 0;
 }
 
-/* The key of @name in @parent, with what keys of such things end in. */
-static int key_in(struct local *l, uint64_t parent, const char *name, const char *suffix,
-		  char key[VMOFS_KEY_MAX])
+int local_key_in(struct local *l, uint64_t parent, const char *name, const char *suffix,
+		 char key[VMOFS_KEY_MAX])
 {
 	char validator[512];
 	struct vmofs_entry e;
@@ -71,8 +70,9 @@ static int key_in(struct local *l, uint64_t parent, const char *name, const char
 	room = VMOFS_KEY_MAX - (size_t)len;
 	if (strlen(name) + strlen(suffix) >= room)
 		return -ENAMETOOLONG;
-	snprintf(key + len, room, "%s%s", name, suffix);
-	return 0;
+	len += snprintf(key + len, room, "%s%s", name, suffix);
+	/* Nothing may be made here that can never be stored. */
+	return name[0] && l->p.key_max && (unsigned)len > l->p.key_max ? -ENAMETOOLONG : 0;
 }
 
 static void tell_failure(const char *what, const char *key, const struct vmofs_err *err)
@@ -177,7 +177,7 @@ static int unlink_link(struct local *l, const struct child *c, uint64_t parent, 
 	return r < 0 ? r : tree_removed_name(l, parent, name, true);
 }
 
-int local_unlink(struct local *l, uint64_t parent, const char *name)
+static int unlink_name(struct local *l, uint64_t parent, const char *name)
 {
 	struct local_file *f;
 	struct child c;
@@ -227,19 +227,19 @@ static struct vmofs_change_attr attr_of(const struct local_create *c)
 	return a;
 }
 
-int local_mkdir(struct local *l, const struct local_create *c, struct fs_tree_attr *attr)
+static int make_dir(struct local *l, const struct local_create *c, struct fs_tree_attr *attr)
 {
 	struct vmofs_change_attr a = attr_of(c);
 	struct vmofs_entry e = { .type = VMOFS_ENTRY_PREFIX, .validator = "", .mtime = a.mtime };
 	char key[VMOFS_KEY_MAX];
-	int r = key_in(l, c->parent, c->name, "/", key);
+	int r = local_key_in(l, c->parent, c->name, "/", key);
 
 	if (!r)
 		r = origin_make_dir(l, key, &a);
 	return r < 0 ? r : l->tree->ops->made(l->tree, c->parent, c->name, &e, false, attr);
 }
 
-int local_rmdir(struct local *l, uint64_t parent, const char *name)
+static int remove_dir(struct local *l, uint64_t parent, const char *name)
 {
 	struct child c;
 	int r = child_of(l, parent, name, &c);
@@ -278,8 +278,8 @@ static int make_link(struct local *l, const char *key, const char *target,
 	return r == -ESTALE ? -EEXIST : r;
 }
 
-int local_symlink(struct local *l, const struct local_create *c, const char *target,
-		  struct fs_tree_attr *attr)
+static int make_symlink(struct local *l, const struct local_create *c, const char *target,
+			struct fs_tree_attr *attr)
 {
 	struct vmofs_change_attr a = attr_of(c);
 	struct vmofs_version now = { 0 };
@@ -292,7 +292,7 @@ int local_symlink(struct local *l, const struct local_create *c, const char *tar
 		.mtime = a.mtime,
 	};
 	char key[VMOFS_KEY_MAX];
-	int r = key_in(l, c->parent, c->name, "", key);
+	int r = local_key_in(l, c->parent, c->name, "", key);
 
 	if (!l->p.links || !l->p.source->ops->change->make_link)
 		return -EPERM;
@@ -507,16 +507,18 @@ static int rename_entered(struct local *l, struct renaming *x)
 	return r;
 }
 
-/* Keys begin with those of the directories: all below would have to be copied, which is for who asked to say. */
+/* Keys begin with those of the directories: all below have to be copied. */
 static int rename_dir(struct local *l, struct renaming *x)
 {
 	struct vmofs_change_attr a = { 0 };
 	int r = fs_tree_empty_wait(l->tree, x->from.ino, local_deadline(l));
 
-	if (r == -ENOTEMPTY)
-		return -EXDEV;
-	if (!r && x->to.ino)
+	bool full = r == -ENOTEMPTY;
+
+	if ((!r || full) && x->to.ino)
 		r = fs_tree_empty_wait(l->tree, x->to.ino, local_deadline(l));
+	if (full && (!r || !x->to.ino))
+		return local_move_dir(l, x->rn, x->from.key, x->key, x->to.ino);
 	if (r < 0)
 		return r;
 	r = origin_make_dir(l, x->key, &a);
@@ -553,7 +555,8 @@ static int rename_found(struct local *l, struct renaming *x)
 
 	if (r < 0 || x->to.ino == x->from.ino)
 		return r;
-	r = key_in(l, x->rn->new_parent, x->rn->new_name, suffix_of(&x->from, x->rn->name), x->key);
+	r = local_key_in(l, x->rn->new_parent, x->rn->new_name, suffix_of(&x->from, x->rn->name),
+			 x->key);
 	if (r < 0)
 		return r;
 	if (S_ISDIR(x->from.mode))
@@ -564,7 +567,7 @@ static int rename_found(struct local *l, struct renaming *x)
 	return r;
 }
 
-int local_rename(struct local *l, const struct local_rename *rn)
+static int rename_names(struct local *l, const struct local_rename *rn)
 {
 	struct renaming *x = calloc(1, sizeof *x);
 	int r;
@@ -583,5 +586,83 @@ int local_rename(struct local *l, const struct local_rename *rn)
 	if (!r)
 		r = rename_found(l, x);
 	free(x);
+	return r;
+}
+
+/* ---- each in turn ---- */
+
+static int begin_in(struct local *l, struct local_turn *t, uint64_t parent, uint64_t other)
+{
+	const struct local_place p[2] = { { parent, "" }, { other, "" } };
+
+	return local_turn_begin(l, t, p, false);
+}
+
+int local_unlink(struct local *l, uint64_t parent, const char *name)
+{
+	struct local_turn t;
+	int r = begin_in(l, &t, parent, parent);
+
+	if (r < 0)
+		return r;
+	r = unlink_name(l, parent, name);
+	local_turn_end(l, &t);
+	return r;
+}
+
+int local_mkdir(struct local *l, const struct local_create *c, struct fs_tree_attr *attr)
+{
+	struct local_turn t;
+	int r = begin_in(l, &t, c->parent, c->parent);
+
+	if (r < 0)
+		return r;
+	r = make_dir(l, c, attr);
+	local_turn_end(l, &t);
+	return r;
+}
+
+int local_rmdir(struct local *l, uint64_t parent, const char *name)
+{
+	struct local_turn t;
+	int r = begin_in(l, &t, parent, parent);
+
+	if (r < 0)
+		return r;
+	r = remove_dir(l, parent, name);
+	local_turn_end(l, &t);
+	return r;
+}
+
+int local_symlink(struct local *l, const struct local_create *c, const char *target,
+		  struct fs_tree_attr *attr)
+{
+	struct local_turn t;
+	int r = begin_in(l, &t, c->parent, c->parent);
+
+	if (r < 0)
+		return r;
+	r = make_symlink(l, c, target, attr);
+	local_turn_end(l, &t);
+	return r;
+}
+
+int local_rename(struct local *l, const struct local_rename *rn)
+{
+	const struct local_place p[2] = { { rn->parent, rn->name },
+					  { rn->new_parent, rn->new_name } };
+	struct local_turn t;
+	uint64_t ino;
+	mode_t mode;
+	int r = find_child(l, rn->parent, rn->name, &ino, &mode);
+
+	if (r < 0)
+		return r;
+	r = S_ISDIR(mode) ? local_turn_begin(l, &t, p, true)
+			  : begin_in(l, &t, rn->parent, rn->new_parent);
+	if (r < 0)
+		return r;
+	r = rename_names(l, rn);
+	local_turn_end(l, &t);
 	return r;
 }

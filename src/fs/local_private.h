@@ -5,6 +5,8 @@
  *   local.c        the table, entering, what rests, the life, what the writer tells
  *   local_file.c   opens and closes, settling
  *   local_names.c  names: unlink, mkdir, rmdir, symlink, rename
+ *   local_turn.c   whose turn it is to change names
+ *   local_move.c   rename of a directory with something in it; local_keys.c: its keys at the origin
  */
 #ifndef FS_LOCAL_PRIVATE_H
 #define FS_LOCAL_PRIVATE_H
@@ -53,6 +55,18 @@ struct local_handle {
 	uint64_t since; /* lock: local.lock; of wfile_fsync() */
 };
 
+/* Somebody who changes names; see local_turn.c. */
+struct local_turn {
+	struct vmofs_list link; /* lock: local.lock; in local.turns */
+	bool dirs; /* what is at these keys gets another name, with all that is below; else names in them change */
+	char key[2][VMOFS_KEY_MAX]; /* of directories */
+};
+
+struct local_place {
+	uint64_t parent;
+	const char *name;
+};
+
 struct local {
 	struct local_params p;
 	struct fs_tree *tree; /* borrowed, as the writer */
@@ -62,6 +76,7 @@ struct local {
 	struct rb_tree files;       /* lock: lock; by number */
 	struct vmofs_list rest;     /* lock: lock; the one that rested longest first */
 	struct vmofs_list removals; /* lock: lock */
+	struct vmofs_list turns;    /* lock: lock; in the order in which they were asked for */
 	unsigned n_rest;            /* lock: lock */
 };
 
@@ -84,6 +99,27 @@ uint64_t local_deadline(const struct local *l);
 /* The origin's version of what was removed as @key and is still open, if any. @take: the caller replaces it. */
 bool local_removal_of(struct local *l, const char *key, bool take, struct vmofs_version *out)
 	EXCLUDES(l->lock);
+
+/* ---- local_turn.c ---- */
+
+/* Names in the two parents (which may be one) are about to change; or, @dirs, a directory becomes the other. Blocks. 0, -errno. */
+int local_turn_begin(struct local *l, struct local_turn *t, const struct local_place p[2],
+		     bool dirs) EXCLUDES(l->lock);
+void local_turn_end(struct local *l, struct local_turn *t) EXCLUDES(l->lock);
+
+/* ---- local_names.c ---- */
+
+/* The key of @name in @parent, with what keys of such things end in. */
+int local_key_in(struct local *l, uint64_t parent, const char *name, const char *suffix,
+		 char key[VMOFS_KEY_MAX]);
+
+/* ---- local_move.c ---- */
+
+/* @from becomes @to, which is not there or, @over, empty. -EXDEV: it is too large for that. */
+int local_move_dir(struct local *l, const struct local_rename *rn, const char *from, const char *to,
+		   bool over);
+/* What a crash has left half done. */
+void local_resume_moves(struct local *l);
 
 /* ---- local_file.c; the file is entered ---- */
 

@@ -28,7 +28,7 @@ struct fs_tree;
 struct loop_pool;
 struct object_cache;
 
-#define FS_TREE_ROOT    UINT64_C(1)
+#define FS_TREE_ROOT UINT64_C(1)
 /* Of the directory above a file that is the root; see fs_tree_source_params.root_file. */
 #define FS_TREE_ABOVE   UINT64_C(2)
 #define FS_TREE_FOREVER UINT64_MAX /* as a time to live: the kernel may keep it */
@@ -188,6 +188,8 @@ struct fs_tree_ops {
 	 */
 	int (*moved)(struct fs_tree *t, uint64_t parent, const char *name, uint64_t new_parent,
 		     const char *new_name);
+	/* While that is so, what the source tells of keys below @key ("dir/") does not count: they are about to be removed. */
+	void (*away_below)(struct fs_tree *t, const char *key, bool away);
 	/*
 	 * From now on what the source tells of the file changes nothing, and its size, times and the like are asked of
 	 * p.local_attr, until settled(); one that is removed needs none. -ESTALE: it has no name (any more). -EISDIR.
@@ -258,8 +260,8 @@ struct fs_tree_source_params {
 	struct loop_pool *loops;              /* borrowed */
 	uint64_t ttl_ns;                      /* of what a listing said */
 	uint64_t negative_ttl_ns;
-	uint64_t timeout_ns;  /* of a query; 0: none */
-	uint64_t soft_limit;  /* bytes of metadata that the kernel does not hold */
+	uint64_t timeout_ns; /* of a query; 0: none */
+	uint64_t soft_limit; /* bytes of metadata that the kernel does not hold */
 	/* Borrowed; NULL: none. The name of the file that is the root, alone in a directory that nobody sees. */
 	const char *root_file;
 	bool immutable;       /* nothing changes while the mount lives */

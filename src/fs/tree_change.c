@@ -409,6 +409,8 @@ static int move(struct tree *t, struct dir *from, struct node *n, struct dir *to
 	struct node *target = dir_find(to, new_name, strlen(new_name));
 	char name[NAME_LEN_MAX + 1], key[VMOFS_KEY_MAX];
 	int key_len = key_of(t, to, new_name, node_is_dir(n), key);
+	char old[VMOFS_KEY_MAX];
+	int old_len;
 	struct node *now;
 
 	if (key_len < 0 || target == n)
@@ -419,12 +421,15 @@ static int move(struct tree *t, struct dir *from, struct node *n, struct dir *to
 	if (!now)
 		return -ENOMEM;
 	memcpy(name, node_name(n), n->name_len + 1u);
+	old_len = node_is_dir(n) ? tree_key(t, n, old) : -1;
 	if (replace(t, to, n, now, target) < 0) {
 		node_free(now);
 		return -ENOMEM;
 	}
 	if (node_is_dir(now) && now->dir)
 		forget_below(t, now->dir);
+	if (old_len >= 0)
+		tree_away_dir(t, old, (size_t)old_len, true);
 	come(t, to, now, key, (size_t)key_len);
 	go(t, from, name, strlen(name));
 	return 0;
@@ -458,6 +463,20 @@ int tree_moved(struct fs_tree *base, uint64_t parent, const char *name, uint64_t
 	if (!r && forget)
 		object_cache_forget(t->p.cache, forget);
 	return r;
+}
+
+void tree_set_away_below(struct fs_tree *base, const char *key, bool away)
+{
+	struct tree *t = tree_of_base(base);
+	size_t len = strlen(key);
+
+	tree_lock(t);
+	if (away)
+		(void)tree_away_below(t, key,
+				      len); /* without memory they are seen until they are gone */
+	else if (tree_gone(t, key))
+		tree_changed_path(t, key, len - 1);
+	tree_unlock(t);
 }
 
 /* ---- held, settled ---- */

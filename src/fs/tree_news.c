@@ -28,6 +28,7 @@ struct away {
 	struct vmofs_list link;
 	size_t len;
 	size_t cut; /* directories of the key with so many bytes, and longer ones, are removed too */
+	bool below; /* and all keys that begin with it */
 	char key[];
 };
 
@@ -215,6 +216,15 @@ int tree_away(struct tree *t, const char *key, size_t len)
 	return 0;
 }
 
+int tree_away_below(struct tree *t, const char *key, size_t len)
+{
+	int r = tree_away(t, key, len);
+
+	if (!r)
+		away_find(t, key, len)->below = true;
+	return r;
+}
+
 bool tree_gone(struct tree *t, const char *key)
 {
 	struct away *a = away_find(t, key, strlen(key));
@@ -244,6 +254,8 @@ void tree_away_dir(struct tree *t, const char *key, size_t len, bool removed)
 
 static bool tells_away(const struct away *a, const struct vmofs_entry *e)
 {
+	if (a->below)
+		return e->key_len >= a->len && !memcmp(a->key, e->key, a->len);
 	if (e->key_len > a->len || memcmp(a->key, e->key, e->key_len))
 		return false;
 	return e->type == VMOFS_ENTRY_PREFIX ? e->key_len >= a->cut : e->key_len == a->len;

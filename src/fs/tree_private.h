@@ -252,6 +252,8 @@ bool tree_is_at(struct tree *t, const struct dir *d, const char *key, size_t len
 
 /* A key that the origin still has, until tree_gone(). 0 or -ENOMEM. */
 int tree_away(struct tree *t, const char *key, size_t len) REQUIRES(t->lock);
+/* The same for all keys that begin with @key ("dir/"). */
+int tree_away_below(struct tree *t, const char *key, size_t len) REQUIRES(t->lock);
 /* False: it was not away. */
 bool tree_gone(struct tree *t, const char *key) REQUIRES(t->lock);
 /* The directory @key ("dir/") is removed, with the keys in it that are away; or, not @removed, it is made. */
@@ -276,6 +278,7 @@ int tree_removed(struct fs_tree *base, uint64_t parent, const char *name, bool t
 void tree_told_gone(struct fs_tree *base, const char *key);
 int tree_moved(struct fs_tree *base, uint64_t parent, const char *name, uint64_t new_parent,
 	       const char *new_name);
+void tree_set_away_below(struct fs_tree *base, const char *key, bool away);
 int tree_hold_file(struct fs_tree *base, uint64_t ino);
 void tree_settled(struct fs_tree *base, uint64_t ino, const struct vmofs_entry *e);
 int tree_entry(struct fs_tree *base, uint64_t ino, char key[VMOFS_KEY_MAX], char validator[512],

@@ -639,6 +639,7 @@ static const struct fs_tree_ops source_tree_ops = {
 	.removed = tree_removed,
 	.gone = tree_told_gone,
 	.moved = tree_moved,
+	.away_below = tree_set_away_below,
 	.hold = tree_hold_file,
 	.settled = tree_settled,
 	.entry = tree_entry,

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "base/macros.h"
+#include "write/wmove.h"
 #include "write/writer_private.h"
 
 /* Files that are looked at when room is needed: the largest of the oldest ones goes first. */
@@ -383,6 +384,7 @@ void writer_free(struct writer *w)
 	assert(w->stopped && !w->n_files);
 	workers_free(w->storers);
 	workers_free(w->committer);
+	wmove_drop_all(w);
 	room_release(&w->room);
 	cond_destroy(&w->changed);
 	mutex_destroy(&w->lock);

@@ -77,6 +77,9 @@ struct writer {
 	bool retiring; /* files go to the journal for the last time */
 	bool stopped;
 	struct writer_stats stats; /* the counters */
+
+	/* One thread, at the beginning and the end. */
+	struct wmove *moves; /* owned; found after the start */
 };
 
 /* ---- a file ---- */

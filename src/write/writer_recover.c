@@ -12,6 +12,7 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "store/journal.h"
+#include "write/wmove.h"
 #include "write/writer_private.h"
 
 #define ASK_NS (30 * NSEC_PER_SEC)
@@ -283,9 +284,15 @@ static void make_room(struct recovery *rec)
 static int recover_one(void *arg, struct journal_found *found)
 {
 	struct recovery *rec = arg;
-	char *key = strdup(found->key);
+	size_t len = strlen(found->key);
+	char *key;
 	int r;
 
+	if (len && found->key[len - 1] == '/') {
+		wmove_found(rec->w, found);
+		return 0;
+	}
+	key = strdup(found->key);
 	make_room(rec);
 	r = recover_file(rec, found);
 	if (r == -EEXIST)

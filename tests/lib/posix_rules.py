@@ -4,7 +4,7 @@
     ok(os.mkdir, "d")                   works
     fails("EEXIST", os.mkdir, "d")      fails so
     same(0o755, mode("d"))              are equal
-    limit("EXDEV", os.rename, "d", "e") what an object store cannot do, and a local file system can
+    limit("EPERM", os.link, "f", "g")   what an object store cannot do, and a local file system can
 """
 import atexit
 import ctypes

@@ -128,9 +128,28 @@ ok(os.mkdir, "e4")
 ok(os.rename, "e3", "e4")
 same(stat.S_IFDIR, kind("e4"))
 fails("ENOENT", os.stat, "e3")
-# What is in it would have to be copied: mv does that.
-limit("EXDEV", os.rename, "e2", "e5")
-limit("EXDEV", os.rename, "a", "e4/a")
+fd = os.open("e2/x", os.O_RDWR)
+ino = os.stat("e2/x").st_ino
+ok(os.rename, "e2", "e5")
+fails("ENOENT", os.stat, "e2")
+same("in", get("e5/x"))
+same(ino, os.stat("e5/x").st_ino)
+os.pwrite(fd, b"out", 0)
+same("out", get("e5/x"))
+os.close(fd)
+ok(os.mkdir, "e6")
+ok(os.rename, "e5", "e6")
+same(["x"], names("e6"))
+put("f2", "f2")
+fails("ENOTDIR", os.rename, "e6", "f2")
+fails("EISDIR", os.rename, "f2", "e6")
+fails("EINVAL", os.rename, "e6", "e6/below")
+ok(os.rename, "e6", "e4/a")
+same("out", get("e4/a/x"))
+put("e4/b", "b")
+ok(os.rename, "e4", "e7")
+same(["a", "b"], names("e7"))
+same("out", get("e7/a/x"))
 # Names
 for name in (" ", "a b", "100%", "q?u=1&r", "#hash", "pl+us", "quo'te\"", "back\\slash", "\u00fc\u65e5", "new\nline", "-", "~", "..."):
     ok(put, name, name)
@@ -143,7 +162,15 @@ deep = "/".join(["d" * 200] * 4)
 ok(os.makedirs, deep)
 ok(put, deep + "/f", "deep")
 same("deep", get(deep + "/f"))
-limit("ENAMETOOLONG", os.makedirs, deep + "/" + "/".join(["e" * 200] * 3))
+# A key has 1024 bytes at most: what could never be stored cannot be made, nor come to such a place.
+deeper = deep + "/" + "e" * 200
+limit("ENAMETOOLONG", os.makedirs, deeper + "/" + "f" * 200)
+limit("ENAMETOOLONG", put, deeper + "/" + "f" * 20, "lost")
+ok(put, deeper + "/" + "f" * 19, "fits")
+limit("ENAMETOOLONG", os.rename, deeper + "/" + "f" * 19, deeper + "/" + "f" * 20)
+limit("ENAMETOOLONG", os.symlink, "f", deeper + "/" + "f" * 20)
+limit("ENAMETOOLONG", os.rename, "d" * 200, "d" * 201)
+same("fits", get(deeper + "/" + "f" * 19))
 PY
 [ -n "${POSIX_NATIVE:-}" ] || sync_all
 [ -n "${POSIX_NATIVE:-}" ] || assert_text f ONElater

@@ -24,8 +24,11 @@ static struct tree_fixture f;
 static struct local *l;
 static struct vm_pool *pool;
 static struct vmofs_source_ops source_ops;
-static char told[4096]; /* what origin and writer were asked: "VERB KEY ...; " */
-static int fail_with;   /* what the origin's next call is; 0: it succeeds */
+static char told[4096];      /* what origin and writer were asked: "VERB KEY ...; " */
+static int fail_with;        /* what the origin's next call is; 0: it succeeds */
+static const char *fail_key; /* only what is done to this key fails; NULL: all */
+/* What the origin is asked for by several threads at the same time is done one by one. */
+static pthread_mutex_t at_origin = PTHREAD_MUTEX_INITIALIZER;
 static unsigned n_providers;
 
 static void tell(const char *fmt, ...)
@@ -101,12 +104,10 @@ static const char *version_text(const struct vmofs_version *v)
 static int origin_says(const char *verb, const char *key, const char *more)
 {
 	tell("%s %s%s; ", verb, key, more);
-	return fail_with;
+	return fail_key && strcmp(fail_key, key) ? 0 : fail_with;
 }
 
-static int change_remove(struct vmofs_source *s UNUSED, const char *key,
-			 const struct vmofs_version *expect,
-			 const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
+static int do_remove(const char *key, const struct vmofs_version *expect, struct vmofs_err *err)
 {
 	char more[600];
 
@@ -117,10 +118,21 @@ static int change_remove(struct vmofs_source *s UNUSED, const char *key,
 	return 0;
 }
 
-static int change_copy(struct vmofs_source *s UNUSED, const char *from,
-		       const struct vmofs_version *expect, const char *to,
-		       const struct vmofs_version *to_expect, struct vmofs_version *now,
-		       const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
+static int change_remove(struct vmofs_source *s UNUSED, const char *key,
+			 const struct vmofs_version *expect,
+			 const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&at_origin);
+	r = do_remove(key, expect, err);
+	pthread_mutex_unlock(&at_origin);
+	return r;
+}
+
+static int do_copy(const char *from, const struct vmofs_version *expect, const char *to,
+		   const struct vmofs_version *to_expect, struct vmofs_version *now,
+		   struct vmofs_err *err)
 {
 	char more[2000];
 
@@ -131,6 +143,19 @@ static int change_copy(struct vmofs_source *s UNUSED, const char *from,
 	*now = (struct vmofs_version){ .exists = true, .size = expect->size, .validator = "\"c\"" };
 	fake_source_put(f.source, to, expect->size, "\"c\"");
 	return 0;
+}
+
+static int change_copy(struct vmofs_source *s UNUSED, const char *from,
+		       const struct vmofs_version *expect, const char *to,
+		       const struct vmofs_version *to_expect, struct vmofs_version *now,
+		       const struct vmofs_change_wait *wait UNUSED, struct vmofs_err *err)
+{
+	int r;
+
+	pthread_mutex_lock(&at_origin);
+	r = do_copy(from, expect, to, to_expect, now, err);
+	pthread_mutex_unlock(&at_origin);
+	return r;
 }
 
 static int change_make_dir(struct vmofs_source *s UNUSED, const char *key,
@@ -376,6 +401,7 @@ static int set_up(void **state UNUSED)
 	local_set(l, f.tree, NULL);
 	told[0] = '\0';
 	fail_with = 0;
+	fail_key = NULL;
 	busy_once = false;
 	close_waits = true;
 	return 0;
@@ -848,7 +874,6 @@ static void renamed_directories(void **state UNUSED)
 	const struct local_create c = { .parent = FS_TREE_ROOT, .name = "d", .mode = 0755 };
 	struct fs_tree_attr a;
 
-	assert_int_equal(rename_to("", "a", "", "b"), -EXDEV);
 	assert_int_equal(local_mkdir(l, &c, &a), 0);
 	told[0] = '\0';
 	assert_int_equal(rename_to("", "d", "a", "f"), -ENOTDIR);
@@ -856,6 +881,98 @@ static void renamed_directories(void **state UNUSED)
 	assert_int_equal(rename_to("", "d", "a", "e"), 0);
 	assert_told("mkdir a/e/; remove d/ any; ");
 	assert_int_equal(ino_of("a/e"), a.st.st_ino);
+}
+
+static void assert_was_told(const char *text, bool expect)
+{
+	if (!strstr(told, text) == expect)
+		fail_msg("'%s' was%s told: %s", text, expect ? " not" : "", told);
+}
+
+static void renamed_directory_with_files(void **state UNUSED)
+{
+	struct local_handle *r = open_read("a/f"), *n = create("a", "n", true, 0);
+	uint64_t f_ino = ino_of("a/f"), g_ino = ino_of("a/g"), n_ino = ino_of("a/n");
+
+	fake_source_put(f.source, "a//hidden", 1, "\"h\"");
+	fake_source_put(f.source, "a/d/", 0, "\"d\"");
+	assert_int_equal(rename_to("", "a", "", "b"), 0);
+	assert_was_told("copy a/g \"2\" to b/g none; ", true);
+	assert_was_told("copy a/f \"1\" to b/f none; renamed a/f to b/f \"c\"; ", true);
+	assert_was_told("renamed a/n to b/n none; ", true);
+	assert_was_told("copy a//hidden \"h\" to b//hidden none; ", true);
+	assert_was_told("remove a/f \"1\"; ", true);
+	assert_was_told("remove a/g \"2\"; ", true);
+	assert_was_told("remove a/n", false);
+	assert_none("a");
+	assert_int_equal(ino_of("b/f"), f_ino);
+	assert_int_equal(ino_of("b/g"), g_ino);
+	ttl_passes();
+	assert_none("a");
+	assert_string_equal(fixture_ls(&f, "b"), "f n g d/ ");
+	assert_int_equal(ino_of("b/f"), f_ino);
+	assert_int_equal(ino_of("b/n"), n_ino);
+	close_handle(r);
+	store(local_wfile(n));
+	close_handle(n);
+	assert_string_equal(fixture_ls(&f, "b"), "f n g d/ ");
+}
+
+/* What is at the old place goes at the last close, and does not come to the new one. */
+static void renamed_directory_with_removed_files(void **state UNUSED)
+{
+	struct local_handle *r = open_read("a/f");
+
+	assert_int_equal(local_unlink(l, ino_of("a"), "f"), 0);
+	assert_int_equal(rename_to("", "a", "", "b"), 0);
+	assert_was_told("a/f", false);
+	ttl_passes();
+	assert_none("a");
+	assert_string_equal(fixture_ls(&f, "b"), "g ");
+	close_handle(r);
+	assert_was_told("remove a/f \"1\"; ", true);
+}
+
+static void renamed_directory_that_fails(void **state UNUSED)
+{
+	struct local_handle *w = open_write("a/f");
+	uint64_t g_ino = ino_of("a/g");
+
+	/* Everything that was copied goes again. */
+	fake_source_put(f.source, "a/h", 1, "\"h\"");
+	fail_with = -EACCES;
+	fail_key = "a/f";
+	assert_int_equal(rename_to("", "a", "", "b"), -EACCES);
+	assert_was_told("remove b/g \"c\"; ", true);
+	assert_was_told("remove b/h \"c\"; ", true);
+	assert_was_told("remove a/", false);
+	fail_with = 0;
+	ttl_passes();
+	assert_none("b");
+	assert_string_equal(fixture_ls(&f, "a"), "f g h ");
+	assert_int_equal(ino_of("a/g"), g_ino);
+	close_handle(w);
+	assert_int_equal(rename_to("", "a", "", "b"), 0);
+	assert_string_equal(fixture_ls(&f, "b"), "f g h ");
+}
+
+static void renamed_directory_over_another(void **state UNUSED)
+{
+	const struct local_create c = { .parent = FS_TREE_ROOT, .name = "d", .mode = 0755 };
+	struct fs_tree_attr a;
+
+	fake_source_put(f.source, "full/x", 1, "\"x\"");
+	ttl_passes();
+	assert_int_equal(local_mkdir(l, &c, &a), 0);
+	told[0] = '\0';
+	(void)ino_of("full");
+	assert_int_equal(rename_to("", "a", "", "full"), -ENOTEMPTY);
+	assert_told("");
+	fake_source_put(f.source, "a/", 0, "\"m\"");
+	assert_int_equal(rename_to("", "a", "", "d"), 0);
+	assert_was_told("copy a/ \"m\" to d/ any; ", true);
+	assert_string_equal(fixture_ls(&f, "d"), "f g ");
+	assert_none("a");
 }
 
 /* ---- deciding, starting ---- */
@@ -921,6 +1038,10 @@ int main(void)
 		T(rename_that_fails),
 		T(rename_that_must_not_replace),
 		T(renamed_directories),
+		T(renamed_directory_with_files),
+		T(renamed_directory_with_removed_files),
+		T(renamed_directory_that_fails),
+		T(renamed_directory_over_another),
 		T(given_up),
 		T(recovered),
 	};
