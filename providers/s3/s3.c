@@ -62,7 +62,7 @@ void s3_put(struct s3 *s)
 static void set_habits(struct s3 *s)
 {
 	static const enum s3_feature known[] = { S3_PUT_MATCH, S3_PUT_NEW, S3_COMPLETE_MATCH,
-						 S3_COMPLETE_NEW };
+						 S3_COMPLETE_NEW, S3_SOURCE_MATCH };
 
 	for (size_t i = 0; i < ARRAY_LEN(known); i++)
 		if (!s->o.host[0] || strstr(s->o.host, ".amazonaws.com"))

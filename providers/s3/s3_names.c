@@ -11,6 +11,7 @@
 #include "base/macros.h"
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
+#include "s3/s3_record.h"
 
 /* Something small that is done to one key. */
 struct change {
@@ -76,21 +77,43 @@ static int change_look(struct change *c, const char *full_key, const char *verb,
 
 /* -- attempts --------------------------------------------------------------------------------- */
 
+static int attempted_look(struct change *c, const char *attempt, struct vmofs_version *now,
+			  struct vmofs_err *err)
+{
+	struct s3_op *head = NULL;
+	int r = change_look(c, c->key, "look up", &head, err);
+
+	if (r == 0 || r == -ENOENT) {
+		s3_version_of(head, now);
+		r = r == 0 && strcmp(head->head.attempt, attempt) == 0;
+		*err = (struct vmofs_err){ 0 };
+	}
+	s3_op_put(head);
+	return r;
+}
+
+/* What was not completed until it was aborted never will be: then what is there is looked at again. */
+static int attempted_settle(struct change *c, const char *attempt, struct vmofs_version *now,
+			    struct vmofs_err *err)
+{
+	int r = attempted_look(c, attempt, now, err);
+	int e = r < 0 ? 0 : s3_record_settle(c->s, attempt, r > 0, c->wait->cancel);
+
+	if (e < 0)
+		return vmofs_err_set(err, e, "cannot abort an upload to 's3://%s/%s'",
+				     c->s->o.bucket, c->key);
+	return e > 0 ? attempted_look(c, attempt, now, err) : r;
+}
+
 static int s3_attempted(struct vmofs_source *source, const char *key, const char *attempt,
 			struct vmofs_version *now, const struct vmofs_change_wait *wait,
 			struct vmofs_err *err)
 {
-	struct s3_op *head = NULL;
 	struct change c;
 	int r = change_begin(&c, source, key, wait, err);
 
 	if (r == 0)
-		r = change_look(&c, c.key, "look up", &head, err);
-	if (r == 0 || r == -ENOENT) {
-		s3_version_of(head, now);
-		r = r == 0 && strcmp(head->head.attempt, attempt) == 0;
-	}
-	s3_op_put(head);
+		r = attempted_settle(&c, attempt, now, err);
 	change_end(&c);
 	return r;
 }
@@ -282,6 +305,33 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 	return r;
 }
 
+/*
+ * Many servers do not look at x-amz-copy-source-if-match. There, what was copied is the version that was meant if that is still
+ * what the source has.
+ */
+static int copy_check(struct change *c, bool made, const struct vmofs_version *now,
+		      struct vmofs_err *err)
+{
+	struct s3_op *head = NULL;
+	int r;
+
+	if (atomic_load(&c->s->habits[S3_SOURCE_MATCH]) == S3_LOOKS)
+		return 0;
+	r = change_look(c, c->from, "copy", &head, err);
+	if (r == -ENOENT || (r == 0 && !s3_is_expected(&c->source, head))) {
+		struct vmofs_err ignored = VMOFS_ERR_INIT;
+		struct s3_final undo = change_final(c, S3_FINAL_DELETE, "remove", now, delete_make);
+
+		if (made)
+			s3_final_run(&undo, &ignored);
+		r = vmofs_err_set(err, -ESTALE,
+				  "cannot copy 's3://%s/%s': it was changed by somebody else",
+				  c->s->o.bucket, c->from);
+	}
+	s3_op_put(head);
+	return r;
+}
+
 static int s3_copy(struct vmofs_source *source, const char *from,
 		   const struct vmofs_version *expect, const char *to,
 		   const struct vmofs_version *to_expect, struct vmofs_version *now,
@@ -298,6 +348,8 @@ static int s3_copy(struct vmofs_source *source, const char *from,
 		r = copy_look(&c, expect, "copy", &type, err);
 	if (r == 0)
 		r = copy_run(&c, "copy", to_expect, now, err);
+	if (r == 0)
+		r = copy_check(&c, to_expect && !to_expect->exists, now, err);
 	change_end(&c);
 	return r;
 }

@@ -16,9 +16,10 @@
 #include "base/macros.h"
 
 #define LOOK_AROUND (100 * NSEC_PER_MSEC) /* for a cancellation */
-#define SLOW_UP     KIB(128)              /* bytes a second that an upload may be as slow as */
-#define SLOW_MAX    (3600 * NSEC_PER_SEC)
-#define SLOW_COPY   MIB(4) /* and a copy at the server */
+/* Bytes a second that an upload may be as slow as: many share one line. One that stands still ends sooner. */
+#define SLOW_UP   KIB(16)
+#define SLOW_MAX  (3600 * NSEC_PER_SEC)
+#define SLOW_COPY MIB(4) /* and a copy at the server */
 
 struct s3_desk {
 	struct mutex lock;

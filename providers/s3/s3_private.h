@@ -62,6 +62,7 @@ enum s3_feature {
 	S3_COPY_MATCH,
 	S3_COPY_NEW,
 	S3_DELETE_MATCH,
+	S3_SOURCE_MATCH, /* of a copy: on what is copied */
 	S3_NFEATURES
 };
 /* DOUBTED: a false one went through once, as it also does where what was there has been removed at that moment. */

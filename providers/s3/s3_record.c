@@ -23,11 +23,20 @@
 #define ABORTS_MAX  200
 #define NAME_DIGITS 24
 
+/* An upload of which it is not known whether it was completed. */
+struct doubt {
+	struct doubt *next;
+	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	char *key; /* owned; full */
+	char id[1024];
+};
+
 struct s3_record {
 	int fd; /* -1: there is none */
 	int dir;
 	char name[80];
-	atomic_uint live;
+	unsigned live; /* lock: the source's; uploads that stand in the file and have not ended */
+	struct doubt *doubts; /* the same; owned */
 };
 
 /* -- where ------------------------------------------------------------------------------------ */
@@ -245,11 +254,28 @@ static struct s3_record *record_new(struct s3 *s)
 	return r;
 }
 
+static struct doubt *doubt_take(struct doubt **from)
+{
+	struct doubt *d = *from;
+
+	*from = d->next;
+	d->next = NULL;
+	return d;
+}
+
+static void doubt_free(struct doubt *d)
+{
+	free(d->key);
+	free(d);
+}
+
 void s3_record_free(struct s3_record *r)
 {
 	if (!r)
 		return;
-	if (r->fd >= 0 && atomic_load(&r->live) == 0)
+	while (r->doubts)
+		doubt_free(doubt_take(&r->doubts));
+	if (r->fd >= 0 && r->live == 0)
 		unlinkat(r->dir, r->name, 0);
 	fd_closep(&r->fd);
 	fd_closep(&r->dir);
@@ -269,10 +295,13 @@ static struct s3_record *record_get(struct s3 *s)
 	return was;
 }
 
-static void record_write(struct s3 *s, struct s3_record *r, const char *line, size_t n)
+/* What has ended need not be known any more: a mount that lives for years has a small file too. */
+static void record_write(struct s3 *s, struct s3_record *r, const char *line, size_t n, bool begun)
 {
 	mutex_lock(&s->lock);
-	if (write(r->fd, line, n) != (ssize_t)n)
+	r->live += begun;
+	r->live -= !begun && r->live > 0;
+	if (r->live == 0 ? ftruncate(r->fd, 0) < 0 : write(r->fd, line, n) != (ssize_t)n)
 		log_debug("the record of uploads to 's3://%s' cannot be written", s->o.bucket);
 	mutex_unlock(&s->lock);
 }
@@ -288,9 +317,8 @@ void s3_record_add(struct s3 *s, const char *full_key, const char *id)
 	k = sigv4_encode(full_key, strlen(full_key), 1, line + n, sizeof line - (size_t)n - 2);
 	if (k < 0)
 		return;
-	atomic_fetch_add(&r->live, 1);
 	line[n + k] = '\n';
-	record_write(s, r, line, (size_t)(n + k) + 1);
+	record_write(s, r, line, (size_t)(n + k) + 1, true);
 }
 
 void s3_record_del(struct s3 *s, const char *id)
@@ -301,6 +329,63 @@ void s3_record_del(struct s3 *s, const char *id)
 
 	if (!r || r->fd < 0 || strpbrk(id, " \n"))
 		return;
-	record_write(s, r, line, (size_t)n);
-	atomic_fetch_sub(&r->live, 1);
+	record_write(s, r, line, (size_t)n, false);
+}
+
+/* -- of which nobody knows ---------------------------------------------------------------------- */
+
+static void doubt_add(struct s3 *s, struct s3_record *r, struct doubt *d)
+{
+	mutex_lock(&s->lock);
+	d->next = r->doubts;
+	r->doubts = d;
+	mutex_unlock(&s->lock);
+}
+
+static struct doubt *doubt_find(struct s3 *s, struct s3_record *r, const char *attempt)
+{
+	struct doubt **at, *d = NULL;
+
+	mutex_lock(&s->lock);
+	for (at = &r->doubts; *at && strcmp((*at)->attempt, attempt) != 0;)
+		at = &(*at)->next;
+	if (*at)
+		d = doubt_take(at);
+	mutex_unlock(&s->lock);
+	return d;
+}
+
+void s3_record_doubt(struct s3 *s, const char *attempt, const char *full_key, const char *id)
+{
+	struct s3_record *r = atomic_load(&s->record);
+	struct doubt *d = r ? calloc(1, sizeof *d) : NULL;
+
+	if (!d)
+		return;
+	snprintf(d->attempt, sizeof d->attempt, "%s", attempt);
+	snprintf(d->id, sizeof d->id, "%s", id);
+	d->key = strdup(full_key);
+	if (d->key)
+		doubt_add(s, r, d);
+	else
+		free(d);
+}
+
+int s3_record_settle(struct s3 *s, const char *attempt, bool done, const atomic_bool *cancel)
+{
+	struct s3_record *r = atomic_load(&s->record);
+	struct doubt *d = r ? doubt_find(s, r, attempt) : NULL;
+	int e;
+
+	if (!d)
+		return 0;
+	e = done ? 0 : s3_upload_abort(s, d->key, d->id, cancel);
+	if (e == 0) {
+		s3_record_del(s, d->id);
+	} else if (e != -EACCES && e != -EOPNOTSUPP) {
+		doubt_add(s, r, d);
+		return e;
+	}
+	doubt_free(d);
+	return e == 0 && !done;
 }

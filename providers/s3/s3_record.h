@@ -19,6 +19,13 @@ struct s3_record;
 /* Of @s, at its first upload; also aborts what others have left. May block. */
 void s3_record_add(struct s3 *s, const char *full_key, const char *id);
 void s3_record_del(struct s3 *s, const char *id);
+/*
+ * The upload @id of @attempt stays in it: a request that completes it may still arrive. settle(): it is known now whether what is at
+ * the key is of @attempt; if it is not, its upload is aborted, so that it cannot come later. 1: it was; 0: there was nothing to abort, or
+ * that is not allowed; -errno: it may still come.
+ */
+void s3_record_doubt(struct s3 *s, const char *attempt, const char *full_key, const char *id);
+int s3_record_settle(struct s3 *s, const char *attempt, bool done, const atomic_bool *cancel);
 /* The file goes when nothing is in it. NULL is fine. */
 void s3_record_free(struct s3_record *r);
 

@@ -37,6 +37,7 @@ struct job {
 		next[2]; /* the first part that was not begun, of those uploaded and those copied */
 	unsigned busy[2];
 	unsigned left;
+	bool astray; /* parts were left under way: they may arrive after an abort, and stay */
 	struct s3_body *list; /* of the completion */
 };
 
@@ -134,7 +135,7 @@ static int job_create(struct job *j, struct vmofs_err *err)
 /* Waited for, so that what has been begun is gone when the store has failed; but not for long. */
 static void job_abort(struct job *j)
 {
-	if (j->id[0] && s3_upload_abort(j->u->s, j->u->key, j->id, NULL) == 0)
+	if (j->id[0] && s3_upload_abort(j->u->s, j->u->key, j->id, NULL) == 0 && !j->astray)
 		s3_record_del(j->u->s, j->id);
 }
 
@@ -180,7 +181,9 @@ static int copy_begin(struct job *j, unsigned i)
 		return -ENOMEM;
 	snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, p->off, p->off + p->len - 1);
 	s3_op_source(op, j->u->from, j->u->base_version_id, j->u->base->validator);
-	s3_op_header(op, "x-amz-copy-source-range", range);
+	/* AWS takes no range of an object of 5 MiB. */
+	if (p->len < j->u->base->size)
+		s3_op_header(op, "x-amz-copy-source-range", range);
 	j->v[i].op = op;
 	j->busy[true]++;
 	s3_op_send(op, j->u->wait, p->len);
@@ -376,6 +379,7 @@ static void job_leave(struct job *j)
 
 	while (j->busy[false] + j->busy[true] > 0 && s3_desk_wait(j->u->desk, j->u->wait) == 0)
 		end_parts(j, &err);
+	j->astray = j->busy[false] + j->busy[true] > 0;
 	for (unsigned i = 0; i < j->plan->n; i++) {
 		if (j->v[i].op && !j->plan->v[i].copy)
 			j->u->store->give(j->u->store, j->plan->v[i].len);
@@ -454,7 +458,7 @@ static int job_complete(struct job *j, bool *unknown, struct vmofs_err *err)
 	return r;
 }
 
-/* What may still be completed is not aborted: it stays in the record. */
+/* What may still be completed is not aborted before somebody asks what became of the attempt: it stays in the record. */
 int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_err *err)
 {
 	struct job j = { .u = u, .plan = plan, .left = plan->n };
@@ -472,7 +476,9 @@ int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_
 	job_leave(&j);
 	if (r == 0)
 		s3_record_del(u->s, j.id);
-	else if (!unknown)
+	else if (unknown)
+		s3_record_doubt(u->s, u->attempt, u->key, j.id);
+	else
 		job_abort(&j);
 	return r;
 }

@@ -4,6 +4,7 @@
  * that ignores them, what becomes of answers that are lost, wrong or late, and that nothing is left behind.
  */
 #include <errno.h>
+#include <glob.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -528,6 +530,31 @@ static void test_parts(void **state)
 	assert_int_equal(s.commits, 1);
 }
 
+/* What has ended does not make the record longer and longer. */
+static void test_the_record_stays_small(void **state)
+{
+	struct change_bed *b = *state;
+	struct vmofs_err err;
+	char pattern[128];
+	struct stat st;
+	glob_t found;
+
+	say_parts(b);
+	say(b, 1, "POST /b/f?uploads", 200, "", CREATED);
+	say(b, -1, "POST /b/f?uploadId=", 200, "", DONE);
+	for (unsigned i = 0; i < 2; i++) {
+		struct storing s = storing(MIB(12), 0, NULL);
+
+		assert_int_equal(store(b, &s, &err), 0);
+	}
+	snprintf(pattern, sizeof pattern, "%s/vmofs/uploads/*", b->dir);
+	assert_int_equal(glob(pattern, 0, NULL, &found), 0);
+	assert_int_equal(found.gl_pathc, 1);
+	assert_int_equal(stat(found.gl_pathv[0], &st), 0);
+	assert_int_equal(st.st_size, 0);
+	globfree(&found);
+}
+
 /* HEAD's length is the script's body: a base of 12 MiB needs one. */
 static void say_large_head(struct change_bed *b, int times, const char *tag)
 {
@@ -538,6 +565,25 @@ static void say_large_head(struct change_bed *b, int times, const char *tag)
 	body[MIB(12)] = '\0';
 	say(b, times, "HEAD /b/f", 200, tag, body);
 	free(body);
+}
+
+/* A range of a small object is refused, all of it is not. */
+static void test_a_copy_of_all(void **state)
+{
+	struct change_bed *b = *state;
+	struct storing s = storing(MIB(20), MIB(12), "\"a\"");
+	struct vmofs_err err;
+	const char *text;
+
+	s.changed[0] = (struct vmofs_changed){ MIB(12), MIB(8) };
+	say_large_head(b, -1, "ETag: \"a\"\r\n");
+	say_parts(b);
+	say(b, 1, "POST /b/f?uploadId=", 200, "", DONE);
+	assert_int_equal(store(b, &s, &err), 0);
+	assert_int_equal(s.st.bytes_copied, MIB(12));
+	text = text_of(b, "PUT /b/f?partNumber=1", 0);
+	assert_non_null(strstr(text, "x-amz-copy-source: /b/f\r\n"));
+	assert_null(strstr(text, "x-amz-copy-source-range"));
 }
 
 static void test_copied_parts(void **state)
@@ -659,6 +705,56 @@ static void test_a_completion_is_lost(void **state)
 	assert_int_equal(s.st.now.size, MIB(12));
 }
 
+static void lose_completion(struct change_bed *b)
+{
+	struct storing s = storing(MIB(12), 0, NULL);
+	struct vmofs_err err;
+
+	say_parts(b);
+	say(b, -1, "POST /b/f?uploadId=", 0, "", "");
+	s.st.wait.deadline_ns = loop_now_ns() + NSEC_PER_SEC;
+	assert_int_equal(store(b, &s, &err), -EIO);
+	assert_false(was_asked(b, ABORT));
+}
+
+/* Nobody knows, until it is asked: then it is aborted, so that it does not come later. */
+static void test_a_completion_that_may_arrive(void **state)
+{
+	static const struct vmofs_change_wait no_wait;
+	struct change_bed *b = *state;
+	const struct vmofs_change_ops *ops = b->s->ops->change;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version now;
+
+	lose_completion(b);
+	assert_int_equal(ops->attempted(b->s, "f", ATTEMPT, &now, &no_wait, &err), 0);
+	assert_true(was_asked(b, ABORT));
+	b->at = script_httpd_requests(b->h) - 3;
+	asked(b, "HEAD /b/f", NULL);
+	asked(b, ABORT, NULL);
+	asked(b, "HEAD /b/f", NULL);
+	assert_int_equal(ops->attempted(b->s, "f", ATTEMPT, &now, &no_wait, &err), 0);
+	asked(b, "HEAD /b/f", NULL);
+	asked_no_more(b);
+}
+
+/* It arrives right before the abort. */
+static void test_a_completion_that_arrives(void **state)
+{
+	static const struct vmofs_change_wait no_wait;
+	struct change_bed *b = *state;
+	const struct vmofs_change_ops *ops = b->s->ops->change;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version now;
+
+	lose_completion(b);
+	say(b, 1, "HEAD /b/f", 404, "", "");
+	say_head(b, -1, "\"n\"", OURS);
+	assert_int_equal(ops->attempted(b->s, "f", ATTEMPT, &now, &no_wait, &err), 1);
+	assert_string_equal(now.validator, "\"n\"");
+	assert_true(was_asked(b, ABORT));
+}
+
 static void test_checksums_are_refused(void **state)
 {
 	struct change_bed *b = *state;
@@ -761,12 +857,16 @@ int main(void)
 		TEST(test_what_is_kept),
 		TEST(test_more_metadata_than_a_request_takes),
 		TEST(test_parts),
+		TEST(test_the_record_stays_small),
+		TEST(test_a_copy_of_all),
 		TEST(test_copied_parts),
 		TEST(test_attributes_alone),
 		TEST(test_the_base_changes_between_parts),
 		TEST(test_parts_are_sent_again),
 		TEST(test_errors_behind_200),
 		TEST(test_a_completion_is_lost),
+		TEST(test_a_completion_that_may_arrive),
+		TEST(test_a_completion_that_arrives),
 		TEST(test_checksums_are_refused),
 		TEST(test_checksums_of_small_ones_are_refused),
 		TEST(test_contents_that_cannot_be_read),

@@ -122,7 +122,29 @@ static void test_a_copy_refused_for_its_source(void **state)
 	asked(b, "HEAD /b/f", NULL);
 	asked(b, "HEAD /b/g", NULL);
 	asked(b, "PUT /b/g", "If-None-Match: *");
+	asked(b, "HEAD /b/f", NULL);
 	asked_no_more(b);
+}
+
+/* The server does not look at the condition on the source: somebody's newer version was copied. */
+static void test_a_copy_of_what_has_changed(void **state)
+{
+	struct vmofs_version from = { .exists = true, .validator = "\"a\"" };
+	struct vmofs_version to = { .exists = false }, now;
+	struct change_bed *b = *state;
+	const struct vmofs_change_ops *ops = b->s->ops->change;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	say_head(b, 1, "\"a\"", "");
+	say_head(b, -1, "\"b\"", "");
+	say(b, 1, "HEAD /b/g", 404, "", "");
+	say(b, -1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say(b, -1, "HEAD /b/g", 200, "ETag: \"n\"\r\n", "123");
+	say(b, 1, "DELETE /b/g", 412, "", ERR("PreconditionFailed"));
+	say(b, 1, "DELETE /b/g", 204, "", "");
+	assert_int_equal(ops->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err), -ESTALE);
+	assert_non_null(strstr(text_of(b, "DELETE /b/g", 1), "If-Match: \"n\"\r\n"));
+	assert_false(was_asked(b, "DELETE /b/f"));
 }
 
 static void test_directories_and_links(void **state)
@@ -171,6 +193,7 @@ int main(void)
 		TEST(test_a_copy_with_tags),
 		TEST(test_copy_of_another_version),
 		TEST(test_a_copy_refused_for_its_source),
+		TEST(test_a_copy_of_what_has_changed),
 		TEST(test_directories_and_links),
 		TEST(test_attempted),
 	};
