@@ -95,6 +95,8 @@ static void drop_locked(struct local *l, struct local_file *f) REQUIRES(l->lock)
 {
 	unrest_locked(l, f);
 	rb_erase(&l->files, &f->node);
+	if (f->wfile)
+		wfile_hide(f->wfile);
 	if (f->object)
 		object_cache_retire(l->p.cache, f->object);
 }

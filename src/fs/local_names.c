@@ -106,6 +106,20 @@ static void set_gone(struct local *l, struct local_file *f)
 	mutex_unlock(&l->lock);
 }
 
+/* After wfile_leaving(), of one that has a wfile: what is there of it is given up, or not. */
+static void has_left(struct local *l, struct local_file *f, bool left)
+{
+	struct vmofs_version base;
+	bool stored;
+
+	if (f->wfile && !left)
+		wfile_stays(f->wfile);
+	else if (f->wfile)
+		(void)wfile_removed(f->wfile, &stored, &base);
+	if (left)
+		set_gone(l, f);
+}
+
 /* ---- unlink ---- */
 
 /* @f goes at the origin when the last one closes it. False: nobody has it open, or no memory. */
@@ -150,7 +164,7 @@ static int unlink_file(struct local *l, struct local_file *f, struct child *c, u
 	int r = 0;
 
 	if (f->wfile)
-		r = wfile_removed(f->wfile, &stored, &c->version);
+		r = wfile_leaving(f->wfile, &stored, &c->version);
 	else
 		r = refresh(l, c);
 	if (r < 0)
@@ -163,10 +177,7 @@ static int unlink_file(struct local *l, struct local_file *f, struct child *c, u
 		r = unlink_stored(l, f, c, parent, name);
 	else
 		r = tree_removed_name(l, parent, name, !local_removal_of(l, c->key, false, &old));
-	if (!r || f->wfile)
-		set_gone(l, f);
-	if (r < 0 && f->wfile)
-		local_unsettle(l, f);
+	has_left(l, f, !r);
 	return r;
 }
 
@@ -316,6 +327,7 @@ struct renaming {
 	struct local_file *f;
 	struct local_file *target;     /* a file that is replaced; NULL: none */
 	struct vmofs_version replaces; /* what is at @key */
+	bool made;                     /* the file has its new name */
 };
 
 static int moved(struct local *l, const struct local_rename *rn)
@@ -329,8 +341,11 @@ static bool has_same_key(const struct renaming *x)
 	return x->to.ino && !strcmp(x->to.key, x->key);
 }
 
-/* Nothing of what is replaced is stored any more; what the origin has of it is what may be there. */
-static int give_up_target(struct local *l, struct renaming *x)
+/*
+ * Nothing of what is replaced is stored from now on; what the origin has of it is what may be there. What is only here of it goes when
+ * the new name is made, not before: give_up_target().
+ */
+static int leave_target(struct local *l, struct renaming *x)
 {
 	bool stored = true;
 	int r = 0;
@@ -338,14 +353,18 @@ static int give_up_target(struct local *l, struct renaming *x)
 	x->replaces = x->to.version;
 	x->replaces.exists = has_same_key(x);
 	if (x->target && x->target->wfile) {
-		r = wfile_removed(x->target->wfile, &stored, &x->replaces);
+		r = wfile_leaving(x->target->wfile, &stored, &x->replaces);
 		x->replaces.exists = stored;
 	}
-	if (x->target)
-		set_gone(l, x->target);
-	if (!x->replaces.exists)
+	if (!r && !x->replaces.exists)
 		(void)local_removal_of(l, x->key, true, &x->replaces);
 	return r;
+}
+
+static void give_up_target(struct local *l, struct renaming *x)
+{
+	if (x->target)
+		has_left(l, x->target, x->made);
 }
 
 /* By the origin, as it is there now. */
@@ -421,6 +440,7 @@ static int rename_stored(struct local *l, struct renaming *x)
 			settle_copy(l, x, &x->from.version);
 		return r;
 	}
+	x->made = true;
 	removed = origin_remove(l, x->from.key, &x->from.version);
 	r = moved(l, x->rn);
 	if (!x->f->wfile)
@@ -428,26 +448,34 @@ static int rename_stored(struct local *l, struct renaming *x)
 	return removed < 0 ? removed : r;
 }
 
-static int rename_file(struct local *l, struct renaming *x)
+/* The target is about to leave. */
+static int rename_contents(struct local *l, struct renaming *x)
 {
 	struct vmofs_version base = { .exists = true };
-	int r = give_up_target(l, x);
+	int r;
 
-	if (r < 0)
-		return r;
 	if (x->f->wfile)
 		wfile_base(x->f->wfile, &base);
 	/* What it was to replace under its old name would come back there. */
 	if (!base.exists && !x->f->replaces) {
 		r = local_rename_unstored(l, x->f, x->key, &x->replaces);
+		x->made = !r;
 		if (r != -EBUSY)
 			return r < 0 ? r : moved(l, x->rn);
 	}
 	r = rename_stored(l, x);
 	local_settle(l, x->f, false);
-	/* What it was is the origin's to tell. */
-	if (r < 0 && x->target && x->target->wfile)
-		local_unsettle(l, x->target);
+	return r;
+}
+
+static int rename_file(struct local *l, struct renaming *x)
+{
+	int r = leave_target(l, x);
+
+	if (r < 0)
+		return r;
+	r = rename_contents(l, x);
+	give_up_target(l, x);
 	return r;
 }
 
@@ -478,12 +506,13 @@ static void leave_both(struct local *l, struct renaming *x)
 static int rename_link(struct local *l, struct renaming *x)
 {
 	struct vmofs_version now;
-	int r = give_up_target(l, x);
+	int r = leave_target(l, x);
 
-	if (!r)
-		r = origin_copy(l, x, &now);
-	if (r < 0 && x->target && x->target->wfile)
-		local_unsettle(l, x->target);
+	if (r < 0)
+		return r;
+	r = origin_copy(l, x, &now);
+	x->made = !r;
+	give_up_target(l, x);
 	if (!r)
 		r = origin_remove(l, x->from.key, &x->from.version);
 	return r < 0 ? r : moved(l, x->rn);

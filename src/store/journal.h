@@ -126,8 +126,8 @@ struct journal_range {
  */
 int journal_stored(struct journal_log *l, const struct journal_base *base,
 		   const struct journal_state *st, const struct journal_range *keep, unsigned n);
-/* The file has another key from now on. */
-int journal_rename(struct journal_log *l, const char *key);
+/* The file has another key, and another base, from now on; if there is a log of that key already, this one is right. */
+int journal_rename(struct journal_log *l, const char *key, const struct journal_base *base);
 /*
  * Nothing of the file is needed any more: the log goes from the disk too. Closes it, also where it fails: then it may be found
  * again after a crash.
@@ -146,7 +146,7 @@ struct journal_found {
 };
 /*
  * Calls @fn for each log that was found, one by one, the oldest first: what is readable. Two logs may be of one key: of two
- * mounts that had it, or of one whose first log could not be removed (then the later one is right). A log with nothing committed is removed. A file that is damaged before its last durable commit (which no crash
+ * mounts that had it. Where they are of one mount, the one that got the key later is right, and the other one is removed. A log with nothing committed is removed. A file that is damaged before its last durable commit (which no crash
  * can do) is left alone under the name <id>.damaged, with a line in the log; one that cannot be read now, under its own. 0, or
  * the first error of @fn.
  */

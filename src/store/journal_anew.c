@@ -45,7 +45,8 @@ static int fresh_head(struct journal_log *l)
 	int e = journal_out_header(&l->out);
 
 	if (e == 0)
-		e = journal_out_record(&l->out, JOURNAL_KEY, 0, 0, l->key, strlen(l->key));
+		e = journal_out_record(&l->out, JOURNAL_KEY, l->key_stamp, 0, l->key,
+				       strlen(l->key));
 	if (e == 0)
 		e = journal_out_record(&l->out, JOURNAL_BASE, 0, 0, base, n);
 	if (e == 0 && l->attempt[0])

@@ -196,6 +196,7 @@ typedef int facts_take(struct journal_facts *f, const struct journal_head *h, co
 
 static int take_key(struct journal_facts *f, const struct journal_head *h, const uint8_t *p)
 {
+	f->key_stamp = h->off;
 	return h->payload_len ? text_decode(f->key, sizeof f->key, p, h->payload_len) : -EBADMSG;
 }
 

@@ -73,6 +73,7 @@ void journal_state_encode(const struct journal_state *st, uint8_t out[JOURNAL_ST
 /* What commits have said so far. */
 struct journal_facts {
 	char key[JOURNAL_KEY_MAX]; /* "": not said yet, which no commit is without */
+	uint64_t key_stamp; /* when it got that: `off` of the record; 0: with the log's own id */
 	bool has_base;
 	struct journal_base base;
 	struct journal_state state;

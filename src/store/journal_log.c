@@ -37,7 +37,7 @@ struct journal_log *journal_log_alloc(struct journal *j, struct journal_dir *dir
 		return NULL;
 	l->j = j;
 	l->dir = dir;
-	l->id = id;
+	l->id = l->key_stamp = id;
 	l->fd = -1;
 	l->compact_at = l->j->slack;
 	return l;
@@ -380,8 +380,24 @@ int journal_attempt(struct journal_log *l, const char *attempt)
 	return meta_sync(l);
 }
 
-int journal_rename(struct journal_log *l, const char *key)
+static int rename_write(struct journal_log *l, const char *key, uint64_t stamp,
+			const struct journal_base *base)
 {
+	uint8_t buf[JOURNAL_BASE_HEAD + JOURNAL_VALIDATOR_MAX];
+	uint32_t len = journal_base_encode(base, buf);
+	int e = meta_begin(l);
+
+	if (e == 0)
+		e = group_went(
+			l, journal_out_record(&l->out, JOURNAL_KEY, stamp, 0, key, strlen(key)));
+	if (e == 0)
+		e = meta_add(l, JOURNAL_BASE, buf, len);
+	return e == 0 ? append_commit(l, &l->state) : e;
+}
+
+int journal_rename(struct journal_log *l, const char *key, const struct journal_base *base)
+{
+	uint64_t stamp = atomic_fetch_add(&l->j->next_id, 1) + 1;
 	char *copy;
 	int e = 0;
 
@@ -391,13 +407,15 @@ int journal_rename(struct journal_log *l, const char *key)
 	if (!copy)
 		return -ENOMEM;
 	if (l->made)
-		e = meta_write(l, JOURNAL_KEY, copy);
+		e = rename_write(l, copy, stamp, base);
 	if (e < 0) {
 		free(copy);
 		return e;
 	}
 	free(l->key);
 	l->key = copy;
+	l->key_stamp = stamp;
+	l->base = *base;
 	return meta_sync(l);
 }
 

@@ -99,7 +99,8 @@ struct journal_log {
 	struct journal_dir *dir; /* borrowed */
 	uint64_t id;
 	/* As of the last commit, or what comes first where there is none. */
-	char *key; /* owned */
+	char *key;          /* owned */
+	uint64_t key_stamp; /* of two logs of one key the later one is right */
 	struct journal_base base;
 	struct journal_state state;
 	char attempt[JOURNAL_ATTEMPT_MAX];

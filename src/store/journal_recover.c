@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -127,6 +128,8 @@ static int log_make(struct recovery *rc, int fd, struct journal_log **out)
 	l->end = rc->r.end;
 	l->promised = true;
 	l->suspect = rc->r.doubt;
+	if (rc->r.facts.key_stamp)
+		l->key_stamp = rc->r.facts.key_stamp;
 	l->base = rc->r.facts.base;
 	l->state = rc->r.facts.state;
 	memcpy(l->attempt, rc->r.facts.attempt, sizeof l->attempt);
@@ -187,29 +190,109 @@ static int log_find(struct recovery *rc, struct journal_log **out)
 	return e;
 }
 
-static int log_recover(struct recovery *rc, int (*fn)(void *arg, struct journal_found *f),
-		       void *arg)
+/* NULL: it is none that could be handed over. */
+static struct journal_log *log_recover(struct recovery *rc)
 {
 	struct journal_log *l = NULL;
 	int e = log_find(rc, &l);
-	struct journal_found f;
 
 	if (e < 0) {
 		log_refuse(rc, e);
-		return 0;
+		return NULL;
 	}
 	atomic_fetch_add(&rc->j->bytes, l->end);
-	f = (struct journal_found){
-		.key = rc->r.facts.key,
-		.base = rc->r.facts.base,
-		.state = rc->r.facts.state,
-		.attempt = rc->r.facts.attempt,
+	if (l->key_stamp > atomic_load(&rc->j->next_id))
+		atomic_store(&rc->j->next_id, l->key_stamp);
+	return l;
+}
+
+/* The texts outlive the log, which the receiver may close. */
+static int log_give(struct recovery *rc, struct journal_log *l,
+		    int (*fn)(void *arg, struct journal_found *f), void *arg)
+{
+	struct journal_facts *facts = &rc->r.facts;
+	struct journal_found f = {
+		.key = facts->key,
+		.base = l->base,
+		.state = l->state,
+		.attempt = facts->attempt,
 		.log = l,
 	};
+
+	snprintf(facts->key, sizeof facts->key, "%s", l->key);
+	memcpy(facts->attempt, l->attempt, sizeof facts->attempt);
 	return fn(arg, &f);
 }
 
 /* -- all of them ------------------------------------------------------------------------------ */
+
+static int key_order(const void *a, const void *b)
+{
+	const struct journal_log *x = *(struct journal_log *const *)a;
+	const struct journal_log *y = *(struct journal_log *const *)b;
+	int c = strcmp(x->key, y->key);
+
+	return c ? c : x->key_stamp < y->key_stamp ? -1 : x->key_stamp > y->key_stamp;
+}
+
+static int id_order(const void *a, const void *b)
+{
+	const struct journal_log *x = *(struct journal_log *const *)a;
+	const struct journal_log *y = *(struct journal_log *const *)b;
+
+	return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* A file that was replaced by another one, and whose log had not gone yet when the process ended. Returns how many are left. */
+static size_t drop_replaced(struct journal_log **logs, size_t n)
+{
+	size_t left = 0;
+
+	if (n)
+		qsort(logs, n, sizeof(struct journal_log *), key_order);
+	for (size_t i = 0; i < n; i++)
+		if (i + 1 < n && strcmp(logs[i]->key, logs[i + 1]->key) == 0)
+			(void)journal_remove(logs[i]);
+		else
+			logs[left++] = logs[i];
+	if (left)
+		qsort(logs, left, sizeof(struct journal_log *), id_order);
+	return left;
+}
+
+/* Takes the logs. */
+static int give_all(struct recovery *rc, struct journal_log **logs, size_t n,
+		    int (*fn)(void *arg, struct journal_found *f), void *arg)
+{
+	int e = 0;
+
+	n = drop_replaced(logs, n);
+	for (size_t i = 0; i < n; i++)
+		if (e == 0)
+			e = log_give(rc, logs[i], fn, arg);
+		else
+			journal_log_close(logs[i]);
+	return e;
+}
+
+static int recover_ids(struct recovery *rc, const struct found_ids *ids,
+		       int (*fn)(void *arg, struct journal_found *f), void *arg)
+{
+	struct journal_log **logs = malloc((ids->n + 1) * sizeof *logs);
+	size_t n = 0;
+	int e;
+
+	if (!logs)
+		return -ENOMEM;
+	for (size_t i = 0; i < ids->n; i++) {
+		rc->id = ids->v[i];
+		logs[n] = log_recover(rc);
+		n += logs[n] != NULL;
+	}
+	e = give_all(rc, logs, n, fn, arg);
+	free(logs);
+	return e;
+}
 
 static int dir_recover(struct recovery *rc, int (*fn)(void *arg, struct journal_found *f),
 		       void *arg)
@@ -226,10 +309,8 @@ static int dir_recover(struct recovery *rc, int (*fn)(void *arg, struct journal_
 	}
 	if (ids.n)
 		qsort(ids.v, ids.n, sizeof *ids.v, ids_order);
-	for (size_t i = 0; i < ids.n && e == 0; i++) {
-		rc->id = ids.v[i];
-		e = log_recover(rc, fn, arg);
-	}
+	if (e == 0)
+		e = recover_ids(rc, &ids, fn, arg);
 	free(ids.v);
 	return e;
 }

@@ -172,6 +172,14 @@ static void unref(struct wfile *f, bool user)
 		wfile_free(f);
 }
 
+void wfile_hide(struct wfile *f)
+{
+	mutex_lock(&f->w->lock);
+	if (!wfile_is_left(f->state))
+		writer_forget_locked(f);
+	mutex_unlock(&f->w->lock);
+}
+
 void wfile_unref(struct wfile *f)
 {
 	unref(f, false);

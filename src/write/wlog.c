@@ -175,11 +175,17 @@ static void state_of(struct wfile *f, const struct pass *p, struct journal_state
 
 /* ---- the log ---- */
 
+static void base_of_version(const struct vmofs_version *v, struct journal_base *b)
+{
+	*b = (struct journal_base){ .exists = v->exists, .size = v->exists ? v->size : 0 };
+	if (v->exists)
+		snprintf(b->validator, sizeof b->validator, "%s", v->validator);
+}
+
 static void base_of(struct wfile *f, struct journal_base *b)
 {
 	mutex_lock(&f->w->lock);
-	*b = (struct journal_base){ .exists = f->base.exists, .size = f->base.size };
-	snprintf(b->validator, sizeof b->validator, "%s", f->base.validator);
+	base_of_version(&f->base, b);
 	mutex_unlock(&f->w->lock);
 }
 
@@ -199,9 +205,12 @@ static int need_log(struct wfile *f) REQUIRES(f->log_lock)
 	f->log_stale = false;
 	fresh_all(f);
 	mutex_lock(&f->w->lock);
-	memcpy(attempt,
-	       f->attempt[0] || !f->n_given_up ? f->attempt : f->given_up[f->n_given_up - 1],
-	       sizeof attempt);
+	if (f->leaving)
+		snprintf(attempt, sizeof attempt, "%s", WLOG_LEAVING);
+	else if (f->attempt[0] || !f->n_given_up)
+		memcpy(attempt, f->attempt, sizeof attempt);
+	else
+		memcpy(attempt, f->given_up[f->n_given_up - 1], sizeof attempt);
 	mutex_unlock(&f->w->lock);
 	if (attempt[0])
 		(void)journal_attempt(f->log, attempt);
@@ -499,15 +508,30 @@ void wlog_stored_locked(struct wfile *f, bool clean)
 
 /* ---- names and ends ---- */
 
-int wlog_rename(struct wfile *f, const char *key)
+int wlog_rename_locked(struct wfile *f, const char *key, const struct vmofs_version *base)
+{
+	struct journal_base b;
+	int r = 0;
+
+	base_of_version(base, &b);
+	if (f->log)
+		r = journal_rename(f->log, key, &b);
+	if (f->log && r == 0)
+		f->log_stale = false;
+	return r;
+}
+
+void wlog_leaving(struct wfile *f, bool leaving)
 {
 	int r = 0;
 
 	mutex_lock(&f->log_lock);
 	if (f->log)
-		r = journal_rename(f->log, key);
+		r = journal_attempt(f->log, leaving ? WLOG_LEAVING : "");
 	mutex_unlock(&f->log_lock);
-	return r;
+	if (r < 0)
+		log_warn("the journal does not know that '%s' %s: %s", f->key,
+			 leaving ? "is being removed" : "has not been removed", strerror(-r));
 }
 
 int wlog_rebase(struct wfile *f)

@@ -76,10 +76,50 @@ static int end_file(struct wfile *f, bool hide)
 	return r;
 }
 
+/* True: wfile_leaving() was called. */
+static bool set_leaving(struct wfile *f, bool leaving)
+{
+	bool was;
+
+	mutex_lock(&f->w->lock);
+	was = f->leaving;
+	f->leaving = leaving;
+	mutex_unlock(&f->w->lock);
+	return was;
+}
+
+int wfile_leaving(struct wfile *f, bool *stored, struct vmofs_version *base)
+{
+	int r;
+
+	wfile_hold_back(f);
+	call_off(f);
+	r = wfile_settle(f, writer_deadline(f->w));
+	if (r < 0) {
+		wfile_let_store(f);
+		return r;
+	}
+	(void)set_leaving(f, true);
+	wlog_leaving(f, true);
+	wfile_base(f, base);
+	*stored = base->exists;
+	return 0;
+}
+
+void wfile_stays(struct wfile *f)
+{
+	if (!set_leaving(f, false))
+		return;
+	wlog_leaving(f, false);
+	wfile_let_store(f);
+}
+
 int wfile_removed(struct wfile *f, bool *stored, struct vmofs_version *base)
 {
 	int r = end_file(f, false);
 
+	if (set_leaving(f, false))
+		wfile_let_store(f);
 	if (r < 0)
 		return r;
 	wfile_base(f, base);
@@ -149,6 +189,8 @@ static int renamed_there(struct wfile *f, char **key, const struct vmofs_version
 /* What the origin does not have yet. No store is under way. */
 static int rename_unstored(struct wfile *f, char **key, const struct vmofs_version *replaces)
 {
+	const struct vmofs_version nothing = { .exists = false };
+	const struct vmofs_version *base = replaces ? replaces : &nothing;
 	struct old_key *o;
 	bool was_stored;
 	int r;
@@ -159,18 +201,17 @@ static int rename_unstored(struct wfile *f, char **key, const struct vmofs_versi
 	if (was_stored)
 		return -EBUSY;
 	o = malloc(sizeof *o);
-	r = o ? wlog_rename(f, *key) : -ENOMEM;
-	if (r < 0) {
-		free(o);
-		return r;
+	mutex_lock(&f->log_lock);
+	r = o ? wlog_rename_locked(f, *key, base) : -ENOMEM;
+	if (r == 0) {
+		mutex_lock(&f->w->lock);
+		use_key_locked(f, key, steal_ptr(&o));
+		f->base = *base;
+		mutex_unlock(&f->w->lock);
 	}
-	mutex_lock(&f->w->lock);
-	use_key_locked(f, key, o);
-	f->base = replaces ? *replaces : (struct vmofs_version){ 0 };
-	mutex_unlock(&f->w->lock);
-	/* What cannot be told to the log now is told at its next commit. */
-	(void)wlog_rebase(f);
-	return 0;
+	mutex_unlock(&f->log_lock);
+	free(o);
+	return r;
 }
 
 static int renamed_here(struct wfile *f, char **key, const struct vmofs_version *replaces)

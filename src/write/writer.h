@@ -112,6 +112,8 @@ struct wfile_params {
 int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p);
 struct wfile *wfile_get(struct wfile *f);
 void wfile_put(struct wfile *f); /* NULL is fine */
+/* One that is CLEAN or GONE is not found under its number any more: that may be another one's before the last reference is put. */
+void wfile_hide(struct wfile *f);
 /* The one of @ino that is there, with a reference; NULL. */
 struct wfile *writer_find(struct writer *w, uint64_t ino);
 
@@ -158,6 +160,13 @@ int wfile_store_wait(struct wfile *f, uint64_t *since, uint64_t deadline_ns,
 /* Somebody has closed it: it is stored soon, or, with close_sync, now. */
 int wfile_closed(struct wfile *f, uint64_t *since);
 
+/*
+ * It is about to be removed or replaced at the origin by the caller: nothing of it is stored (a store under way is waited for) until
+ * wfile_removed() or wfile_stays() is called. If the daemon ends in between, what the journal has of it counts only where the
+ * origin still has @base.
+ */
+int wfile_leaving(struct wfile *f, bool *stored, struct vmofs_version *base);
+void wfile_stays(struct wfile *f);
 /*
  * The file has been removed here: nothing of it is stored any more (a store under way is waited for), its log goes. It can be
  * read and written as before. *@stored: whether the origin has a version of it, which is @base then: who removes it there.

@@ -111,6 +111,7 @@ struct wfile {
 	bool turn;          /* somebody changes it */
 	unsigned n_turns;   /* who waits for that */
 	unsigned held_back; /* no store begins */
+	bool leaving;       /* wfile_leaving() */
 	bool cutting;       /* by making it shorter, at this moment */
 	bool shaping;       /* the same, or parts of it become zero: no commit has a part of that */
 	bool cut_store;     /* what the store has was cut off: it is begun anew */
@@ -229,6 +230,7 @@ void wstore_free(struct wjob *j);
 /* What became of the store: 0, it is what the origin has as st.now; else why not. Takes @j. */
 void wstore_end(struct wfile *f, struct wjob *j, int status, const char *msg);
 void wstore_ask(struct wfile *f);
+bool wstore_is_same(const struct vmofs_version *a, const struct vmofs_version *b);
 /* A provider of that version of @key. */
 int wstore_open(struct wfile *f, const char *key, const struct vmofs_version *v,
 		struct vmofs_provider **out);
@@ -252,7 +254,13 @@ void wlog_attempt(struct wfile *f);
 void wlog_no_attempt(struct wfile *f);
 /* The base is what f->base says now. @clean: nothing is left to keep. */
 void wlog_stored_locked(struct wfile *f, bool clean) REQUIRES(f->log_lock);
-int wlog_rename(struct wfile *f, const char *key);
+/* Also to another base; all that the log has is changed. */
+int wlog_rename_locked(struct wfile *f, const char *key, const struct vmofs_version *base)
+	REQUIRES(f->log_lock);
+/* What stands for an attempt in a log: the file counts only while the origin has its base. */
+#define WLOG_LEAVING "leaving"
+/* f->leaving has changed. */
+void wlog_leaving(struct wfile *f, bool leaving);
 /* The base is what f->base says now, and all that the log has is changed. */
 int wlog_rebase(struct wfile *f);
 void wlog_remove(struct wfile *f);

@@ -171,6 +171,31 @@ static int find_out(struct recovery *rec, const struct journal_found *found,
 	return r < 0 && found->state.conflict ? 0 : r;
 }
 
+/*
+ * The daemon ended while the file was being removed or replaced: 1, that was done, and the log may go; 0, not, and the file is as
+ * it was; else that is not known.
+ */
+static int has_left(struct recovery *rec, struct journal_found *found)
+{
+	struct vmofs_source *s = rec->w->p.source;
+	struct vmofs_change_wait wait = { loop_now_ns() + ASK_NS, NULL };
+	struct vmofs_version base = { .exists = found->base.exists, .size = found->base.size };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version now = { 0 };
+	int r;
+
+	if (strcmp(found->attempt, WLOG_LEAVING))
+		return 0;
+	snprintf(base.validator, sizeof base.validator, "%s", found->base.validator);
+	r = s->ops->change->attempted(s, found->key, WLOG_LEAVING, &now, &wait, &err);
+	if (r < 0)
+		return r;
+	if (!wstore_is_same(&now, &base))
+		return 1;
+	found->attempt = "";
+	return journal_attempt(found->log, "");
+}
+
 /* ---- one file ---- */
 
 static void set_up(struct wfile *f, const struct journal_found *found, int outcome)
@@ -294,7 +319,13 @@ static int recover_one(void *arg, struct journal_found *found)
 	}
 	key = strdup(found->key);
 	make_room(rec);
-	r = recover_file(rec, found);
+	r = has_left(rec, found);
+	if (r == 0)
+		r = recover_file(rec, found);
+	else if (r < 0)
+		journal_log_close(found->log);
+	else
+		r = journal_remove(found->log);
 	if (r == -EEXIST)
 		log_warn("'%s' is in the journal twice: the later one waits for the next start",
 			 key ? key : "");

@@ -278,7 +278,7 @@ static void stuck(struct wfile *f, struct wjob *j, int status, const char *msg)
 	say_failure(f, status, msg, failures);
 }
 
-static bool is_same(const struct vmofs_version *a, const struct vmofs_version *b)
+bool wstore_is_same(const struct vmofs_version *a, const struct vmofs_version *b)
 {
 	if (!a->exists || !b->exists)
 		return a->exists == b->exists;
@@ -357,7 +357,7 @@ static void missed(struct wfile *f, struct wjob *j, const struct vmofs_version *
 {
 	struct vmofs_version expected = j ? j->base : f->base;
 
-	if ((j && j->refused) || !is_same(now, &expected)) {
+	if ((j && j->refused) || !wstore_is_same(now, &expected)) {
 		conflict(f, j, msg);
 		return;
 	}

@@ -179,13 +179,15 @@ void journal_world_attempt(struct journal_world *w, struct world_file *f, const 
 void journal_world_rename(struct journal_world *w, struct world_file *f, unsigned number)
 {
 	struct world_snap s = f->in_log;
+	struct journal_base base;
 
 	if (!f->log)
 		return;
 	texts_of(&s, f->log);
 	snprintf(s.key, sizeof s.key, "%c%u", f->name, number);
 	tried(f, &s);
-	ended(w, f, journal_rename(f->log, s.key));
+	base = f->log->base;
+	ended(w, f, journal_rename(f->log, s.key, &base));
 }
 
 /* The origin has all but the pages [first, first + n), which were written since. */

@@ -182,6 +182,7 @@ struct wfile {
 	char key[VMOFS_KEY_MAX];
 	struct vmofs_version base;
 	enum wfile_state state;
+	bool leaving;
 	struct vmo *vmo;
 	void *keep;
 	struct vmofs_change_attr attr;
@@ -323,8 +324,28 @@ int wfile_closed(struct wfile *w, uint64_t *since UNUSED)
 	return 0;
 }
 
+void wfile_hide(struct wfile *w UNUSED)
+{
+}
+
+int wfile_leaving(struct wfile *w, bool *stored, struct vmofs_version *base)
+{
+	assert_int_not_equal(w->state, WFILE_GONE);
+	w->leaving = true;
+	*stored = w->base.exists;
+	*base = w->base;
+	return 0;
+}
+
+void wfile_stays(struct wfile *w)
+{
+	assert_true(w->leaving);
+	w->leaving = false;
+}
+
 int wfile_removed(struct wfile *w, bool *stored, struct vmofs_version *base)
 {
+	w->leaving = false;
 	w->state = WFILE_GONE;
 	*stored = w->base.exists;
 	*base = w->base;

@@ -72,12 +72,13 @@ static struct journal *open_it(void)
 	return open_limited(SOURCE, 0);
 }
 
+static const struct journal_base V1 = { .exists = true, .size = 1000000, .validator = "\"v1\"" };
+
 static struct journal_log *log_of(struct journal *j, const char *key)
 {
-	struct journal_base base = { .exists = true, .size = 1000000, .validator = "\"v1\"" };
 	struct journal_log *l;
 
-	assert_int_equal(journal_log_new(j, key, &base, &l), 0);
+	assert_int_equal(journal_log_new(j, key, &V1, &l), 0);
 	return l;
 }
 
@@ -219,7 +220,7 @@ static void test_what_is_committed_is_found(void **state)
 	commit_one(l, 0, 4 * PAGE, 'a');
 	assert_true(journal_is_durable(l));
 	assert_int_equal(journal_attempt(l, "attempt-1"), 0);
-	assert_int_equal(journal_rename(l, "b/key"), 0);
+	assert_int_equal(journal_rename(l, "b/key", &V1), 0);
 	assert_int_equal(journal_begin(l), 0);
 	assert_int_equal(put(l, PAGE, PAGE, 'b'), 0);
 	assert_int_equal(journal_zeros(l, 3 * PAGE, 2 * PAGE), 0);
@@ -292,6 +293,79 @@ static void test_a_found_log_goes_on(void **state)
 	journal_close(j);
 }
 
+/*
+ * A file is replaced by another one that gets its key: the process ends before the log of the first has gone. Whichever log
+ * was begun first, and whichever was written to last.
+ */
+static void test_the_later_one_of_a_key(void **state)
+{
+	const struct journal_base v2 = { .exists = true, .size = 5, .validator = "\"v2\"" };
+
+	(void)state;
+	for (unsigned i = 0; i < 8; i++) {
+		struct journal *j = open_it();
+		struct journal_log *l[2];
+		struct picture p;
+		struct finds fs;
+
+		l[i & 1] = log_of(j, i & 1 ? "new" : "old");
+		l[!(i & 1)] = log_of(j, i & 1 ? "old" : "new");
+		commit_one(l[0], 0, PAGE, 'a');
+		assert_int_equal(journal_rename(l[0], "k", &V1), 0);
+		commit_one(l[1], 0, PAGE, 'b');
+		assert_int_equal(journal_rename(l[1], "k", &v2), 0);
+		commit_one(l[(i >> 1) & 1], PAGE, i & 4 ? MIB(1) : PAGE, 'c');
+		journal_log_close(l[0]);
+		journal_log_close(l[1]);
+		journal_close(j);
+		j = open_it();
+		fs = recover(j);
+		assert_int_equal(fs.n, 1);
+		assert_string_equal(fs.key[0], "k");
+		assert_string_equal(fs.last.base.validator, "\"v2\"");
+		picture_take(&p, fs.log[0], MIB(2));
+		assert_run(&p, 0, PAGE, 'b');
+		free(p.bytes);
+		assert_int_equal(journal_remove(fs.log[0]), 0);
+		assert_int_equal(journal_bytes(j), 0);
+		journal_close(j);
+	}
+}
+
+/* Also after it was written anew, and among what was renamed since the start. */
+static void test_the_later_one_after_starts(void **state)
+{
+	struct journal *j = open_it();
+	struct journal_log *l = log_of(j, "k");
+	struct journal_log *other;
+	struct finds fs;
+
+	(void)state;
+	commit_one(l, 0, PAGE, 'a');
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(journal_rename(l, "x", &V1), 0);
+		journal_log_close(l);
+		journal_close(j);
+		j = open_it();
+		fs = recover(j);
+		assert_int_equal(fs.n, 1);
+		l = fs.log[0];
+		for (unsigned n = 0; n < 12; n++)
+			commit_one(l, 0, MIB(1), 'x'); /* more than it is worth */
+		other = log_of(j, "y");
+		commit_one(other, 0, PAGE, 'y');
+		assert_int_equal(journal_rename(other, "x", &V1), 0);
+		journal_log_close(l);
+		l = other;
+	}
+	journal_log_close(l);
+	journal_close(j);
+	j = open_it();
+	fs = recover(j);
+	assert_int_equal(fs.n, 1);
+	done(j, &fs);
+}
+
 static void test_sizes_cut(void **state)
 {
 	struct journal *j = open_it();
@@ -360,7 +434,7 @@ static void test_before_the_first_commit(void **state)
 	(void)state;
 	assert_int_equal(journal_attempt(l, "one"), 0);
 	assert_int_equal(journal_stored(l, &base, &STATE, NULL, 0), 0);
-	assert_int_equal(journal_rename(l, "other"), 0);
+	assert_int_equal(journal_rename(l, "other", &base), 0);
 	assert_int_equal(journal_sync(l), 0);
 	assert_int_equal(journal_pages(l, 0, "x", 1), -ECANCELED);
 	assert_int_equal(journal_commit(l, &STATE, true), -ECANCELED);
@@ -397,9 +471,9 @@ static void test_names_have_limits(void **state)
 	key[JOURNAL_KEY_MAX - 1] = 0;
 	assert_int_equal(journal_log_new(j, key, &base, &l), 0);
 	commit_one(l, 0, 1, 'a');
-	assert_int_equal(journal_rename(l, ""), -EINVAL);
+	assert_int_equal(journal_rename(l, "", &V1), -EINVAL);
 	memset(key, 'k', sizeof key - 1);
-	assert_int_equal(journal_rename(l, key), -ENAMETOOLONG);
+	assert_int_equal(journal_rename(l, key, &V1), -ENAMETOOLONG);
 	assert_int_equal(journal_attempt(l, key), -EINVAL);
 	journal_log_close(l);
 	journal_close(j);
@@ -791,6 +865,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_what_is_committed_is_found),
 		T(test_a_found_log_goes_on),
+		T(test_the_later_one_of_a_key),
+		T(test_the_later_one_after_starts),
 		T(test_sizes_cut),
 		T(test_stored_forgets),
 		T(test_before_the_first_commit),

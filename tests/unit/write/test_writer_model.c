@@ -45,6 +45,7 @@ struct model {
 	unsigned n_commits;
 	unsigned durable; /* so many of them, from the first, a power cut may not take */
 	bool dirty;
+	bool unknown; /* the process dies while nobody knows what became of its store */
 };
 
 struct keep {
@@ -459,18 +460,19 @@ static void find_again(struct model *m, bool power)
 	m->f = writer_find(writer, m->ino);
 	if (m->f) {
 		m->since = wfile_error_mark(m->f);
-		if (wfile_state(m->f) == WFILE_STORING) {
-			/* What it is based on is asked for by itself. */
-			hear_again();
-			(void)store(m);
-			if (wfile_state(m->f) == WFILE_CLEAN) {
-				is_stored(m);
-				m->here = m->origin;
-			}
-		}
 		adopt(m, first);
+		/* That one is stored by itself, sooner or later. */
+		if (m->unknown)
+			do_store(m);
+		m->unknown = false;
 		return;
 	}
+	if (m->unknown && m->n_commits) { /* it has been */
+		m->origin = m->commit[m->n_commits - 1];
+		m->origin.exists = true;
+		m->n_commits = m->durable = 0;
+	}
+	m->unknown = false;
 	assert_int_equal(power ? m->durable : m->n_commits, 0);
 	open_file(m);
 	check_here(m);
@@ -506,6 +508,7 @@ static void do_unknown_crash(struct model *m)
 	if (prng_chance(&rnd, 30))
 		do_fsync(m);
 	hear_again();
+	m->unknown = true;
 	do_crash(false);
 }
 
