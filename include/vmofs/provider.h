@@ -71,7 +71,7 @@ struct vmofs_object_info {
 	char url[4096];        /* where it comes from, for people: without credentials */
 	char validator[512];   /* strong ETag, Last-Modified, version id; "" when there is none */
 	bool weak;             /* the validator cannot prove that two bytes are of one version */
-	bool local;            /* contents are on this machine already: not kept on disk once more */
+	bool local; /* contents are on this machine already: not kept on disk once more */
 	/*
 	 * Where url does not tell the object from every other one (a part of it is hidden, or it has no server
 	 * in it), or is not the same each time (it is signed): SHA-256 of a text that does, and is. What is

@@ -14,27 +14,27 @@
 #include <stdint.h>
 
 enum lock_rank {
-	LOCK_RANK_MOUNT = 10,    /* daemon: the list of mounts, shutdown */
-	LOCK_RANK_LOG_FILE = 12, /* write: a file's log in the journal; held across system calls */
-	LOCK_RANK_TREE = 17,     /* fs: the nodes of a namespace */
-	LOCK_RANK_LOCAL = 18,    /* fs: which files are changed here */
-	LOCK_RANK_WRITER = 19,   /* write: files that are changed here */
-	LOCK_RANK_OBJECTS = 20,  /* fs: open objects of a namespace */
-	LOCK_RANK_READ = 25,     /* fs: parked kernel requests */
-	LOCK_RANK_PASS = 27,     /* fs: how inodes are open */
-	LOCK_RANK_STREAM = 30,   /* fs: read-ahead streams */
+	LOCK_RANK_MOUNT = 10,     /* daemon: the list of mounts, shutdown */
+	LOCK_RANK_LOG_FILE = 12,  /* write: a file's log in the journal; held across system calls */
+	LOCK_RANK_TREE = 17,      /* fs: the nodes of a namespace */
+	LOCK_RANK_LOCAL = 18,     /* fs: which files are changed here */
+	LOCK_RANK_WRITER = 19,    /* write: files that are changed here */
+	LOCK_RANK_OBJECTS = 20,   /* fs: open objects of a namespace */
+	LOCK_RANK_READ = 25,      /* fs: parked kernel requests */
+	LOCK_RANK_PASS = 27,      /* fs: how inodes are open */
+	LOCK_RANK_STREAM = 30,    /* fs: read-ahead streams */
 	LOCK_RANK_COW_NAMES = 34, /* cow: the file of names; held across system calls */
 	LOCK_RANK_COW_BASE = 36,  /* cow: the contents below a changed file are being opened */
-	LOCK_RANK_VMO = 40,      /* vm: one hierarchy of VMOs and its page source */
-	LOCK_RANK_TIER = 44,     /* vm: what a disk cache is asked for and given */
-	LOCK_RANK_WRAPPER = 45,  /* a provider over another: taken in send, clear, swap */
-	LOCK_RANK_PROVIDER = 50, /* a provider's queue: taken in send, clear, swap */
-	LOCK_RANK_SOURCE = 47,   /* a source's queries */
-	LOCK_RANK_ORIGIN = 53,   /* providers: slots of an origin, taken under a provider's */
-	LOCK_RANK_NET = 55,      /* net: sources that have something to start */
-	LOCK_RANK_CACHE_IO = 56, /* store: files of a cached object; held across system calls */
-	LOCK_RANK_CACHE = 57,    /* store: the entries of a cache directory */
-	LOCK_RANK_STORE = 58,    /* store: the memory that small objects share */
+	LOCK_RANK_VMO = 40,       /* vm: one hierarchy of VMOs and its page source */
+	LOCK_RANK_TIER = 44,      /* vm: what a disk cache is asked for and given */
+	LOCK_RANK_WRAPPER = 45,   /* a provider over another: taken in send, clear, swap */
+	LOCK_RANK_PROVIDER = 50,  /* a provider's queue: taken in send, clear, swap */
+	LOCK_RANK_SOURCE = 47,    /* a source's queries */
+	LOCK_RANK_ORIGIN = 53,    /* providers: slots of an origin, taken under a provider's */
+	LOCK_RANK_NET = 55,       /* net: sources that have something to start */
+	LOCK_RANK_CACHE_IO = 56,  /* store: files of a cached object; held across system calls */
+	LOCK_RANK_CACHE = 57,     /* store: the entries of a cache directory */
+	LOCK_RANK_STORE = 58,     /* store: the memory that small objects share */
 	LOCK_RANK_CACHE_PAGE = 59, /* store: what is known of a cached object's pages */
 	LOCK_RANK_PAGE_QUEUE = 60, /* vm: generations of all VMOs */
 	LOCK_RANK_ROOM = 62,       /* write: dirty pages of a mount and those who wait for room */

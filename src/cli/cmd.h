@@ -20,6 +20,7 @@ struct cmd {
 
 extern const struct cmd cmd_mount;
 extern const struct cmd cmd_umount;
+extern const struct cmd cmd_clone;
 extern const struct cmd cmd_ls;
 extern const struct cmd cmd_cat;
 extern const struct cmd cmd_stat;
@@ -45,10 +46,13 @@ void cmd_print_overview(void);
 
 /* The helper that mount(8) runs for the type vmofs: `mount.vmofs SOURCE DIR [-o OPTIONS]`. */
 int mount_helper_main(int argc, char **argv);
-/* What it and `vmofs mount` share. @foreground: do not go to the background. */
+/*
+ * What it, `vmofs mount` and `vmofs clone` share. @clone: of which clone of the source what is changed is; NULL: it is none. @foreground: do
+ * not go to the background.
+ */
 struct vmofs_config;
 int cmd_mount_run_config(const struct vmofs_config *c, const char *source, const char *mountpoint,
-			 bool foreground, struct vmofs_err *err);
+			 const char *clone, bool foreground, struct vmofs_err *err);
 
 /*
  * What prefetch, pin and evict share: sends command @name for PATH [OFFSET LENGTH] and prints what

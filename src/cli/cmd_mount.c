@@ -27,7 +27,7 @@ static const struct opt mount_opts[] = {
 DEFINE_FREEP(struct vmofs_config, config_free)
 
 int cmd_mount_run_config(const struct vmofs_config *c, const char *source, const char *mountpoint,
-			 bool foreground, struct vmofs_err *err)
+			 const char *clone, bool foreground, struct vmofs_err *err)
 {
 	char path[PATH_MAX];
 	struct mount_params p = {
@@ -35,6 +35,7 @@ int cmd_mount_run_config(const struct vmofs_config *c, const char *source, const
 		.source = source,
 		.mountpoint = path,
 		.foreground = foreground,
+		.cow_name = clone,
 	};
 	struct ready ready = { .fd = -1 };
 	int r = unmount_resolve(mountpoint, path);
@@ -61,8 +62,8 @@ static int cmd_mount_run(const struct args *a, struct vmofs_err *err)
 
 	if (r < 0)
 		return r;
-	return cmd_mount_run_config(c, a->pos[0], a->pos[1], args_get(a, "foreground") != NULL,
-				    err);
+	return cmd_mount_run_config(c, a->pos[0], a->pos[1], NULL,
+				    args_get(a, "foreground") != NULL, err);
 }
 
 const struct cmd cmd_mount = {

@@ -119,7 +119,7 @@ int mount_helper_main(int argc, char **argv)
 	}
 	if (args_get(&a, "fake"))
 		return 0;
-	r = cmd_mount_run_config(c, a.pos[0], a.pos[1], false, &err);
+	r = cmd_mount_run_config(c, a.pos[0], a.pos[1], NULL, false, &err);
 	if (r < 0)
 		fprintf(stderr, "mount.vmofs: %s\n", err.msg);
 	return r ? MOUNT_FAILED : 0;

@@ -13,9 +13,10 @@
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
 const struct cmd *const cmds[] = {
-	&cmd_mount,    &cmd_umount,  &cmd_ls,    &cmd_cat,     &cmd_stat,  &cmd_dump,
-	&cmd_prefetch, &cmd_pin,     &cmd_evict, &cmd_sync,    &cmd_dirty, &cmd_conflicts,
-	&cmd_resolve,  &cmd_recover, &cmd_cache, &cmd_version, &cmd_help,  NULL,
+	&cmd_mount, &cmd_umount,  &cmd_clone,     &cmd_ls,      &cmd_cat,
+	&cmd_stat,  &cmd_dump,    &cmd_prefetch,  &cmd_pin,     &cmd_evict,
+	&cmd_sync,  &cmd_dirty,   &cmd_conflicts, &cmd_resolve, &cmd_recover,
+	&cmd_cache, &cmd_version, &cmd_help,      NULL,
 };
 
 const struct cmd *cmd_find(const char *name)

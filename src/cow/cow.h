@@ -42,6 +42,11 @@ int cow_new_single(struct vmofs_source **out, struct vmofs_provider *provider,
 		   const struct vmofs_object_info *object, struct vmofs_source_info *info,
 		   const struct cow_params *p, struct vmofs_err *err);
 
+/*
+ * Removes what the children called @name in @dir have kept, @found of them. -EBUSY: it is mounted.
+ */
+int cow_discard(const char *dir, const char *name, unsigned *found, struct vmofs_err *err);
+
 struct cow_stats {
 	uint64_t records;    /* names that are not as the origin has them */
 	uint64_t data_bytes; /* of their contents that are here */

@@ -90,6 +90,77 @@ static int run_stat_file(struct mount *m, const json_t *request, json_t *reply,
 	return 0;
 }
 
+/* ---- where it comes from ---- */
+
+struct origin_options {
+	json_t *list;
+	const struct vmofs_option *opt;
+};
+
+static void add_value(void *arg, const char *value)
+{
+	struct origin_options *o = arg;
+
+	json_array_append_new(o->list, json_pack("[s, s?]", o->opt->name, value));
+}
+
+/* What the source and the disk cache were opened with, for who opens them again. */
+static json_t *origin_options(const struct vmofs_config *c)
+{
+	static const struct vmofs_option cache[] = { { .name = "cache-dir" },
+						     { .name = "cache-size" },
+						     { .name = "cache-free" },
+						     { .name = NULL } };
+	struct origin_options o = { .list = json_array() };
+
+	for (size_t i = 0; i == 0 || vmofs_providers[i - 1]; i++) {
+		const struct vmofs_option *opt = i ? vmofs_providers[i - 1]->options : cache;
+
+		for (o.opt = opt; o.opt && o.opt->name; o.opt++)
+			if (config_is_set(c, o.opt->name))
+				config_each(c, o.opt->name, add_value, &o);
+	}
+	return o.list;
+}
+
+static int origin_of_file(struct mount *m, const char *path, json_t *reply, struct vmofs_err *err)
+{
+	struct fs_object *o;
+	int r = open_path(m, path, &o, err);
+
+	if (r < 0)
+		return r;
+	if (o->local)
+		r = vmofs_err_set(
+			err, -EINVAL,
+			"'%s' was changed here, so no origin has it; copy it, or clone what "
+			"the mount shows as a whole",
+			path);
+	else
+		json_object_set_new(reply, "source", json_string(fs_object_url(o)));
+	m->tree->ops->close(m->tree, o);
+	return r;
+}
+
+static int run_origin(struct mount *m, const json_t *request, json_t *reply,
+		      atomic_bool *cancelled UNUSED, struct vmofs_err *err)
+{
+	const char *path = request_path(request);
+	int r = 0;
+
+	if (m->cow_dir && !(path && *path))
+		r = vmofs_err_set(err, -EINVAL,
+				  "'%s' was changed here, or may be; clone '%s', which it is of",
+				  m->p.mountpoint, m->p.source);
+	else if (path && *path && m->source)
+		r = origin_of_file(m, path, reply, err);
+	else
+		json_object_set_new(reply, "source", json_string(m->p.source));
+	if (!r)
+		json_object_set_new(reply, "options", origin_options(m->p.config));
+	return r;
+}
+
 enum { DUMP_OBJECTS_MAX = 20 };
 
 struct dump {
@@ -365,6 +436,7 @@ static int run_evict(struct mount *m, const json_t *request, json_t *reply, atom
 static const struct command commands[] = {
 	{ .name = "stat", .run = run_stat },
 	{ .name = "stat-file", .is_long = true, .run = run_stat_file },
+	{ .name = "origin", .is_long = true, .run = run_origin },
 	{ .name = "dump", .is_long = true, .run = run_dump },
 	{ .name = "prefetch", .is_long = true, .run = run_prefetch },
 	{ .name = "pin", .is_long = true, .run = run_pin },

@@ -23,7 +23,7 @@ BEGIN {
 	see["cow"]       = "base store vm cow";
 	see["fs"]        = "base store vm net providers image write fs";
 	see["daemon"]    = "base store vm net providers image write cow fs daemon";
-	see["cli"]       = "base store vm net providers image write fs daemon cli";
+	see["cli"]       = "base store vm net providers image write cow fs daemon cli";
 
 	# what a foreign header name starts with -> who includes it
 	owner["curl/"]          = "src/net/";

@@ -4,7 +4,7 @@
 . "$TEST_LIB/common.sh"
 
 assert_match 'usage: vmofs COMMAND' "$("$VMOFS" --help)"
-for cmd in mount umount ls cat stat dump prefetch pin evict sync dirty conflicts resolve recover cache version help; do
+for cmd in mount clone umount ls cat stat dump prefetch pin evict sync dirty conflicts resolve recover cache version help; do
 	assert_match "usage: vmofs $cmd" "$("$VMOFS" $cmd --help)"
 	assert_match "usage: vmofs $cmd" "$("$VMOFS" help $cmd)"
 done
