@@ -96,6 +96,7 @@ struct vmofs_source_info {
 	unsigned key_max; /* bytes of the longest key that can be stored; 0: VMOFS_KEY_MAX - 1 */
 	unsigned page;   /* entries that one request brings; 0: all at once */
 	bool fixed;      /* no other names than there are can be made, and these cannot go */
+	bool links;      /* every entry tells of itself, and symbolic links can be made */
 	bool complete;   /* FLAT of "" needs no network: ask it once for all */
 	struct timespec changed; /* of what it was read from, where it is a file */
 };

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The file provider: one local file as an object. It is the example for whoever writes another
- * provider: a queue, one thread that answers, and what the contract asks for, with nothing clever.
+ * The file provider: one local file as an object, by itself or out of a directory (file_tree.c). It is the example for whoever
+ * writes another provider: a queue, one thread that answers, and what the contract asks for, with nothing clever.
  *
  * send, clear and swap come with the page source's lock held and touch the queue only. Reads are made
  * by the pool's one reading thread, since pread() may block; it answers by range and holds no lock.
+ *
+ * A file that was opened by itself stays open. One of a directory, of which there may be many, is open only while it is read.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@
 #include "base/macros.h"
 #include "base/sync.h"
 #include "base/worker.h"
+#include "file/file.h"
 
 #define CHUNK KIB(256)
 
@@ -28,7 +31,9 @@ struct file {
 	struct vmofs_provider base; /* first */
 	atomic_uint refs;           /* the instance, and the task while it is posted */
 	int fd;
-	struct stat st; /* as it was at open: the version */
+	struct stat st;         /* as it was at open: the version */
+	struct file_tree *tree; /* counted; NULL: it is open as long as it lives */
+	char *key;              /* owned; in the tree */
 	struct loop_pool *loops;
 	struct worker *worker; /* the pool's */
 	struct worker_task task;
@@ -51,6 +56,8 @@ static void file_put(struct file *f)
 		return;
 	fd_closep(&f->fd);
 	mutex_destroy(&f->lock);
+	file_tree_put(f->tree);
+	free(f->key);
 	free(f->buf);
 	free(f);
 }
@@ -64,7 +71,24 @@ static bool same_version(const struct file *f)
 
 	return fstat(f->fd, &now) == 0 && now.st_size == f->st.st_size &&
 		now.st_mtim.tv_sec == f->st.st_mtim.tv_sec &&
-		now.st_mtim.tv_nsec == f->st.st_mtim.tv_nsec;
+		now.st_mtim.tv_nsec == f->st.st_mtim.tv_nsec && now.st_ino == f->st.st_ino;
+}
+
+/* There is memory, and the file is open, of the right version. */
+static int make_ready(struct file *f)
+{
+	if (!f->buf)
+		f->buf = malloc(CHUNK);
+	if (!f->buf)
+		return -ENOBUFS;
+	if (f->fd >= 0)
+		return 0;
+	f->fd = file_open_at(f->tree, f->key, O_RDONLY);
+	if (f->fd == -ENOENT || f->fd == -EACCES)
+		return f->fd;
+	if (f->fd < 0)
+		return -EIO;
+	return same_version(f) ? 0 : -ESTALE;
 }
 
 /* All of [off, off+n) into f->buf, or -errno. */
@@ -102,10 +126,11 @@ static void answer(struct file *f, struct vmo *vmo, uint64_t off, uint64_t end)
 {
 	uint64_t start = loop_now_ns();
 	uint64_t size = (uint64_t)f->st.st_size;
+	int ready = make_ready(f);
 
 	while (off < end) {
 		uint64_t n = MIN(MIN(end, size) - off, CHUNK);
-		int64_t r = read_chunk(f, off, n);
+		int64_t r = ready ? ready : read_chunk(f, off, n);
 
 		if (r == 0)
 			r = vmofs_supply(vmo, off, f->buf, n);
@@ -114,11 +139,19 @@ static void answer(struct file *f, struct vmo *vmo, uint64_t off, uint64_t end)
 				       vmofs_is_failure_code((int)r) ? (int)r : -ENOBUFS);
 			return;
 		}
-		atomic_fetch_add(&f->bytes, n);
+		atomic_fetch_add(f->tree ? &f->tree->bytes : &f->bytes, n);
 		atomic_fetch_add(&f->discarded, n - (uint64_t)r);
 		off += MIN(CHUNK, end - off);
 	}
 	hist_add_ns(&f->latency, loop_now_ns() - start);
+}
+
+/* Nobody asks for anything: what may be many gives back what it can. */
+static void rest(struct file *f)
+{
+	fd_closep(&f->fd);
+	free(f->buf);
+	f->buf = NULL;
 }
 
 /* The next request as a range, demand first; false: none, and the task ends. */
@@ -137,6 +170,8 @@ static bool next_range(struct file *f, struct vmo **vmo, uint64_t *off, uint64_t
 		*off = req->off;
 		*end = req->off + req->len;
 	}
+	if (!req && f->tree)
+		rest(f);
 	f->posted = req != NULL;
 	mutex_unlock(&f->lock);
 	return req != NULL;
@@ -148,7 +183,7 @@ static void drain(struct file *f)
 	uint64_t off, end;
 
 	while (next_range(f, &vmo, &off, &end)) {
-		atomic_fetch_add(&f->requests, 1);
+		atomic_fetch_add(f->tree ? &f->tree->requests : &f->requests, 1);
 		answer(f, vmo, off, end);
 		vmofs_vmo_put(vmo);
 	}
@@ -260,8 +295,12 @@ static void reader_free(void *it)
 
 static const struct loop_service reader_service = { reader_make, reader_free };
 
-/* "file:///path", "file:path" or a plain path */
-static const char *path_of(const char *source)
+struct worker *file_worker(struct loop_pool *loops)
+{
+	return loop_pool_service(loops, &reader_service);
+}
+
+const char *file_path_of(const char *source)
 {
 	if (strncasecmp(source, "file:", 5) != 0)
 		return source;
@@ -279,17 +318,21 @@ static int open_file(struct file *f, const char *path, struct vmofs_err *err)
 	return 0;
 }
 
-static void fill_info(const struct file *f, const char *path, struct vmofs_object_info *info)
+void file_version(const struct stat *st, char *out)
+{
+	snprintf(out, FILE_VERSION_MAX, "%" PRIx64 "-%" PRIx64 ".%lx-%" PRIx64,
+		 (uint64_t)st->st_size, (uint64_t)st->st_mtim.tv_sec, st->st_mtim.tv_nsec,
+		 (uint64_t)st->st_ino);
+}
+
+void file_fill_info(const struct stat *st, const char *path, struct vmofs_object_info *info)
 {
 	const char *slash = strrchr(path, '/');
 
-	*info = (struct vmofs_object_info){ .size = (uint64_t)f->st.st_size,
-					    .mtime = f->st.st_mtim };
+	*info = (struct vmofs_object_info){ .size = (uint64_t)st->st_size, .mtime = st->st_mtim };
 	snprintf(info->name, sizeof info->name, "%s", slash ? slash + 1 : path);
 	snprintf(info->url, sizeof info->url, "file:%s%s", path[0] == '/' ? "//" : "", path);
-	snprintf(info->validator, sizeof info->validator, "%" PRIx64 "-%" PRIx64 ".%lx-%" PRIx64,
-		 info->size, (uint64_t)f->st.st_mtim.tv_sec, f->st.st_mtim.tv_nsec,
-		 (uint64_t)f->st.st_ino);
+	file_version(st, info->validator);
 }
 
 static struct file *file_new(struct loop_pool *loops)
@@ -302,10 +345,9 @@ static struct file *file_new(struct loop_pool *loops)
 	f->refs = 1;
 	f->fd = -1;
 	f->loops = loops;
-	f->worker = loop_pool_service(loops, &reader_service);
+	f->worker = file_worker(loops);
 	f->task.run = drain_on_worker;
 	f->fallback.run = drain_on_loop;
-	f->buf = malloc(CHUNK);
 	mutex_init(&f->lock, LOCK_RANK_PROVIDER);
 	for (unsigned cls = 0; cls < VMOFS_NCLASSES; cls++)
 		vmofs_list_init(&f->queue[cls]);
@@ -316,11 +358,11 @@ static int file_open(struct vmofs_provider **out, const char *source,
 		     const struct vmofs_provider_env *env, struct vmofs_object_info *info,
 		     struct vmofs_err *err)
 {
-	const char *path = path_of(source);
+	const char *path = file_path_of(source);
 	struct file *f = file_new(env->loops);
 	int r;
 
-	if (f && f->worker && f->buf)
+	if (f && f->worker)
 		r = open_file(f, path, err);
 	else
 		r = vmofs_err_set(err, -ENOMEM, "cannot allocate a file source");
@@ -329,9 +371,35 @@ static int file_open(struct vmofs_provider **out, const char *source,
 			file_put(f);
 		return r;
 	}
-	fill_info(f, path, info);
+	file_fill_info(&f->st, path, info);
 	*out = &f->base;
 	return 0;
+}
+
+int file_object(struct vmofs_provider **out, struct file_tree *t, const char *key,
+		const struct stat *want)
+{
+	struct file *f = file_new(t->loops);
+
+	if (f)
+		f->key = strdup(key);
+	if (!f || !f->worker || !f->key) {
+		if (f)
+			file_put(f);
+		return -ENOMEM;
+	}
+	f->tree = file_tree_get(t);
+	f->st = *want;
+	*out = &f->base;
+	return 0;
+}
+
+/* A directory. */
+static bool file_is_tree(const char *source)
+{
+	struct stat st;
+
+	return stat(file_path_of(source), &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 static const char *const file_schemes[] = { "file", NULL };
@@ -340,6 +408,9 @@ const struct vmofs_provider_ops provider_file = {
 	.name = "file",
 	.schemes = file_schemes,
 	.supports = VMOFS_TYPE_BIT(VMOFS_REQUEST_READ),
+	.tree = &file_source_ops,
+	.is_tree = file_is_tree,
+	.tree_of_one = true,
 	.open = file_open,
 	.send = file_send,
 	.clear = file_clear,

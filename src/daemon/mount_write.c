@@ -44,7 +44,7 @@ int mount_write_new_local(struct mount *m, const struct vmofs_source_info *info,
 	struct local_params p = {
 		.cache = m->cache,
 		.source = m->source,
-		.links = config_bool(m->p.config, "object-metadata") || m->cow_dir,
+		.links = config_bool(m->p.config, "object-metadata") || info->links || m->cow_dir,
 		.fixed = info->fixed,
 		.can = info->can,
 		.key_max = info->key_max,

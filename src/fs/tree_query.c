@@ -313,13 +313,29 @@ static bool is_outdated(const struct tree_query *q, const struct node *n)
 		(d->state == DIR_LISTING && n && !!(n->flags & NODE_SEEN) == d->seen);
 }
 
+/* As node_entry(), with the target of a link, where it has been told. */
+static void link_entry(const struct node *n, struct vmofs_entry *e,
+		       char validator[NODE_VALIDATOR_MAX], char target[TREE_TARGET_MAX + 1])
+{
+	size_t len = 0;
+	const char *at = node_target(n, &len);
+
+	node_entry(n, e, validator);
+	if (!at || len > TREE_TARGET_MAX)
+		return;
+	memcpy(target, at, len);
+	target[len] = '\0';
+	e->target = target;
+	e->has |= VMOFS_HAS_TARGET;
+}
+
 /* What an answer about a name means for the directory. */
 static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 {
 	const char *name = q->key + q->base_len;
 	uint32_t fresh = tree_tick(t, q->asked_ns);
 	struct node *n = dir_find(q->dir, name, q->name_len);
-	char validator[NODE_VALIDATOR_MAX];
+	char validator[NODE_VALIDATOR_MAX], target[TREE_TARGET_MAX + 1];
 	struct vmofs_entry e;
 
 	if (is_old_news(t, q) || is_outdated(q, n))
@@ -327,7 +343,7 @@ static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 	if (q->prefix) {
 		(void)tree_add_dir(t, q->dir, name, q->name_len, fresh);
 	} else if (q->file) {
-		node_entry(q->file, &e, validator);
+		link_entry(q->file, &e, validator, target);
 		e.key = q->key;
 		e.key_len = q->base_len + q->name_len;
 		tree_add_file(t, q->dir, name, q->name_len, &e, fresh);

@@ -1,0 +1,118 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# A local directory is written through a mount: contents, names, attributes; what somebody else changes is a conflict; what was not
+# stored when the daemon was killed is stored by the next one; one file by itself.
+. "$TEST_LIB/common.sh"
+expect_log 'conflict|not stored|another version|nothing is overwritten'
+
+there=$TEST_TMP/there copy=$TEST_TMP/copy
+mkdir "$there" "$copy"
+rw="rw,journal-dir=$TEST_TMP/journal,metadata-ttl=300ms,negative-ttl=300ms"
+
+# step COMMAND: done to the mount and to a local copy; then both and the source are the same
+step()
+{
+	(cd "$copy" && eval "$1") || fail "'$1' cannot be done to a local directory"
+	(cd "$MNT" && eval "$1") || fail "'$1' fails"
+	diff -r --no-dereference "$copy" "$MNT" || fail "'$1': not the same"
+	"$VMOFS" sync "$MNT" || fail "'$1': vmofs sync fails"
+	diff -r --no-dereference "$copy" "$there" || fail "'$1': the source is not the same"
+	diff -r --no-dereference "$copy" "$MNT" || fail "'$1': not the same when it is stored"
+}
+
+make_object data 3000000
+cp "$SRV/data" "$there/old"
+cp "$SRV/data" "$copy/old"
+chmod 640 "$there/old"
+python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.kept", b"yes")' "$there/old" 2>/dev/null && xattr=yes
+vmofs_mount "file://$there" "$MNT" -o "$rw"
+step 'echo one >new'
+step 'echo two >>new'
+step ': >new'
+step "head -c 4096 /dev/zero | dd of=old bs=4096 seek=7 conv=notrunc status=none"
+step "printf XY | dd of=old bs=1 seek=8191 conv=notrunc status=none"
+step 'echo more >>old'
+step 'truncate -s 100001 old'
+step 'truncate -s 250000 old'
+assert_eq 640 "$(stat -c %a "$there/old")" "the mode that it had"
+[ -z "${xattr:-}" ] || assert_eq yes "$(get_xattr "$there/old" user.kept)" "its attribute"
+step 'chmod 600 old'
+assert_eq 600 "$(stat -c %a "$there/old")" "the mode"
+step 'touch -d @1000000000 old'
+assert_eq 1000000000 "$(stat -c %Y "$there/old")" "the time"
+step 'mkdir -p dir/sub && echo deep >dir/sub/file'
+step 'ln -s dir/sub/file link'
+assert_eq deep "$(cat "$MNT/link")" "through a link"
+step 'mv new moved'
+step 'mv moved dir/sub/file'
+step 'echo tmp >.old.tmp && mv .old.tmp old'
+step 'rm dir/sub/file link && rmdir dir/sub'
+assert_eq '' "$(ls -A "$there" | grep unfinished)" "unfinished files"
+
+# Nothing outside is reached through a link.
+ln -s /etc "$there/out"
+wait_for 10 test -L "$MNT/out"
+assert_eq /etc "$(readlink -v "$MNT/out")" "a link out of the directory"
+rm "$there/out"
+
+# Somebody else is faster.
+cp "$SRV/data" "$there/shared"
+wait_for 10 test -e "$MNT/shared"
+python3 - "$MNT/shared" "$there/shared" <<'PY' || fail "see above"
+import errno, os, sys
+with open(sys.argv[1], "r+") as f:
+    f.write("mine")
+    f.flush()
+    with open(sys.argv[2], "w") as other:
+        other.write("theirs")
+    try:
+        os.fsync(f.fileno())
+        sys.exit("fsync works")
+    except OSError as e:
+        assert e.errno == errno.ESTALE, e
+PY
+assert_eq theirs "$(cat "$there/shared")" "what somebody else stored"
+assert_eq mine "$(head -c 4 "$MNT/shared")" "what is here"
+"$VMOFS" conflicts "$MNT" | grep -q shared || fail "the conflict is not told"
+"$VMOFS" resolve --keep-remote "$MNT/shared" || fail "--keep-remote"
+assert_eq theirs "$(cat "$MNT/shared")" "what is here after --keep-remote"
+vmofs_umount
+
+# Killed before it has stored anything.
+vmofs_mount "file://$there" "$MNT" -o "$rw,write-age=600s,fsync=local"
+python3 - "$MNT" <<'PY' || fail "see above"
+import os, sys
+for name, mode in ("unsaved", "w"), ("old", "r+"):
+    f = open(f"{sys.argv[1]}/{name}", mode)
+    f.write("unsaved")
+    f.flush()
+    os.fsync(f.fileno())
+    os.dup(f.fileno())
+PY
+pid=$(vmofs_pid)
+kill -9 "$pid"
+wait_for 10 is_gone "$pid"
+umount -l "$MNT"
+vmofs_mount "file://$there" "$MNT" -o "$rw"
+assert_eq unsaved "$(cat "$MNT/unsaved")" "what was unsaved is here"
+"$VMOFS" sync "$MNT" || fail "sync"
+assert_eq unsaved "$(cat "$there/unsaved")" "what was unsaved"
+assert_eq unsaved "$(head -c 7 "$there/old")" "what was changed"
+vmofs_umount
+
+# One file by itself.
+echo one >"$there/one"
+vmofs_mount "$there/one" "$MNT" -o "$rw"
+assert_eq one "$(ls "$MNT")" "names"
+echo more >>"$MNT/one"
+"$VMOFS" sync "$MNT" || fail "sync"
+assert_eq "one more" "$(echo $(cat "$there/one"))" "one file"
+assert_errno EPERM touch "$MNT/other"
+assert_errno EPERM rm "$MNT/one"
+vmofs_umount
+
+# Without rw it is read, and nothing else.
+vmofs_mount "$there" "$MNT"
+diff -r --no-dereference "$there" "$MNT" || fail "the mount is not what it should be"
+assert_fails 'Read-only' touch "$MNT/one"
+vmofs_umount
