@@ -63,9 +63,11 @@ bool wmove_read_next(struct wmove_text *t, const char **key, const char **valida
 
 int wmove_read(const char *p, size_t len, struct wmove_text *out)
 {
-	*out = (struct wmove_text){ .rest = p + 1, .end = p + len };
+	*out = (struct wmove_text){ 0 };
 	if (!len || (p[0] != '+' && p[0] != '-'))
 		return -EBADMSG;
+	out->rest = p + 1;
+	out->end = p + len;
 	out->back = p[0] == '-';
 	out->to = take_text(&out->rest, out->end);
 	return is_dir_key(out->to) ? 0 : -EBADMSG;
