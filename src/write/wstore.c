@@ -16,9 +16,6 @@
 #define SLOWEST_COPY MIB(16)
 #define STORE_MIN_NS (60 * NSEC_PER_SEC)
 
-/* Sizes are looked at twice; a file that grows all the time is looked at again. */
-enum { TRIES = 1000 };
-
 const char wstore_unreadable[] =
 	"what was not changed here cannot be read any more: the origin has replaced it";
 
@@ -93,27 +90,16 @@ static int find_changed(struct wjob *j, bool all)
 }
 
 /*
- * A token over all that is dirty, and the size that the file has at the same moment: a page that was written beyond
- * it since then must not be taken for stored.
+ * A token over all that is dirty, and the size of that very moment: a page that was written beyond it since then must not be taken
+ * for stored.
  */
 static int take_token(struct wjob *j)
 {
-	struct vmo *v = j->f->vmo;
+	int r = vmo_writeback_begin(j->f->vmo, 0, UINT64_MAX, VMO_WRITEBACK_ALL, &j->token);
 
-	for (unsigned i = 0; i < TRIES; i++) {
-		uint64_t size = vmo_size(v);
-		int r = vmo_writeback_begin(v, 0, size, VMO_WRITEBACK_ALL, &j->token);
-
-		j->st.size = size;
-		if (r == 0 && vmo_size(v) == size)
-			return 0;
-		if (r == 0)
-			vmo_writeback_abandon(j->token);
-		j->token = NULL;
-		if (r < 0 && r != -ERANGE)
-			return r;
-	}
-	return -EAGAIN;
+	if (r == 0)
+		j->st.size = vmo_token_size(j->token);
+	return r;
 }
 
 /* ---- what the source calls ---- */

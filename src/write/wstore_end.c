@@ -16,6 +16,7 @@
 #define BACKOFF_FIRST_NS NSEC_PER_SEC
 #define BACKOFF_MOST_NS  (60 * NSEC_PER_SEC)
 #define ASK_NS           (30 * NSEC_PER_SEC)
+#define ASK_AGAIN_NS     (4 * NSEC_PER_SEC)
 
 static uint64_t backoff_of(unsigned failures)
 {
@@ -273,7 +274,8 @@ static void stuck(struct wfile *f, struct wjob *j, int status, const char *msg)
 	f->stuck = true;
 	wfile_fail_locked(f, status, msg && *msg ? msg : strerror(-status));
 	failures = f->failures;
-	writer_due_locked(f, writer_now(f->w) + backoff_of(failures));
+	/* Reads wait for this one. */
+	writer_due_locked(f, writer_now(f->w) + MIN(backoff_of(failures), ASK_AGAIN_NS));
 	mutex_unlock(&f->w->lock);
 	say_failure(f, status, msg, failures);
 }

@@ -13,7 +13,7 @@
 #include "base/sync.h"
 #include "base/worker.h"
 
-enum { KEYS_MAX = 256 };
+enum { KEYS_MAX = 8192 };
 #define GATE_LOOK_NS (10 * NSEC_PER_MSEC)
 
 struct object {
