@@ -12,7 +12,7 @@
 #include "base/macros.h"
 #include "fs/local_private.h"
 
-enum { TRIES = 3 };
+enum { TRIES = 3, FETCH_PIECE = 1 << 18, FETCH_MAX = 16 << 20 };
 
 /* What a name stands for. */
 struct child {
@@ -468,14 +468,60 @@ static int rename_contents(struct local *l, struct renaming *x)
 	return r;
 }
 
+/*
+ * Who has open what is about to be replaced reads on: the origin will not have it any more, so all of it comes here, where that is not
+ * too much. Of more there is what there is.
+ */
+static void fetch_target(struct local *l, struct local_file *f)
+{
+	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, local_deadline(l) };
+	uint64_t size, off = 0;
+	int64_t n = 1;
+	char *buf;
+
+	if (local_begin(l, f, NULL) < 0)
+		return;
+	size = vmo_size(f->object->vmo);
+	buf = size <= FETCH_MAX ? malloc(FETCH_PIECE) : NULL;
+	for (; buf && off < size && n > 0; off += (uint64_t)n)
+		n = vmo_read(f->object->vmo, off, buf, MIN(size - off, (uint64_t)FETCH_PIECE),
+			     &wait);
+	free(buf);
+}
+
+static bool is_open(struct local *l, const struct local_file *f) EXCLUDES(l->lock)
+{
+	bool open;
+
+	mutex_lock(&l->lock);
+	open = f && f->handles;
+	mutex_unlock(&l->lock);
+	return open;
+}
+
+/* Nor does memory pressure take it. */
+static void keep_target(const struct local_file *f)
+{
+	uint64_t off = 0;
+
+	while (vmo_keep(f->object->vmo, &off) > 0)
+		;
+}
+
 static int rename_file(struct local *l, struct renaming *x)
 {
-	int r = leave_target(l, x);
+	bool open = is_open(l, x->target);
+	int r;
 
+	if (open)
+		fetch_target(l, x->target);
+	r = leave_target(l, x);
 	if (r < 0)
 		return r;
 	r = rename_contents(l, x);
 	give_up_target(l, x);
+	if (open && x->target->gone && x->target->wfile)
+		keep_target(x->target);
 	return r;
 }
 
