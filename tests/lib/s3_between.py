@@ -6,6 +6,8 @@
     b.arm(3, after=...)               called when the server has done it, before the answer is
     b.arm(3, lose=True)               passed on, and its answer is lost
     b.arm(3, lose=True, always=True)  that of the 3rd and all that follow
+    Between(url, strict=True)         looks at the preconditions of completions, as AWS does, where the server does not; who else changes
+                                      objects holds b.turn meanwhile; b.client is a boto3 client of the server
     b.disarm() -> how many requests there were, and the lines of those
 """
 import http.client
@@ -16,7 +18,8 @@ import urllib.parse
 
 
 class Between:
-    def __init__(self, url):
+    def __init__(self, url, strict=False):
+        self._strict, self.turn = strict, threading.Lock()
         to = urllib.parse.urlsplit(url)
         self._to, self._lock, self._armed, self.lines = (to.hostname, to.port), threading.Lock(), None, []
         between = self
@@ -50,6 +53,12 @@ class Between:
         with self._lock:
             self.lines, self._armed = [], (number, before, after, lose, always)
 
+    def at(self):
+        """("before" or "after", the line of the request that was armed), if it has come."""
+        with self._lock:
+            number, before = self._armed[:2] if self._armed else (0, None)
+            return ("before" if before else "after", self.lines[number]) if number < len(self.lines) else None
+
     def disarm(self):
         with self._lock:
             lines, self.lines, self._armed = self.lines, [], None
@@ -70,17 +79,13 @@ class Between:
         before, after, lose = self._turn(f"{h.command} {h.path}")
         if before:
             before()
-        connection = http.client.HTTPConnection(*self._to, timeout=60)
-        connection.putrequest(h.command, h.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in h.headers.items():
-            if name.lower() not in ("connection", "expect"):
-                connection.putheader(name, value)
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        data = answer.read()
+        if self._strict and h.command == "POST" and "uploadId=" in h.path:
+            with self.turn:
+                answer, data = self._refusal(h) or self._ask(h, body)
+        else:
+            answer, data = self._ask(h, body)
         if after:
             after()
-        connection.close()
         if lose:
             h.close_connection = True
             return
@@ -93,3 +98,37 @@ class Between:
         h.end_headers()
         h.wfile.write(data)
         h.wfile.flush()
+
+    def _ask(self, h, body):
+        connection = http.client.HTTPConnection(*self._to, timeout=60)
+        connection.putrequest(h.command, h.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in h.headers.items():
+            if name.lower() not in ("connection", "expect"):
+                connection.putheader(name, value)
+        connection.endheaders(body)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+        return answer, data
+
+    def _refusal(self, h):
+        """412 where a precondition does not hold: what is there is asked of the server by a client of its own."""
+        match, none = h.headers.get("If-Match"), h.headers.get("If-None-Match")
+        bucket, key = urllib.parse.unquote(h.path.split("?")[0]).lstrip("/").split("/", 1)
+        try:
+            tag = self.client.head_object(Bucket=bucket, Key=key)["ETag"]
+        except self.client.exceptions.ClientError:
+            tag = None
+        if (match and match != tag) or (none and tag):
+            return Refusal(), b"<Error><Code>PreconditionFailed</Code><Message>another version</Message></Error>"
+        return None
+
+
+class Refusal:
+    status, reason = 412, "Precondition Failed"
+
+    def getheaders(self):
+        return [("Content-Type", "application/xml")]
+
+    def getheader(self, _, default=None):
+        return default

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Somebody else replaces an object that is changed here: nothing is overwritten, fsync says ESTALE, what was written here stays and can
-# be read, is listed, and one of three decisions ends it.
+# be read, is listed, and one of three decisions ends it. What was read of the old version before is kept with it; the rest is gone.
 . "$TEST_LIB/common.sh"
 . "$TEST_LIB/s3.sh"
 . "$TEST_LIB/write.sh"
 expect_log 'conflict|changed|ESTALE|412|PreconditionFailed'
 
 write_start
-names="local remote other gone new"
+names="local remote other gone new part"
 for f in $names; do
 	[ $f = new ] || { echo "base of $f"; head -c 100000 /dev/zero; } | s3_put - "s3://bucket/$f"
 done
@@ -20,6 +20,8 @@ for name in names:
     with open(f"{mnt}/{name}", "a+" if name == "new" else "r+") as f:
         f.seek(0)
         assert f.readline() in (f"base of {name}\n", ""), name
+        if name != "part":
+            f.read()
         f.seek(0)
         f.write(f"mine {name}\n")
         f.flush()
@@ -47,7 +49,7 @@ is_absent gone || fail "what was removed has been made again"
 for f in $names; do
 	grep -q "$f" "$TEST_TMP/list" || fail "vmofs conflicts does not tell of $f: $(cat "$TEST_TMP/list")"
 done
-assert_eq 5 "$(vmofs_stat write.conflicts)" "conflicts"
+assert_eq 6 "$(vmofs_stat write.conflicts)" "conflicts"
 
 # Nothing of it is lost with the daemon, nor decided by its end.
 kill_mount
@@ -55,11 +57,19 @@ write_mount "$MNT" write-age=600s
 for f in $names; do
 	assert_eq "mine $f" "$(head -n 1 "$MNT/$f" | tr -d '\0')" "what is here after a crash"
 done
-assert_eq 5 "$(vmofs_stat write.conflicts)" "conflicts after a crash"
+assert_eq 6 "$(vmofs_stat write.conflicts)" "conflicts after a crash"
 
 "$VMOFS" resolve --keep-local "$MNT/local" || fail "--keep-local"
 "$VMOFS" resolve --keep-local "$MNT/gone" || fail "--keep-local of one that was removed"
 "$VMOFS" resolve --keep-remote "$MNT/remote" || fail "--keep-remote"
+# What nobody has any more cannot be stored; nothing is, and that is said.
+assert_fails 'cannot be read any more' "$VMOFS" resolve --keep-local "$MNT/part"
+assert_fails 'cannot be read any more' "$VMOFS" resolve --save-as saved/part "$MNT/part"
+is_absent saved/part || fail "a part of it has been stored"
+assert_text part "theirs part"
+assert_eq "mine part" "$(head -n 1 "$MNT/part" | tr -d '\0')" "what is here"
+assert_fails 'Stale' cat "$MNT/part"
+"$VMOFS" resolve --keep-remote "$MNT/part" || fail "--keep-remote of what is not all here"
 assert_fails 'exists|there is' "$VMOFS" resolve --save-as local "$MNT/other"
 "$VMOFS" resolve --save-as saved/elsewhere "$MNT/other" || fail "--save-as"
 assert_fails 'conflict' "$VMOFS" resolve --keep-local "$MNT/remote"
