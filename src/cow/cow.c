@@ -62,27 +62,55 @@ static int dir_failed(const char *path, int code, struct vmofs_err *err)
 			     path, strerror(-code));
 }
 
-/* With all that is missing above it. */
-static int make_dirs(struct cow *c, const char *dir)
-{
-	char path[PATH_MAX];
-	int n = snprintf(path, sizeof path, "%s", dir);
-
-	if (n >= (int)sizeof path)
-		return -ENAMETOOLONG;
-	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
-		*p = '\0';
-		(void)c->io->mkdirat(AT_FDCWD, path, 0700);
-		*p = '/';
-	}
-	return c->io->mkdirat(AT_FDCWD, path, 0700) < 0 && errno != EEXIST ? -errno : 0;
-}
-
 static int open_dir(struct cow *c, int at, const char *path)
 {
 	int fd = c->io->openat(at, path, O_RDONLY | O_DIRECTORY, 0);
 
 	return fd < 0 ? -errno : fd;
+}
+
+/* Of a directory that was made: the one above it comes to know it for good. Where that may not be read it cannot be helped. */
+static int sync_above(struct cow *c, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char above[PATH_MAX];
+	int fd, r;
+
+	snprintf(above, sizeof above, "%.*s", (int)MAX(slash - path, 1), path);
+	fd = open_dir(c, AT_FDCWD, above);
+	if (fd < 0)
+		return fd == -EACCES ? 0 : fd;
+	r = c->io->fsync(fd) < 0 ? -errno : 0;
+	c->io->close(fd);
+	return r;
+}
+
+static int make_one(struct cow *c, const char *path)
+{
+	if (c->io->mkdirat(AT_FDCWD, path, 0700) == 0)
+		return sync_above(c, path);
+	return errno == EEXIST ? 0 : -errno;
+}
+
+/* With all that is missing above it. */
+static int make_dirs(struct cow *c, const char *dir)
+{
+	char path[PATH_MAX];
+	int r, n = snprintf(path, sizeof path, "%s", dir);
+
+	if (n >= (int)sizeof path)
+		return -ENAMETOOLONG;
+	for (char *p = strchr(path + 1, '/'); p; p = strchr(p + 1, '/')) {
+		*p = '\0';
+		/* One that is not allowed may be there nevertheless. */
+		(void)make_one(c, path);
+		*p = '/';
+	}
+	r = make_one(c, path);
+	/* Those that were there may have been made by somebody who could not sync. */
+	if (!r)
+		r = sync_above(c, path);
+	return r ? r : sync_above(c, c->p.dir);
 }
 
 /* Who can write there can have anything shown in this user's name. */
@@ -150,7 +178,8 @@ static int use_dir(struct cow *c, const struct vmofs_source_info *info, struct v
 	if (r < 0)
 		return r;
 	write_source(c, info);
-	if (c->io->mkdirat(c->dir_fd, "data", 0700) < 0 && errno != EEXIST)
+	if ((c->io->mkdirat(c->dir_fd, "data", 0700) < 0 && errno != EEXIST) ||
+	    c->io->fsync(c->dir_fd) < 0)
 		return dir_failed(path, -errno, err);
 	c->data_fd = open_dir(c, c->dir_fd, "data");
 	return c->data_fd < 0 ? dir_failed(path, c->data_fd, err) : 0;

@@ -92,18 +92,19 @@ static void unlink_data(struct cow *c, uint64_t id)
 
 void cow_data_put(struct cow *c, struct cow_data *d)
 {
-	bool last;
+	bool last, stays;
 
 	if (!d)
 		return;
 	mutex_lock(&c->lock);
 	last = --d->refs == 0;
+	stays = d->kept;
 	if (last)
 		rb_erase(&c->datas, &d->node);
 	mutex_unlock(&c->lock);
 	if (!last)
 		return;
-	if (!atomic_load(&c->closing))
+	if (!stays && !atomic_load(&c->closing))
 		unlink_data(c, d->id);
 	free(d);
 }
@@ -177,7 +178,7 @@ static void free_extents(struct cow *c, struct cow_data *d, const struct cow_ext
 	int fd;
 
 	mutex_lock(&c->lock);
-	v = spans_locked(c, d, &n_spans);
+	v = d->kept ? NULL : spans_locked(c, d, &n_spans);
 	mutex_unlock(&c->lock);
 	fd = v ? cow_data_open(c, d, false) : -1;
 	for (uint64_t i = 0; fd >= 0 && i < n; i++)
@@ -198,12 +199,22 @@ void cow_data_give(struct cow *c, struct cow_data *d, uint64_t at, uint64_t len)
 
 /* ---- the end of maps ---- */
 
+static bool is_shared(struct cow *c, const struct cow_data *d)
+{
+	bool shared;
+
+	mutex_lock(&c->lock);
+	shared = d->refs > 1;
+	mutex_unlock(&c->lock);
+	return shared;
+}
+
 static void map_free(struct cow_map *m)
 {
 	struct cow *c = m->c;
 
 	/* Where it was the only one the file goes as a whole. */
-	if (m->data && m->data->refs > 1 && !atomic_load(&c->closing))
+	if (m->data && is_shared(c, m->data) && !atomic_load(&c->closing))
 		free_extents(c, m->data, m->e, m->n);
 	cow_data_put(c, m->data);
 	cow_base_put(m->base);

@@ -322,8 +322,11 @@ static int append_locked(struct cow *c, struct cow_entry *e, const struct cow_ma
 	cow_rec_encode(&rec, now, n_now, &t.h, end, t.p);
 	r = write_all(c, c->names.fd, t.p, len, end);
 	free(t.p);
-	if (r < 0)
+	if (r < 0) {
+		/* All of it may be there. */
+		c->names.broken = c->io->ftruncate(c->names.fd, (off_t)end) < 0;
 		return r;
+	}
 	c->names.number = t.h.number;
 	c->names.end = end + len;
 	mutex_lock(&c->lock);
@@ -332,10 +335,20 @@ static int append_locked(struct cow *c, struct cow_entry *e, const struct cow_ma
 	return 0;
 }
 
-static void free_entry(struct cow_entry *e)
+/* What may still be found after a crash keeps its contents, until the next start knows better. */
+static void keep(struct cow *c, struct vmofs_list *entries)
 {
-	cow_map_put(e->map);
-	cow_entry_free(e);
+	struct vmofs_list *pos;
+
+	mutex_lock(&c->lock);
+	vmofs_list_for_each(pos, entries) {
+		const struct cow_map *m = vmofs_list_entry(pos, struct cow_entry, dead)->map;
+
+		if (m && m->data)
+			m->data->kept = true;
+	}
+	mutex_unlock(&c->lock);
+	cow_put_dead(entries);
 }
 
 int cow_names_add(struct cow *c, struct cow_entry *e, const struct cow_map *over,
@@ -351,16 +364,19 @@ int cow_names_add(struct cow *c, struct cow_entry *e, const struct cow_map *over
 		r = append_locked(c, e, over, now, n_now, &dead);
 	if (r < 0) {
 		mutex_unlock(&c->names.lock);
-		free_entry(e);
+		/* Nobody was told of it, but it may be on disk. */
+		vmofs_list_add(&dead, &e->dead);
+		keep(c, &dead);
 		return r;
 	}
 	r = sync_locked(c, c->names.end);
 	mutex_unlock(&c->names.lock);
-	/* What may still be found after a crash keeps its contents: until the end of the mount. */
-	if (!r)
+	if (!r) {
 		cow_put_dead(&dead);
-	else
-		log_warn("cannot write to '%s': %s", c->dir, strerror(-r));
+		return 0;
+	}
+	keep(c, &dead);
+	log_warn("cannot write to '%s': %s", c->dir, strerror(-r));
 	return r;
 }
 

@@ -71,6 +71,7 @@ struct cow_data {
 	uint64_t id;
 	uint64_t end;           /* lock: c->lock; where the next extent goes */
 	struct vmofs_list maps; /* lock: c->lock */
+	bool kept; /* lock: c->lock; a record on disk may have of it what none in memory has */
 };
 
 /* The file @id with a reference more, made if need be; 0: a new one. In memory only. NULL: no memory. */
@@ -94,7 +95,7 @@ struct cow_map {
 	struct cow_data *data;  /* counted; NULL: nothing of it is here */
 	struct cow_base *base;  /* counted; NULL: it was made here */
 	struct vmofs_list link; /* lock: c->lock; in data->maps */
-	struct vmofs_list dead; /* in a list of those that are put later, or by the worker */
+	struct vmofs_list dead; /* lock: c->lock; in c->dead */
 	uint64_t size;
 	uint64_t kept; /* so much of the base counts */
 	uint64_t n;
@@ -134,6 +135,7 @@ struct cow_entry {
 	struct cow_map *map; /* FILE: counted */
 	char *target;        /* LINK: owned, in the same piece of memory */
 	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	struct vmofs_list dead; /* in a list of those that have been replaced */
 	size_t key_len;
 	char key[];
 };
@@ -189,7 +191,7 @@ bool cow_is_covered_locked(struct cow *c, const char *key) REQUIRES(c->lock);
 struct cow_entry *cow_entry_new(const struct cow_rec *r);
 void cow_entry_free(struct cow_entry *e); /* it has no map any more */
 /*
- * @e takes the place of what has its key, and of all below that where it is a directory that is gone. Maps go to @dead.
+ * @e takes the place of what has its key, and of all below that where it is a directory that is gone. These go to @dead.
  */
 void cow_apply_locked(struct cow *c, struct cow_entry *e, struct vmofs_list *dead)
 	REQUIRES(c->lock);

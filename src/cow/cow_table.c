@@ -78,6 +78,7 @@ struct cow_entry *cow_entry_new(const struct cow_rec *r)
 	e->key_len = r->key.len;
 	memcpy(e->key, r->key.p, r->key.len);
 	e->target = e->key + key;
+	vmofs_list_init(&e->dead);
 	if (r->target.len)
 		memcpy(e->target, r->target.p, r->target.len);
 	if (r->attempt.len)
@@ -95,9 +96,7 @@ static void remove_locked(struct cow *c, struct cow_entry *e, struct vmofs_list 
 {
 	rb_erase(&c->entries, &e->node);
 	c->n_entries--;
-	if (e->map)
-		vmofs_list_add_tail(dead, &e->map->dead);
-	cow_entry_free(e);
+	vmofs_list_add_tail(dead, &e->dead);
 }
 
 static void insert_locked(struct cow *c, struct cow_entry *e) REQUIRES(c->lock)
@@ -131,7 +130,7 @@ void cow_apply_locked(struct cow *c, struct cow_entry *e, struct vmofs_list *dea
 			remove_locked(c, old, dead);
 	c->next_number = MAX(c->next_number, e->number + 1);
 	if (e->kind == COW_FORGET)
-		cow_entry_free(e);
+		vmofs_list_add_tail(dead, &e->dead);
 	else
 		insert_locked(c, e);
 }
@@ -141,10 +140,11 @@ void cow_put_dead(struct vmofs_list *dead)
 	struct vmofs_list *pos, *tmp;
 
 	vmofs_list_for_each_safe(pos, tmp, dead) {
-		struct cow_map *m = vmofs_list_entry(pos, struct cow_map, dead);
+		struct cow_entry *e = vmofs_list_entry(pos, struct cow_entry, dead);
 
-		vmofs_list_del(&m->dead);
-		cow_map_put(m);
+		vmofs_list_del(&e->dead);
+		cow_map_put(e->map);
+		cow_entry_free(e);
 	}
 }
 
