@@ -38,6 +38,7 @@ struct fake_change {
 	int code;
 	unsigned times;
 	bool deaf;
+	bool (*dead)(void);
 	bool struck;        /* one of the stores has met it */
 	struct object late; /* on its way; data NULL: nothing is */
 	struct vmofs_version late_base;
@@ -143,6 +144,18 @@ void fake_change_trouble(struct fake_change *c, enum fake_change_trouble what, i
 	c->deaf = ask;
 	c->struck = !times;
 	mutex_unlock(&c->lock);
+}
+
+void fake_change_asker(struct fake_change *c, bool (*dead)(void))
+{
+	mutex_lock(&c->lock);
+	c->dead = dead;
+	mutex_unlock(&c->lock);
+}
+
+static bool is_dead_locked(const struct fake_change *c)
+{
+	return c->dead && c->dead();
 }
 
 void fake_change_gate(struct fake_change *c, bool closed)
@@ -253,7 +266,9 @@ static int replace(struct fake_change *c, struct vmofs_store *st, uint8_t *data,
 
 	mutex_lock(&c->lock);
 	o = find_locked(c, st->key);
-	if (agrees_locked(o, &st->base)) {
+	if (is_dead_locked(c)) {
+		r = -EIO;
+	} else if (agrees_locked(o, &st->base)) {
 		put_locked(c, o, steal_ptr(&data), st->size, st->attempt);
 		version_locked(o, &st->now);
 		c->counts.stores++;
@@ -339,7 +354,8 @@ static int fake_attempted(struct vmofs_source *s, const char *key, const char *a
 	o = find_locked(c, key);
 	c->counts.asked++;
 	version_locked(o, now);
-	r = c->deaf && c->struck ? -ETIMEDOUT : o->data && !strcmp(o->attempt, attempt);
+	r = is_dead_locked(c) || (c->deaf && c->struck) ? -ETIMEDOUT
+							: o->data && !strcmp(o->attempt, attempt);
 	mutex_unlock(&c->lock);
 	return r < 0 ? vmofs_err_set(err, r, "the origin does not answer") : r;
 }
@@ -353,7 +369,9 @@ static int fake_remove(struct vmofs_source *s, const char *key, const struct vmo
 
 	mutex_lock(&c->lock);
 	o = find_locked(c, key);
-	if (!o->data)
+	if (is_dead_locked(c))
+		r = -EIO;
+	else if (!o->data)
 		r = -ENOENT;
 	else if (expect && !agrees_locked(o, expect))
 		r = -ESTALE;

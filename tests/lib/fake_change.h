@@ -38,6 +38,11 @@ void fake_change_trouble(struct fake_change *c, enum fake_change_trouble what, i
 /* What was sent late arrives now, if what it was to replace is still there: whether it was. The last one of them. */
 bool fake_change_arrive(struct fake_change *c);
 
+/*
+ * The process that asks is dead as soon as @dead says so: nothing that it asks for has an effect, and it gets -EIO. NULL: it lives.
+ */
+void fake_change_asker(struct fake_change *c, bool (*dead)(void));
+
 /* Stores wait, when they have read everything and before they commit, until it is closed no more. */
 void fake_change_gate(struct fake_change *c, bool closed);
 /* Until @n stores wait there. */

@@ -46,6 +46,7 @@ struct model {
 	unsigned durable; /* so many of them, from the first, a power cut may not take */
 	bool dirty;
 	bool unknown; /* the process dies while nobody knows what became of its store */
+	bool amid; /* or at any call of an fsync or a store: the last commit may be there, or not */
 };
 
 struct keep {
@@ -62,6 +63,7 @@ static struct prng rnd;
 static uint64_t clock_ns;
 static uint64_t now_seed;
 static unsigned step;
+static unsigned dies_at; /* the call to the disk that the process does not survive; 0: none */
 
 static uint64_t now(void)
 {
@@ -453,18 +455,33 @@ static void adopt(struct model *m, unsigned first)
 		 m->key, m->n_commits - first);
 }
 
-static void find_again(struct model *m, bool power)
+/* A store that the process did not survive: its new version is there whole, or the old one is. */
+static void look_at_origin(struct model *m)
 {
-	unsigned first = power ? m->durable - (m->durable > 0) : m->n_commits - (m->n_commits > 0);
+	const struct contents *c = &m->commit[m->n_commits - 1];
 
+	if (fake_change_has(origin, m->key, c->data, c->size)) {
+		m->origin = *c;
+		m->origin.exists = true;
+	}
+	check_origin(m);
+}
+
+static void find_again(struct model *m)
+{
+	unsigned sure = m->n_commits - m->amid;
+	unsigned first = sure - (sure > 0);
+
+	if (m->amid)
+		look_at_origin(m);
 	m->f = writer_find(writer, m->ino);
 	if (m->f) {
 		m->since = wfile_error_mark(m->f);
 		adopt(m, first);
 		/* That one is stored by itself, sooner or later. */
-		if (m->unknown)
+		if (m->unknown || m->amid)
 			do_store(m);
-		m->unknown = false;
+		m->unknown = m->amid = false;
 		return;
 	}
 	if (m->unknown && m->n_commits) { /* it has been */
@@ -472,29 +489,38 @@ static void find_again(struct model *m, bool power)
 		m->origin.exists = true;
 		m->n_commits = m->durable = 0;
 	}
-	m->unknown = false;
-	assert_int_equal(power ? m->durable : m->n_commits, 0);
+	if (m->amid &&
+	    (m->origin.exists &&
+	     same(&m->commit[m->n_commits - 1], m->origin.data, m->origin.size)))
+		m->n_commits = m->durable = 0; /* that is all there is to know */
+	else if (m->amid)
+		m->n_commits--;
+	m->unknown = m->amid = false;
+	assert_int_equal(m->n_commits, 0);
 	open_file(m);
 	check_here(m);
 }
 
-static void do_crash(bool power)
+static bool is_dead(void)
+{
+	return dies_at && fake_disk_calls() >= dies_at;
+}
+
+static void do_crash(void)
 {
 	const struct fake_plan dead = { .at = 1, .stop = true, .err = EIO };
 	const struct fake_plan alive = { .at = 0 };
 
-	fake_disk_plan(&dead);
+	if (!is_dead())
+		fake_disk_plan(&dead);
 	stop();
-	if (power)
-		fake_disk_power_cut((enum fake_loss)prng_below(&rnd, FAKE_NLOSSES),
-				    prng_next(&rnd));
-	else
-		fake_disk_kill();
+	fake_disk_kill();
 	fake_disk_plan(&alive);
+	dies_at = 0;
 	start();
 	assert_int_equal(writer_recover(writer, make_found, NULL), 0);
 	for (unsigned i = 0; i < FILES; i++)
-		find_again(&files[i], power);
+		find_again(&files[i]);
 }
 
 /* It dies while nobody knows what became of a store. */
@@ -509,7 +535,32 @@ static void do_unknown_crash(struct model *m)
 		do_fsync(m);
 	hear_again();
 	m->unknown = true;
-	do_crash(false);
+	do_crash();
+}
+
+/* It dies in the middle of an fsync or a store, at a call to the disk; the origin hears nothing of it from then on. */
+static void do_crash_amid(struct model *m)
+{
+	const struct fake_plan plan = { .at = 1 + (unsigned)prng_below(&rnd, 16),
+					.stop = true,
+					.err = EIO,
+					.effect =
+						(enum fake_effect)prng_below(&rnd, FAKE_NEFFECTS) };
+	bool stores = prng_chance(&rnd, 50);
+	int r;
+
+	if (!m->dirty)
+		return;
+	check_here(m);
+	fake_disk_plan(&plan);
+	dies_at = plan.at;
+	r = stores ? store(m) : wfile_fsync(m->f, &m->since);
+	if (getenv("VMOFS_TEST_TRACE"))
+		printf("%s gives %d, dies at %u of %u\n", stores ? "store" : "fsync", r, dies_at,
+		       fake_disk_calls());
+	add_commit(m, r == 0 && !stores);
+	m->amid = r < 0 || stores;
+	do_crash();
 }
 
 /* ---- runs ---- */
@@ -547,8 +598,10 @@ static void one_step(void)
 		do_conflict(m);
 	else if (what < 94)
 		do_remove(m);
-	else if (what < 97)
-		do_crash(false);
+	else if (what < 95)
+		do_crash();
+	else if (what < 98)
+		do_crash_amid(m);
 	else
 		check_here(m);
 	if (getenv("VMOFS_TEST_TRACE"))
@@ -560,6 +613,7 @@ static void run(uint64_t seed)
 	rnd.state = now_seed = seed;
 	fake_disk_reset();
 	origin = fake_change_new();
+	fake_change_asker(origin, is_dead);
 	start();
 	for (unsigned i = 0; i < FILES; i++) {
 		struct model *m = &files[i];
