@@ -90,7 +90,7 @@ assert_same_tree "$want"
 sync_all
 
 echo "kill -9 in the middle"
-from=b to=c
+from=b to=c interrupted=no
 for at in 0 0.03 0.06 0.1 0.2 0.3 0.5; do
 	echo "$at" >"$MNT/$from/sub/3"
 	echo "$at" >"$want/b/sub/3"
@@ -105,6 +105,7 @@ for at in 0 0.03 0.06 0.1 0.2 0.3 0.5; do
 	wait_for 10 is_gone "$pid"
 	umount -l "$MNT"
 	s3 ls s3://bucket/ | sed 's/^[0-9]* //' >"$TEST_TMP/keys"
+	if grep -q "^$from/" "$TEST_TMP/keys" && grep -q "^$to/" "$TEST_TMP/keys"; then interrupted=yes; fi
 	(cd "$want/b" && find . -type f -printf '%P\n') | while read -r name; do
 		grep -qxF -e "$from/$name" -e "$to/$name" "$TEST_TMP/keys" || fail "'$name' is under neither of its names"
 	done
@@ -115,3 +116,4 @@ for at in 0 0.03 0.06 0.1 0.2 0.3 0.5; do
 	fi
 	diff -r "$want/b" "$MNT/$from" >&2 || fail "after $at s it is not what it was"
 done
+assert_eq yes "$interrupted" "a rename was interrupted"
