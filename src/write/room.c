@@ -110,6 +110,17 @@ bool room_is_tight(struct room *r)
 	return tight;
 }
 
+bool room_is_full(struct room *r)
+{
+	bool full;
+
+	mutex_lock(&r->lock);
+	/* Who waits, although there is room for the largest piece, has been woken and is about to take it. */
+	full = !vmofs_list_empty(&r->queue) && r->used > r->limit / 4;
+	mutex_unlock(&r->lock);
+	return full;
+}
+
 /* ---- turns ---- */
 
 void room_begin(struct room_waiter *me)
@@ -136,17 +147,23 @@ bool room_may_try(struct room *r, struct room_waiter *me)
 	return may;
 }
 
+void room_queue(struct room *r, struct room_waiter *me)
+{
+	if (me->queued)
+		return;
+	cond_init(&me->wake);
+	mutex_lock(&r->lock);
+	vmofs_list_add_tail(&r->queue, &me->link);
+	r->waits++;
+	mutex_unlock(&r->lock);
+	me->queued = true;
+}
+
 int room_wait(struct room *r, struct room_waiter *me, uint64_t deadline_ns)
 {
 	int code = 0;
 
 	mutex_lock(&r->lock);
-	if (!me->queued) {
-		cond_init(&me->wake);
-		vmofs_list_add_tail(&r->queue, &me->link);
-		me->queued = true;
-		r->waits++;
-	}
 	while (code == 0 && !(is_first_locked(r, me) && me->seen != r->change)) {
 		if (r->stopped)
 			code = -ESHUTDOWN;

@@ -280,8 +280,11 @@ static void dirtied_locked(struct wfile *f, uint64_t now) REQUIRES(f->w->lock)
 	} else if (f->state == WFILE_STORING && !f->again_ns) {
 		f->again_ns = now;
 	}
-	if (f->state != WFILE_GONE && f->w->p.commit_ns)
+	f->changed_ns = now;
+	if (f->state != WFILE_GONE && f->w->p.commit_ns && !f->in_commits) {
+		f->commit_since_ns = now;
 		writer_commit_due_locked(f, now + f->w->p.commit_ns);
+	}
 }
 
 void wfile_changed(struct wfile *f, bool attr, bool mtime)
@@ -510,7 +513,7 @@ int wfile_closed(struct wfile *f, uint64_t *since)
 	if (f->in_due && f->due_ns > now && !f->failures)
 		writer_due_locked(f, now);
 	if (wfile_is_left(f->state) && f->committed_seq < f->change_seq)
-		writer_commit_due_locked(f, now);
+		writer_commit_now_locked(f);
 	mutex_unlock(&f->w->lock);
 	return 0;
 }

@@ -33,6 +33,22 @@ static int64_t end(struct change *c, int64_t r)
 	return r;
 }
 
+/* The deadline is for a store that does not move: one over a slow line takes as long as it takes. */
+static int wait_turn(struct change *c)
+{
+	struct writer *w = c->f->w;
+	unsigned long long progress;
+	int r;
+
+	do {
+		progress = atomic_load(&w->progress);
+		r = room_wait(&w->room, &c->turn, c->deadline_ns);
+		if (r == 0 || progress != atomic_load(&w->progress))
+			c->deadline_ns = writer_deadline(w);
+	} while (r == -ENOSPC && progress != atomic_load(&w->progress));
+	return r;
+}
+
 /* After -EAGAIN: 0, try again. */
 static int wait_room(struct change *c)
 {
@@ -44,8 +60,9 @@ static int wait_room(struct change *c)
 	if (c->dirtied)
 		wfile_changed(c->f, false, true);
 	c->dirtied = false;
+	room_queue(&w->room, &c->turn);
 	writer_press(w);
-	return room_wait(&w->room, &c->turn, c->deadline_ns);
+	return wait_turn(c);
 }
 
 /* As vmo_write_extend(), and it waits for room. */

@@ -485,7 +485,7 @@ static void remove_log(struct wfile *f) REQUIRES(f->log_lock)
 static void commit_soon(struct wfile *f)
 {
 	mutex_lock(&f->w->lock);
-	writer_commit_due_locked(f, writer_now(f->w));
+	writer_commit_now_locked(f);
 	mutex_unlock(&f->w->lock);
 }
 

@@ -19,6 +19,12 @@
 /* Files that are looked at when room is needed: the largest of the oldest ones goes first. */
 enum { PRESS_LOOK = 64 };
 
+/* A file that is written all the time is in the journal after so many times commit_ns. */
+enum { COMMIT_MOST = 5 };
+
+/* Who writes again within that time has not finished. */
+#define BUSY_NS NSEC_PER_SEC
+
 /* How often a wait looks whether it was called off. */
 #define CANCEL_LOOK_NS (100 * NSEC_PER_MSEC)
 
@@ -177,6 +183,12 @@ void writer_commit_due_locked(struct wfile *f, uint64_t when_ns)
 	workers_call_at(w->committer, when_ns);
 }
 
+void writer_commit_now_locked(struct wfile *f)
+{
+	f->changed_ns = 0;
+	writer_commit_due_locked(f, writer_now(f->w));
+}
+
 void writer_press(struct writer *w)
 {
 	mutex_lock(&w->lock);
@@ -195,9 +207,19 @@ static bool can_begin(const struct wfile *f, uint64_t now)
 	return free_now && (!f->failures || f->due_ns <= now);
 }
 
+/*
+ * It is being written. What is stored of it now the origin would have to copy in each store that follows, so it is left alone
+ * until nobody can write any more.
+ */
+static bool is_busy(const struct wfile *f, uint64_t now)
+{
+	return f->changed_ns + BUSY_NS > now;
+}
+
 /* Room is needed, or all is to be stored: whatever its age. */
 static struct wfile *pressed_locked(struct writer *w, uint64_t now) REQUIRES(w->lock)
 {
+	bool any = w->draining || room_is_full(&w->room);
 	struct wfile *best = NULL;
 	uint64_t most = 0;
 	unsigned looked = 0;
@@ -207,7 +229,7 @@ static struct wfile *pressed_locked(struct writer *w, uint64_t now) REQUIRES(w->
 		uint64_t dirty = vmo_n_dirty(f->vmo);
 
 		looked++;
-		if (can_begin(f, now) && (!best || dirty > most)) {
+		if (can_begin(f, now) && (any || !is_busy(f, now)) && (!best || dirty > most)) {
 			best = f;
 			most = dirty;
 		}
@@ -281,15 +303,39 @@ static void store_some(void *arg, void **own)
 	}
 }
 
+/*
+ * A file that is written all the time is committed less often: most of it will have been stored by then, and need not be
+ * written to the disk as well. Its due time comes when nothing was written for a while.
+ */
+static uint64_t quiet_at_locked(const struct wfile *f) REQUIRES(f->w->lock)
+{
+	uint64_t ns = f->w->p.commit_ns;
+
+	return MIN(f->changed_ns + ns, f->commit_since_ns + COMMIT_MOST * ns);
+}
+
+static struct wfile *first_commit_locked(struct writer *w) REQUIRES(w->lock) NO_TSA
+{
+	uint64_t now = writer_now(w);
+	struct wfile *f;
+
+	while ((f = of_commit(rb_first(&w->commits))) && f->commit_ns <= now &&
+	       quiet_at_locked(f) > now) {
+		rb_erase(&w->commits, &f->by_commit);
+		f->in_commits = false;
+		writer_commit_due_locked(f, quiet_at_locked(f));
+	}
+	return f;
+}
+
 static struct wfile *take_commit(struct writer *w)
 {
 	struct wfile *f;
 
 	mutex_lock(&w->lock);
-	f = of_commit(rb_first(&w->commits));
-	if (f && (w->stopping || f->commit_ns > writer_now(w))) {
-		if (!w->stopping)
-			workers_call_at(w->committer, f->commit_ns);
+	f = w->stopping ? NULL : first_commit_locked(w);
+	if (f && f->commit_ns > writer_now(w)) {
+		workers_call_at(w->committer, f->commit_ns);
 		f = NULL;
 	}
 	if (f) {

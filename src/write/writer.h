@@ -19,7 +19,8 @@
  * (attempted()), without a thread that waits for that, and reads that miss wait for it too.
  *
  * The room. Dirty pages of all files together stay below the dirty limit: the guard of each VMO grants them and is told when
- * they are stored. A writer that finds no room has files stored and waits for it, at most its deadline, then -ENOSPC. Only pages of
+ * they are stored. A writer that finds no room has files stored and waits for it. -ENOSPC: no store has moved a byte for as long as one
+ * operation may take. Only pages of
  * mappings, and what a journal has, may go beyond the limit.
  *
  * A store takes a token over the dirty pages and the size, so writes go on meanwhile: the origin gets each page as it was when it
@@ -66,7 +67,7 @@ struct writer_params {
 	uint64_t reserve;     /* bytes beyond that, for pages of mappings: wfile_write_back() */
 	uint64_t age_ns;      /* so old what is dirty gets before it is stored by itself */
 	uint64_t
-		commit_ns; /* and before it is in the journal, not durable; 0: at fsync and close only */
+		commit_ns; /* and so long nothing is written before it is in the journal, not durable; five times as long at most; 0: at fsync and close only */
 	uint64_t timeout_ns; /* of one operation that waits; 0: none */
 	enum writer_fsync fsync;
 	bool close_sync;  /* close waits as fsync does */

@@ -42,13 +42,16 @@ void room_release(struct room *r);
 void room_stop(struct room *r);
 uint64_t room_used(struct room *r); /* pages */
 bool room_is_tight(struct room *r); /* stores are due, whatever their age */
+bool room_is_full(struct room *r);  /* somebody waits, and would in vain */
 /* So many pages beyond the limit may be granted to the calling thread from now on. Returns what it was before. */
 enum { ROOM_ANY = INT32_MAX };
 uint64_t room_exceed(uint64_t pages);
 void room_begin(struct room_waiter *me);
 /* Before each try. False: others wait, it is not this one's turn: room_wait(). */
 bool room_may_try(struct room *r, struct room_waiter *me);
-/* Until it is its turn and something was given back since its last try: 0, -ENOSPC (@deadline_ns, 0: none), -ESHUTDOWN. */
+/* Behind all who wait already. */
+void room_queue(struct room *r, struct room_waiter *me);
+/* Queued; until it is its turn and something was given back since its last try: 0, -ENOSPC (@deadline_ns, 0: none), -ESHUTDOWN. */
 int room_wait(struct room *r, struct room_waiter *me, uint64_t deadline_ns);
 void room_end(struct room *r, struct room_waiter *me);
 /* Memory of contents on their way up. @first: granted in any case. */
@@ -120,6 +123,8 @@ struct wfile {
 	unsigned wanted; /* who waits for a store */
 	uint64_t due_ns;
 	uint64_t commit_ns;
+	uint64_t changed_ns;      /* the last change; 0: does not count */
+	uint64_t commit_since_ns; /* the first one that waits for commit_ns */
 	char *_Atomic key;        /* owned; may be read without the lock */
 	struct old_key *old_keys; /* owned; until the end */
 	struct vmofs_version base;
@@ -192,7 +197,9 @@ uint64_t writer_deadline(struct writer *w); /* of an operation that begins now; 
 /* It is stored at @when_ns, if it waits. */
 void writer_due_locked(struct wfile *f, uint64_t when_ns) REQUIRES(f->w->lock);
 void writer_not_due_locked(struct wfile *f) REQUIRES(f->w->lock);
+/* Then, or, while it is being written, later. */
 void writer_commit_due_locked(struct wfile *f, uint64_t when_ns) REQUIRES(f->w->lock);
+void writer_commit_now_locked(struct wfile *f) REQUIRES(f->w->lock);
 /* Somebody waits for room. */
 void writer_press(struct writer *w);
 int writer_insert_locked(struct writer *w, struct wfile *f) REQUIRES(w->lock);

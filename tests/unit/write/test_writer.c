@@ -27,6 +27,7 @@ static struct writer *writer;
 static struct journal *journal;
 static char dir[] = "/tmp/vmofs-test-writer-XXXXXX";
 static uint8_t old[SIZE], want[BIG + SIZE];
+static uint64_t (*now_ns)(void);
 static atomic_uint n_stored, n_let_go, next_ino = 100;
 
 static void stored(void *arg UNUSED, uint64_t ino UNUSED, const struct vmofs_version *now)
@@ -64,6 +65,7 @@ static void start(uint64_t dirty_limit, enum writer_fsync fsync_as)
 		.threads = 2,
 		.stored = stored,
 		.let_go = let_go,
+		.now_ns = now_ns,
 	};
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
@@ -82,6 +84,7 @@ static int set_up(void **state UNUSED)
 	memset(want + SIZE, 0, sizeof want - SIZE);
 	fake_change_put(origin, "key", old, SIZE);
 	n_stored = n_let_go = 0;
+	now_ns = NULL;
 	start(MIB(16), WRITER_FSYNC_REMOTE);
 	return 0;
 }
@@ -359,6 +362,35 @@ static void test_little_room(void **state UNUSED)
 	wfile_put(f);
 }
 
+static uint64_t stopped_clock(void)
+{
+	return NSEC_PER_SEC;
+}
+
+/* More than half of the room is taken, but by a file that was written just now, and nobody waits. */
+static void test_busy(void **state UNUSED)
+{
+	struct fake_change_counts counts;
+	struct wfile *f, *other;
+
+	stop();
+	now_ns = stopped_clock;
+	start(KIB(256), WRITER_FSYNC_REMOTE);
+	f = open_file("large");
+	for (unsigned i = 0; i < 48; i++)
+		write_at(f, i * 4096, old, 4096);
+	other = open_file("key");
+	write_at(other, 0, "x", 1);
+	assert_int_equal(sync_file(other), 0);
+	fake_change_counts(origin, &counts);
+	assert_int_equal(counts.tries, 1);
+	assert_int_equal(sync_file(f), 0);
+	fake_change_counts(origin, &counts);
+	assert_int_equal(counts.tries, 2);
+	wfile_put(other);
+	wfile_put(f);
+}
+
 static void test_removed(void **state UNUSED)
 {
 	struct wfile *f = open_file("key");
@@ -470,12 +502,19 @@ static void test_recovered_conflict(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_overwrite),   CASE(test_new_file),
-		CASE(test_sizes),       CASE(test_written_meanwhile),
-		CASE(test_conflict),    CASE(test_save_as),
-		CASE(test_unheard),     CASE(test_lost_and_refused),
-		CASE(test_little_room), CASE(test_removed),
-		CASE(test_recovered),   CASE(test_recovered_conflict),
+		CASE(test_overwrite),
+		CASE(test_new_file),
+		CASE(test_sizes),
+		CASE(test_written_meanwhile),
+		CASE(test_conflict),
+		CASE(test_save_as),
+		CASE(test_unheard),
+		CASE(test_lost_and_refused),
+		CASE(test_little_room),
+		CASE(test_busy),
+		CASE(test_removed),
+		CASE(test_recovered),
+		CASE(test_recovered_conflict),
 	};
 	char command[128];
 	int r;
