@@ -30,8 +30,9 @@ cat >"$TEST_TMP/replace.py" <<'PY'
 import os, sys
 mnt, side = sys.argv[1:]
 n = int(open(side).read())
+mount, parent = os.stat(mnt).st_dev, os.getppid()
 try:
-    while True:
+    while os.stat(mnt).st_dev == mount and os.getppid() == parent:
         n += 1
         open(side + ".tried", "w").write(str(n))
         with open(mnt + "/replaced.new", "w") as f:
