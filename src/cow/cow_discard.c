@@ -20,14 +20,16 @@ static bool is_named(const char *path, const char *name)
 {
 	char text[SOURCE_MAX], file[PATH_MAX], want[PATH_MAX + 8];
 	cleanup(fd_closep) int fd = -1;
+	size_t len;
 	ssize_t n;
-	int len = snprintf(want, sizeof want, " as %s\n", name);
 
+	snprintf(want, sizeof want, " as %s\n", name);
+	len = strlen(want);
 	if (snprintf(file, sizeof file, "%s/source", path) >= (int)sizeof file)
 		return false;
 	fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	n = fd < 0 ? -1 : read(fd, text, sizeof text);
-	return n >= len && !memcmp(text + n - len, want, (size_t)len);
+	return n > 0 && (size_t)n >= len && !memcmp(text + (size_t)n - len, want, len);
 }
 
 static int remove_one(const char *path, const struct stat *st UNUSED, int type,
