@@ -6,8 +6,10 @@
     b.arm(3, after=...)               called when the server has done it, before the answer is
     b.arm(3, lose=True)               passed on, and its answer is lost
     b.arm(3, lose=True, always=True)  that of the 3rd and all that follow
-    Between(url, strict=True)         looks at the preconditions of completions, as AWS does, where the server does not; who else changes
-                                      objects holds b.turn meanwhile; b.client is a boto3 client of the server
+    Between(url, strict=True)         looks at the preconditions of completions, as AWS does, where the server does not; b.client is then a
+                                      boto3 client of the server, and who else changes objects holds b.turn meanwhile
+    Between(url, skip=("GET ",))      such requests are not counted
+    b.quiet()                         nothing is called any more, and what was has returned: a request may be on its way beside the one waited for
     b.disarm() -> how many requests there were, and the lines of those
 """
 import http.client
@@ -18,10 +20,12 @@ import urllib.parse
 
 
 class Between:
-    def __init__(self, url, strict=False):
+    def __init__(self, url, strict=False, skip=()):
+        self._skip = tuple(skip)
         self._strict, self.turn = strict, threading.Lock()
         to = urllib.parse.urlsplit(url)
-        self._to, self._lock, self._armed, self.lines = (to.hostname, to.port), threading.Lock(), None, []
+        self._to, self._lock, self._armed, self.lines = (to.hostname, to.port), threading.Condition(), None, []
+        self._last, self._calls = None, 0
         between = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -52,12 +56,21 @@ class Between:
     def arm(self, number, before=None, after=None, lose=False, always=False):
         with self._lock:
             self.lines, self._armed = [], (number, before, after, lose, always)
+            self._last = self._armed
 
     def at(self):
-        """("before" or "after", the line of the request that was armed), if it has come."""
+        """("before" or "after", the line of the request that was armed, the next one's or ""), if it has come."""
         with self._lock:
-            number, before = self._armed[:2] if self._armed else (0, None)
-            return ("before" if before else "after", self.lines[number]) if number < len(self.lines) else None
+            number, before = self._last[:2] if self._last else (0, None)
+            if number >= len(self.lines):
+                return None
+            return "before" if before else "after", self.lines[number], "".join(self.lines[number + 1:number + 2])
+
+    def quiet(self):
+        with self._lock:
+            self._armed = None
+            while self._calls:
+                self._lock.wait()
 
     def disarm(self):
         with self._lock:
@@ -66,26 +79,32 @@ class Between:
 
     def _turn(self, line):
         """What is to be done at this request: (before, after, lose)."""
+        if line.startswith(self._skip):
+            return None, None, False
         with self._lock:
             number = len(self.lines)
             self.lines.append(line)
             if not self._armed:
                 return None, None, False
             at, before, after, lose, always = self._armed
-            return (before, after, lose) if number == at or (always and number > at) else (None, None, False)
+            if number != at and not (always and number > at):
+                return None, None, False
+            self._calls += 1
+            return before, after, lose
+
+    def _called(self):
+        with self._lock:
+            self._calls -= 1
+            self._lock.notify_all()
 
     def handle(self, h):
         body = h.rfile.read(int(h.headers.get("Content-Length", 0)))
-        before, after, lose = self._turn(f"{h.command} {h.path}")
-        if before:
-            before()
-        if self._strict and h.command == "POST" and "uploadId=" in h.path:
-            with self.turn:
-                answer, data = self._refusal(h) or self._ask(h, body)
-        else:
-            answer, data = self._ask(h, body)
-        if after:
-            after()
+        before, after, lose = turn = self._turn(f"{h.command} {h.path}")
+        try:
+            answer, data = self._pass(h, body, before, after)
+        finally:
+            if any(turn):
+                self._called()
         if lose:
             h.close_connection = True
             return
@@ -98,6 +117,18 @@ class Between:
         h.end_headers()
         h.wfile.write(data)
         h.wfile.flush()
+
+    def _pass(self, h, body, before, after):
+        if before:
+            before()
+        if self._strict and h.command == "POST" and "uploadId=" in h.path:
+            with self.turn:
+                answer, data = self._refusal(h) or self._ask(h, body)
+        else:
+            answer, data = self._ask(h, body)
+        if after:
+            after()
+        return answer, data
 
     def _ask(self, h, body):
         connection = http.client.HTTPConnection(*self._to, timeout=60)

@@ -12,7 +12,7 @@ expect_log 'cannot|refused|timed out|500|503|SlowDown|InternalError'
 AWAY=${AWAY:-4}
 write_start
 echo base | s3_put - s3://bucket/old
-head -c 100000 /dev/urandom >"$TEST_TMP/other"
+head -c 8000000 /dev/urandom >"$TEST_TMP/other" # too large to be read ahead of time
 s3_put "$TEST_TMP/other" s3://bucket/other
 down=$TEST_TMP/down
 s3_front "if (-f $down) { return 503; }"
@@ -78,12 +78,12 @@ g = os.open(f"{os.path.dirname(sys.argv[1])}/other", os.O_RDWR)
 os.pread(f, 1, max(0, os.fstat(f).st_size - 1))
 open(sys.argv[2], "w").close()
 try:
-    os.pwrite(g, b"part", 4096 + 10)
+    os.pwrite(g, b"part", 4096000 + 10)
     sys.exit("a page that is not here was overwritten in part")
 except OSError as e:
     if e.errno not in AWAY:
         sys.exit(f"write of a part: {e}")
-if os.pwrite(g, b"w" * 4096, 4096) != 4096:
+if os.pwrite(g, b"w" * 4096, 4096000) != 4096:
     sys.exit("a whole page is not written")
 try:
     os.write(f, b"not yet\n")
@@ -108,6 +108,6 @@ while True:
 PY
 echo "not yet" >>"$TEST_TMP/written/old"
 sync_all
-{ head -c 4096 "$TEST_TMP/other"; head -c 4096 /dev/zero | tr '\0' w; tail -c +8193 "$TEST_TMP/other"; } >"$TEST_TMP/expected"
+{ head -c 4096000 "$TEST_TMP/other"; head -c 4096 /dev/zero | tr '\0' w; tail -c +4100097 "$TEST_TMP/other"; } >"$TEST_TMP/expected"
 assert_stored other "$TEST_TMP/expected"
 assert_stored old "$TEST_TMP/written/old"
