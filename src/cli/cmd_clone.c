@@ -178,7 +178,7 @@ static int mount_clone(const struct args *a, struct vmofs_config *c, const char 
 		       const char *path, struct vmofs_err *err)
 {
 	bool tree = vmofs_source_find(source);
-	bool made;
+	bool made = false;
 	int r = config_set(c, "cow", NULL, err);
 
 	if (!r)

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # -o cow over a web server and over a bucket: everything can be changed, is there again after an unmount and after kill -9, and
 # the origin is never told: no byte of it changes, and nothing but reads is in the server's log.
+# TIMEOUT: 300
 . "$TEST_LIB/common.sh"
 . "$TEST_LIB/s3.sh"
 . "$TEST_LIB/write.sh"
