@@ -322,6 +322,9 @@ struct vmo_dirty_range {
  */
 int64_t vmo_query_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_dirty_range *ranges,
 			uint64_t n);
+/* As that, and no more are looked for than @n: for who takes them in turn. */
+int64_t vmo_next_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_dirty_range *ranges,
+		       uint64_t n);
 uint64_t vmo_n_dirty(struct vmo *v); /* dirty and awaiting pages, zero ranges not counted */
 
 enum vmo_writeback_what {

@@ -38,8 +38,8 @@ static bool next_dirty(struct vmo *v, uint64_t first, uint64_t end, struct page_
 	return first < end;
 }
 
-int64_t vmo_query_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_dirty_range *ranges,
-			uint64_t n)
+static int64_t query_dirty(struct vmo *v, uint64_t off, uint64_t len,
+			   struct vmo_dirty_range *ranges, uint64_t n, uint64_t most)
 {
 	uint64_t page = page_floor(off);
 	uint64_t end = page_ceil(off + len);
@@ -53,7 +53,7 @@ int64_t vmo_query_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_di
 		mutex_unlock(&v->source->lock);
 		return -ERANGE;
 	}
-	for (; next_dirty(v, page, end, &run); page = run.end, found++)
+	for (; found < most && next_dirty(v, page, end, &run); page = run.end, found++)
 		if (found < n)
 			ranges[found] = (struct vmo_dirty_range){
 				.off = page_bytes(run.first),
@@ -62,6 +62,18 @@ int64_t vmo_query_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_di
 			};
 	mutex_unlock(&v->source->lock);
 	return (int64_t)found;
+}
+
+int64_t vmo_query_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_dirty_range *ranges,
+			uint64_t n)
+{
+	return query_dirty(v, off, len, ranges, n, UINT64_MAX);
+}
+
+int64_t vmo_next_dirty(struct vmo *v, uint64_t off, uint64_t len, struct vmo_dirty_range *ranges,
+		       uint64_t n)
+{
+	return query_dirty(v, off, len, ranges, n, n);
 }
 
 /* ---- tokens ---- */

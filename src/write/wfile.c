@@ -15,6 +15,9 @@
 
 #define CANCEL_LOOK_NS (100 * NSEC_PER_MSEC)
 
+/* How often changes have somebody look what can be stored, when much is dirty. Who waits for room says so himself. */
+#define PRESS_NS (100 * NSEC_PER_MSEC)
+
 /* ---- states ---- */
 
 static const uint8_t wfile_next[] = {
@@ -290,18 +293,24 @@ static void dirtied_locked(struct wfile *f, uint64_t now) REQUIRES(f->w->lock)
 void wfile_changed(struct wfile *f, bool attr, bool mtime)
 {
 	struct writer *w = f->w;
-	bool tight = room_is_tight(&w->room);
+	bool press = room_is_tight(&w->room);
+	uint64_t now;
 
 	mutex_lock(&f->w->lock);
+	now = writer_now(w);
 	f->change_seq++;
 	if (mtime)
 		clock_gettime(CLOCK_REALTIME, &f->attr.mtime);
 	f->attr_seq += attr || mtime;
 	/* What came too late for the journal is only here. */
 	if (!w->retiring)
-		dirtied_locked(f, writer_now(w));
+		dirtied_locked(f, now);
+	/* Not for each page of a file that is being written, which is left alone anyway. */
+	press = press && now - w->pressed_ns >= PRESS_NS;
+	if (press)
+		w->pressed_ns = now;
 	mutex_unlock(&f->w->lock);
-	if (tight)
+	if (press)
 		writer_press(w);
 }
 

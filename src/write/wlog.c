@@ -35,7 +35,7 @@ static int add_zeros(struct wfile *f, uint64_t size)
 	int r = 0;
 
 	while (r == 0 && off < size) {
-		int64_t n = vmo_query_dirty(f->vmo, off, size - off, got, ARRAY_LEN(got));
+		int64_t n = vmo_next_dirty(f->vmo, off, size - off, got, ARRAY_LEN(got));
 
 		/* It was cut meanwhile, so this pass does not count. */
 		if (n <= 0)
@@ -400,7 +400,7 @@ static unsigned dirty_again(struct wfile *f, struct journal_range *keep, unsigne
 	unsigned n = 0;
 
 	while (off < end) {
-		int64_t found = vmo_query_dirty(f->vmo, off, end - off, got, ARRAY_LEN(got));
+		int64_t found = vmo_next_dirty(f->vmo, off, end - off, got, ARRAY_LEN(got));
 
 		if (found == -ERANGE) { /* it was cut meanwhile */
 			end = page_bytes(page_ceil(vmo_size(f->vmo)));

@@ -75,6 +75,7 @@ struct writer {
 	unsigned n_files;             /* of any kind, until they are freed */
 	unsigned n_in[WFILE_NSTATES]; /* of those in `files` */
 	unsigned draining;
+	uint64_t pressed_ns; /* when a change pressed for stores last */
 	unsigned n_turns; /* files that somebody changes */
 	bool stopping;
 	bool retiring; /* files go to the journal for the last time */

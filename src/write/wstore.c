@@ -64,7 +64,7 @@ static int add_dirty(struct wjob *j, uint64_t limit)
 	int r = 0;
 
 	while (r == 0 && off < limit) {
-		int64_t n = vmo_query_dirty(j->f->vmo, off, limit - off, got, ARRAY_LEN(got));
+		int64_t n = vmo_next_dirty(j->f->vmo, off, limit - off, got, ARRAY_LEN(got));
 
 		if (n <= 0)
 			return (int)n;

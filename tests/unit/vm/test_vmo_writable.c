@@ -588,6 +588,7 @@ static void scattered_writes_during_a_store_are_cheap(void **state)
 {
 	enum { N = 6000 };
 	SCENE(s, UINT64_C(2) * N * PAGE);
+	struct vmo_dirty_range r[2];
 	struct vmo_token *t;
 	struct vmo_token *u;
 
@@ -595,6 +596,14 @@ static void scattered_writes_during_a_store_are_cheap(void **state)
 	for (uint64_t i = 0; i < N; i++)
 		must_write(s.v, 2 * i * PAGE, PAGE);
 	assert_int_equal(vmo_query_dirty(s.v, 0, vmo_size(s.v), NULL, 0), N);
+	for (uint64_t i = 0; i < N; i += 2) {
+		uint64_t off = 2 * i * PAGE;
+
+		assert_int_equal(vmo_next_dirty(s.v, off, vmo_size(s.v) - off, r, 2),
+				 MIN(2, N - i));
+		assert_int_equal(r[0].off, off);
+		assert_int_equal(r[1].off, off + 2 * PAGE);
+	}
 	assert_int_equal(vmo_writeback_begin(s.v, 0, vmo_size(s.v), VMO_WRITEBACK_ALL, &t), 0);
 	assert_int_equal(vmo_writeback_begin(s.v, 0, vmo_size(s.v) / 2, VMO_WRITEBACK_ALL, &u), 0);
 	for (uint64_t i = 0; i < N; i += 2)
