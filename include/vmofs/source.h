@@ -89,15 +89,15 @@ struct vmofs_query {
 };
 
 struct vmofs_source_info {
-	char name[256];  /* for the mount, never empty */
-	char url[4096];  /* for people, without credentials */
-	char where[640]; /* what beside url tells it from all others (the server); may be "" */
-	unsigned can;    /* 1u << enum vmofs_query_kind; DIR and NAME always */
+	char name[256];   /* for the mount, never empty */
+	char url[4096];   /* for people, without credentials */
+	char where[640];  /* what beside url tells it from all others (the server); may be "" */
+	unsigned can;     /* 1u << enum vmofs_query_kind; DIR and NAME always */
 	unsigned key_max; /* bytes of the longest key that can be stored; 0: VMOFS_KEY_MAX - 1 */
-	unsigned page;   /* entries that one request brings; 0: all at once */
-	bool fixed;      /* no other names than there are can be made, and these cannot go */
-	bool links;      /* every entry tells of itself, and symbolic links can be made */
-	bool complete;   /* FLAT of "" needs no network: ask it once for all */
+	unsigned page;    /* entries that one request brings; 0: all at once */
+	bool fixed;       /* no other names than there are can be made, and these cannot go */
+	bool links;       /* every entry tells of itself, and symbolic links can be made */
+	bool complete;    /* FLAT of "" needs no network: ask it once for all */
 	struct timespec changed; /* of what it was read from, where it is a file */
 };
 

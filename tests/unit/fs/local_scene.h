@@ -399,7 +399,7 @@ int writer_recover(struct writer *w,
 
 /* ---- set-up ---- */
 
-static int set_up(void **state UNUSED)
+static inline int set_up(void **state UNUSED)
 {
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct object_cache_params cp;
@@ -432,7 +432,7 @@ static int set_up(void **state UNUSED)
 	return 0;
 }
 
-static int tear_down(void **state UNUSED)
+static inline int tear_down(void **state UNUSED)
 {
 	object_cache_close(f.p.cache);
 	local_free(l);
