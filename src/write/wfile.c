@@ -355,10 +355,10 @@ int wfile_enter(struct wfile *f, bool now)
 	struct writer *w = f->w;
 	int r = 0;
 
-	mutex_lock(&w->lock);
+	mutex_lock(&f->w->lock);
 	f->n_turns++;
 	while (f->turn && !now && !w->stopping)
-		cond_wait(&w->changed, &w->lock);
+		cond_wait(&w->changed, &f->w->lock);
 	f->n_turns--;
 	if (w->stopping)
 		r = -ESHUTDOWN;
@@ -368,7 +368,7 @@ int wfile_enter(struct wfile *f, bool now)
 		r = -ESTALE;
 	else
 		wfile_take_turn_locked(f);
-	mutex_unlock(&w->lock);
+	mutex_unlock(&f->w->lock);
 	return r;
 }
 

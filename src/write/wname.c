@@ -17,16 +17,16 @@ static int enter_any(struct wfile *f)
 	struct writer *w = f->w;
 	int r = 0;
 
-	mutex_lock(&w->lock);
+	mutex_lock(&f->w->lock);
 	f->n_turns++;
 	while (f->turn && !w->stopping)
-		cond_wait(&w->changed, &w->lock);
+		cond_wait(&w->changed, &f->w->lock);
 	f->n_turns--;
 	if (w->stopping)
 		r = -ESHUTDOWN;
 	else
 		wfile_take_turn_locked(f);
-	mutex_unlock(&w->lock);
+	mutex_unlock(&f->w->lock);
 	return r;
 }
 

@@ -352,11 +352,11 @@ static void commit_again(struct wfile *f)
 {
 	struct writer *w = f->w;
 
-	mutex_lock(&w->lock);
+	mutex_lock(&f->w->lock);
 	if (wfile_is_left(f->state) && w->p.commit_ns)
 		writer_commit_due_locked(
 			f, writer_now(w) + (w->p.commit_ns << MIN(f->commit_failures, 6u)));
-	mutex_unlock(&w->lock);
+	mutex_unlock(&f->w->lock);
 }
 
 static void commit_some(void *arg, void **own)

@@ -76,7 +76,7 @@ struct writer {
 	unsigned n_in[WFILE_NSTATES]; /* of those in `files` */
 	unsigned draining;
 	uint64_t pressed_ns; /* when a change pressed for stores last */
-	unsigned n_turns; /* files that somebody changes */
+	unsigned n_turns;    /* files that somebody changes */
 	bool stopping;
 	bool retiring; /* files go to the journal for the last time */
 	bool stopped;

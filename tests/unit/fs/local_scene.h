@@ -46,7 +46,7 @@ static void tell(const char *fmt, ...)
 }
 
 /* What was told since the last call. */
-static void assert_told(const char *text)
+static inline void assert_told(const char *text)
 {
 	assert_string_equal(told, text);
 	told[0] = '\0';
@@ -451,12 +451,12 @@ static uint64_t ino_of(const char *path)
 	return (uint64_t)ino;
 }
 
-static void assert_none(const char *path)
+static inline void assert_none(const char *path)
 {
 	assert_int_equal(fixture_ino(&f, path), -ENOENT);
 }
 
-static struct stat stat_of(const char *path)
+static inline struct stat stat_of(const char *path)
 {
 	struct fs_tree_attr a;
 
@@ -464,12 +464,12 @@ static struct stat stat_of(const char *path)
 	return a.st;
 }
 
-static void ttl_passes(void)
+static inline void ttl_passes(void)
 {
 	fixture_now_ns += 1000 * NSEC_PER_SEC;
 }
 
-static struct local_handle *open_write(const char *path)
+static inline struct local_handle *open_write(const char *path)
 {
 	struct local_handle *h;
 
@@ -477,7 +477,7 @@ static struct local_handle *open_write(const char *path)
 	return h;
 }
 
-static struct local_handle *open_read(const char *path)
+static inline struct local_handle *open_read(const char *path)
 {
 	struct local_handle *h;
 	struct fs_object *o;
@@ -487,14 +487,14 @@ static struct local_handle *open_read(const char *path)
 	return h;
 }
 
-static void close_handle(struct local_handle *h)
+static inline void close_handle(struct local_handle *h)
 {
 	if (!local_close_now(l, h))
 		local_close(l, h);
 }
 
 /* The kernel's reference stays, as those of lookups do. */
-static struct local_handle *create(const char *dir, const char *name, bool excl, int expect)
+static inline struct local_handle *create(const char *dir, const char *name, bool excl, int expect)
 {
 	const struct local_create c = {
 		.parent = ino_of(dir), .name = name, .mode = 0640, .uid = 7, .gid = 8, .excl = excl
@@ -506,8 +506,8 @@ static struct local_handle *create(const char *dir, const char *name, bool excl,
 	return h;
 }
 
-static int rename_to(const char *from_dir, const char *name, const char *to_dir,
-		     const char *new_name)
+static inline int rename_to(const char *from_dir, const char *name, const char *to_dir,
+			    const char *new_name)
 {
 	const struct local_rename rn = {
 		.parent = ino_of(from_dir),

@@ -311,13 +311,13 @@ static void test_mended(void **state UNUSED)
 	assert_int_equal(pthread_create(&waiting, NULL, sync_in_thread, &a), 0);
 	fake_change_wait_gate(origin, 1);
 	while (!waits) {
-		mutex_lock(&writer->lock);
+		mutex_lock(&a.f->w->lock);
 		waits = a.f->wanted;
 		if (waits) {
 			wfile_fail_locked(a.f, -EIO, "gone at once");
 			a.f->error = 0;
 		}
-		mutex_unlock(&writer->lock);
+		mutex_unlock(&a.f->w->lock);
 	}
 	fake_change_gate(origin, false);
 	pthread_join(waiting, NULL);
