@@ -40,4 +40,4 @@ echo "seed $seed"
 try "one process" write-age=50ms -p 1 -l 1000000
 try "four processes" write-age=20ms -p 4 -l 1000000
 try "a file of parts, little room" write-age=50ms,dirty-limit=1M,memory=8M -p 4 -l 14000000 -o 200000
-try "fsync of the journal" write-age=100ms,fsync=local -p 3 -l 300000
+try "fsync of the journal" write-age=100ms,fsync=local -p 3 -l 1000000
