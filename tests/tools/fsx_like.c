@@ -483,16 +483,27 @@ static void resize_op(struct prng *r, enum op op)
 	}
 }
 
+/*
+ * A page that is mapped and written while a range that ends within it is zeroed: the kernel may write it back between the
+ * daemon's zeroing and its own, which does not make the page dirty. So they keep out of each other's pages.
+ */
+static bool needs_whole_pages(enum op op)
+{
+	return op == OP_MAP_WRITE || op == OP_ZERO || op == OP_PUNCH;
+}
+
 /* Within the size, beside others. */
 static void range_op(struct prng *r, enum op op)
 {
-	uint64_t off, len;
+	uint64_t off, len, from, end;
 
 	if (!sh->size)
 		return;
 	off = place(r, sh->size);
 	len = length(r, sh->size - off);
-	lock_range(off, len);
+	from = needs_whole_pages(op) ? off / PAGE * PAGE : off;
+	end = needs_whole_pages(op) ? (off + len + PAGE - 1) / PAGE * PAGE : off + len;
+	lock_range(from, end - from);
 	switch (op) {
 	case OP_READ:
 		do_read(off, len);
@@ -507,7 +518,7 @@ static void range_op(struct prng *r, enum op op)
 	default:
 		do_fallocate(op, off, len);
 	}
-	unlock_range(off, len);
+	unlock_range(from, end - from);
 }
 
 static void one_op(struct prng *r)
