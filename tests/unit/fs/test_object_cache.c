@@ -101,9 +101,7 @@ static int null_object(struct vmofs_source *s, const struct vmofs_entry *e,
 	vmofs_list_init(&n->owned);
 	src->n_alive++;
 	src->n_made++;
-	info->size = e->size;
-	info->mtime = e->mtime;
-	info->weak = false;
+	*info = (struct vmofs_object_info){ .size = e->size, .mtime = e->mtime };
 	snprintf(info->name, sizeof info->name, "%s", e->key);
 	snprintf(info->url, sizeof info->url, "null:%s", e->key);
 	snprintf(info->validator, sizeof info->validator, "\"%s\"", e->key);
