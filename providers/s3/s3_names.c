@@ -305,30 +305,63 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 	return r;
 }
 
+static void copy_undo(struct change *c, const struct vmofs_version *now)
+{
+	struct vmofs_err ignored = VMOFS_ERR_INIT;
+	struct s3_final undo = change_final(c, S3_FINAL_DELETE, "remove", now, delete_make);
+
+	s3_final_run(&undo, &ignored);
+}
+
 /*
  * Many servers do not look at x-amz-copy-source-if-match. There, what was copied is the version that was meant if that is still
  * what the source has.
  */
+static int copy_check_source(struct change *c, struct vmofs_err *err)
+{
+	struct s3_op *head = NULL;
+	int r = change_look(c, c->from, "copy", &head, err);
+
+	if (r == -ENOENT || (r == 0 && !s3_is_expected(&c->source, head)))
+		r = vmofs_err_set(err, -ESTALE,
+				  "cannot copy 's3://%s/%s': it was changed by somebody else",
+				  c->s->o.bucket, c->from);
+	s3_op_put(head);
+	return r;
+}
+
+/* radosgw's posix backend makes an empty object of one that was made of parts and copied before, and says that all is well. */
+static int copy_check_target(struct change *c, struct vmofs_err *err)
+{
+	struct s3_op *head = NULL;
+	struct vmofs_version there;
+	int r = change_look(c, c->key, "copy", &head, err);
+
+	if (r == 0)
+		s3_version_of(head, &there);
+	if (r == 0 && there.size != c->source.size)
+		r = vmofs_err_set(
+			err, -EOPNOTSUPP,
+			"cannot copy 's3://%s/%s': the server's copy has %llu of %llu bytes",
+			c->s->o.bucket, c->from, (unsigned long long)there.size,
+			(unsigned long long)c->source.size);
+	s3_op_put(head);
+	return r;
+}
+
+/* Of a server that is not known to look at everything. @made: nothing was there before. */
 static int copy_check(struct change *c, bool made, const struct vmofs_version *now,
 		      struct vmofs_err *err)
 {
-	struct s3_op *head = NULL;
 	int r;
 
 	if (atomic_load(&c->s->habits[S3_SOURCE_MATCH]) == S3_LOOKS)
 		return 0;
-	r = change_look(c, c->from, "copy", &head, err);
-	if (r == -ENOENT || (r == 0 && !s3_is_expected(&c->source, head))) {
-		struct vmofs_err ignored = VMOFS_ERR_INIT;
-		struct s3_final undo = change_final(c, S3_FINAL_DELETE, "remove", now, delete_make);
-
-		if (made)
-			s3_final_run(&undo, &ignored);
-		r = vmofs_err_set(err, -ESTALE,
-				  "cannot copy 's3://%s/%s': it was changed by somebody else",
-				  c->s->o.bucket, c->from);
-	}
-	s3_op_put(head);
+	r = copy_check_source(c, err);
+	if (r == 0)
+		r = copy_check_target(c, err);
+	if (made && (r == -ESTALE || r == -EOPNOTSUPP))
+		copy_undo(c, now);
 	return r;
 }
 

@@ -377,7 +377,8 @@ static int origin_copy(struct local *l, struct renaming *x, struct vmofs_version
 
 	if (r < 0)
 		log_warn("cannot rename '%s' to '%s': %s", x->from.key, x->key, err.msg);
-	return r;
+	/* mv(1) copies it then. */
+	return r == -EOPNOTSUPP ? -EXDEV : r;
 }
 
 /* All of it is at the origin, and copied there, and nothing was written meanwhile. */

@@ -54,6 +54,8 @@ static void test_copy(void **state)
 	say_head(b, -1, "\"a\"", "x-amz-meta-colour: blue\r\n");
 	say(b, 1, "PUT /b/g", 200, "", ERR("InternalError"));
 	say(b, 1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say(b, 2, "HEAD /b/g", 404, "", "");
+	say(b, -1, "HEAD /b/g", 200, "ETag: \"n\"\r\n", "123");
 	assert_int_equal(ops->copy(b->s, "f", &from, "g", &to, &now, &no_wait, &err), 0);
 	assert_string_equal(now.validator, "\"n\"");
 	assert_int_equal(now.size, 3);
@@ -80,6 +82,8 @@ static void test_a_copy_with_tags(void **state)
 	say(b, 1, "GET /b/f?tagging", 200, "",
 	    "<T><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></T>");
 	say(b, 1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say(b, 1, "HEAD /b/g", 404, "", "");
+	say(b, -1, "HEAD /b/g", 200, "ETag: \"n\"\r\n", "123");
 	assert_int_equal(b->s->ops->change->copy(b->s, "f", NULL, "g", &to, &now, &no_wait, &err),
 			 0);
 	text = text_of(b, "PUT /b/g", 0);
@@ -123,7 +127,26 @@ static void test_a_copy_refused_for_its_source(void **state)
 	asked(b, "HEAD /b/g", NULL);
 	asked(b, "PUT /b/g", "If-None-Match: *");
 	asked(b, "HEAD /b/f", NULL);
+	asked(b, "HEAD /b/g", NULL);
 	asked_no_more(b);
+}
+
+/* The server says that all is well, and has made an empty object. */
+static void test_a_copy_that_is_not_whole(void **state)
+{
+	struct vmofs_version to = { .exists = false }, now;
+	struct change_bed *b = *state;
+	struct vmofs_err err = VMOFS_ERR_INIT;
+
+	say_head(b, -1, "\"a\"", "");
+	say(b, 1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say(b, 1, "HEAD /b/g", 404, "", "");
+	say(b, -1, "HEAD /b/g", 200, "ETag: \"n\"\r\n", "");
+	say(b, -1, "DELETE /b/g", 204, "", "");
+	assert_int_equal(b->s->ops->change->copy(b->s, "f", NULL, "g", &to, &now, &no_wait, &err),
+			 -EOPNOTSUPP);
+	assert_non_null(strstr(err.msg, "0 of 3 bytes"));
+	assert_non_null(text_of(b, "DELETE /b/g", 0));
 }
 
 /* The server does not look at the condition on the source: somebody's newer version was copied. */
@@ -192,6 +215,7 @@ int main(void)
 		TEST(test_copy),
 		TEST(test_a_copy_with_tags),
 		TEST(test_copy_of_another_version),
+		TEST(test_a_copy_that_is_not_whole),
 		TEST(test_a_copy_refused_for_its_source),
 		TEST(test_a_copy_of_what_has_changed),
 		TEST(test_directories_and_links),
