@@ -78,13 +78,21 @@ static struct moved_key *known(struct keys *k, const char *rel)
 	return NULL;
 }
 
+static int check_length(const struct keys *k, const char *rel)
+{
+	size_t max = k->l->p.key_max ? k->l->p.key_max : VMOFS_KEY_MAX - 1;
+
+	return strlen(k->to) + strlen(rel) > max ? -ENAMETOOLONG : 0;
+}
+
 static int set_apart(struct moving *mv, uint64_t ino UNUSED, const char *rel)
 {
 	struct moved_key *m = known(&mv->k, rel);
 
 	if (m)
 		m->apart = true;
-	return 0;
+	/* Those that have not been stored yet are in no listing. */
+	return check_length(&mv->k, rel);
 }
 
 /* What was removed while it was open goes at its last close, and not with the others. */
@@ -377,12 +385,11 @@ static void finish(struct moving *mv)
 
 static int check_lengths(const struct keys *k)
 {
-	size_t max = k->l->p.key_max ? k->l->p.key_max : VMOFS_KEY_MAX - 1;
+	int r = 0;
 
-	for (size_t i = 0; i < k->n; i++)
-		if (strlen(k->to) + strlen(k->v[i].rel) > max)
-			return -ENAMETOOLONG;
-	return 0;
+	for (size_t i = 0; i < k->n && !r; i++)
+		r = check_length(k, k->v[i].rel);
+	return r;
 }
 
 static int list(struct moving *mv)
