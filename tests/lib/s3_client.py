@@ -17,6 +17,7 @@ tag s3://B/K NAME=VALUE...                 its tags
 tags s3://B/K                              prints them, in their order
 upload s3://B/K                            begins an upload in parts, and prints its id
 uploads BUCKET                             key and id of each that is under way
+filled BUCKET                              those of them that have parts
 """
 import concurrent.futures
 import json
@@ -158,5 +159,11 @@ def uploads(bucket):
         print(u["Key"], u["UploadId"])
 
 
-COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, tag, tags, upload, uploads)}
+def filled(bucket):
+    for u in client.list_multipart_uploads(Bucket=bucket).get("Uploads", []):
+        if client.list_parts(Bucket=bucket, Key=u["Key"], UploadId=u["UploadId"]).get("Parts"):
+            print(u["Key"], u["UploadId"])
+
+
+COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, tag, tags, upload, uploads, filled)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])
