@@ -35,15 +35,16 @@ struct local_file {
 	unsigned handles;              /* of the kernel's */
 	unsigned writers;              /* of them; changed by who entered it */
 	bool entered;                  /* by a thread */
-	bool held;                     /* in the tree; by who entered it */
 	bool stored;                   /* the writer has told of a store that is not settled yet */
-	bool gone;                     /* removed, or its contents are given up: it does not rest */
 	struct wfile *wfile;           /* counted; set once, by who entered it */
 	struct fs_object *object;      /* borrowed from the wfile, which has a reference */
 	struct local_removal *removal; /* owned; by who entered it */
 	struct vmofs_list open;        /* the handles */
 	/* Owned; by who entered it. Was never stored, and the first store replaces this; NULL: nothing. */
 	struct vmofs_version *replaces;
+	/* Not beside those of the lock: what is asked for together may be read as one word. */
+	bool held; /* in the tree; by who entered it */
+	bool gone; /* removed, or its contents are given up: it does not rest; by who entered it */
 };
 
 struct local_handle {
