@@ -167,7 +167,8 @@ static void add_handle_locked(struct local *l UNUSED, struct local_file *f, stru
 	h->refs = 1;
 	vmofs_list_add_tail(&f->open, &h->link);
 	f->handles++;
-	f->writers += h->write;
+	if (h->write) /* who entered the file may be reading it */
+		f->writers++;
 }
 
 int local_open_read(struct local *l, struct fs_object *take_o, struct local_handle **out)
@@ -371,7 +372,8 @@ static void put_handle(struct local *l, struct local_handle *h) EXCLUDES(l->lock
 static bool take_handle_locked(struct local *l UNUSED, struct local_handle *h) REQUIRES(l->lock)
 {
 	vmofs_list_del(&h->link);
-	h->file->writers -= h->write;
+	if (h->write)
+		h->file->writers--;
 	return --h->file->handles == 0;
 }
 
