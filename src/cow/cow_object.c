@@ -232,13 +232,16 @@ static void answer(struct cow_object *o, const struct vmofs_request *req)
 static bool next(struct cow_object *o, struct vmofs_request *out) EXCLUDES(o->lock)
 {
 	struct vmofs_request *req = NULL;
+	unsigned cls = 0;
 
 	mutex_lock(&o->lock);
-	for (unsigned cls = 0; cls < VMOFS_NCLASSES && !req; cls++)
-		req = vmofs_list_first(&o->queue[cls], struct vmofs_request, link);
+	while (cls < VMOFS_NCLASSES &&
+	       !(req = vmofs_list_first(&o->queue[cls], struct vmofs_request, link)))
+		cls++;
 	if (req) {
 		vmofs_list_del(&req->link); /* clear() may come at any time from here on */
-		*out = *req;
+		*out = (struct vmofs_request){ .cls = cls, .off = req->off, .len = req->len };
+		out->deadline_ns = (uintptr_t)req->priv;
 		out->vmo = vmofs_vmo_get(req->vmo);
 	}
 	o->posted = req != NULL;
@@ -261,12 +264,19 @@ static void drain(struct worker_task *t)
 
 /* ---- the core's calls ---- */
 
+/* Its class is that of the queue, and its deadline is kept: they may change, which is told, but not under our lock. */
+static void queue_locked(struct cow_object *o, struct vmofs_request *req) REQUIRES(o->lock)
+{
+	req->priv = (void *)(uintptr_t)req->deadline_ns;
+	vmofs_list_add_tail(&o->queue[req->cls], &req->link);
+}
+
 static void object_send(struct vmofs_provider *p, struct vmofs_request *req)
 {
 	struct cow_object *o = object_of(p);
 
 	mutex_lock(&o->lock);
-	vmofs_list_add_tail(&o->queue[req->cls], &req->link);
+	queue_locked(o, req);
 	if (!o->posted) {
 		o->posted = true;
 		atomic_fetch_add(&o->refs, 1);
@@ -293,7 +303,7 @@ static void object_swap(struct vmofs_provider *p, struct vmofs_request *old,
 	mutex_lock(&o->lock);
 	if (!vmofs_list_empty(&old->link)) {
 		vmofs_list_del(&old->link);
-		vmofs_list_add_tail(&o->queue[now->cls], &now->link);
+		queue_locked(o, now);
 	}
 	mutex_unlock(&o->lock);
 }
