@@ -82,7 +82,13 @@ def use():
                 got.append(f.read())
             except OSError as e:
                 got.append(str(e).encode())
-        if got[0] != got[1]:
+        if b"[Errno 116]" in got[0] and not os.fstat(files[1].fileno()).st_nlink:
+            # It has no name any more, and what is not here of it is nowhere: a limit, told in the README.
+            log.append(f"stale {p}")
+            held[:] = [h for h in held if h[1] is not files[0]]
+            for f in files:
+                f.close()
+        elif got[0] != got[1]:
             tell(p)
             sys.exit(f"process {who}, seed {seed}: '{p}', held open, has other bytes than a local one: {len(got[0])} and {len(got[1])}")
 def drop():
@@ -119,7 +125,7 @@ in_bucket() # the files of the bucket are those of the local directory
 	(cd "$native" && find . -type f -printf '%s %P\n' | LC_ALL=C sort) >"$TEST_TMP/want"
 	s3 ls s3://bucket/ | grep -v '/$' | LC_ALL=C sort >"$TEST_TMP/got"
 	(cd "$native" && find . -type l -printf '%P\n') >"$TEST_TMP/links"
-	awk 'NR == FNR { link[$0] = 1; next } { key = $0; sub(/^[0-9]* /, "", key) } !(key in link)' "$TEST_TMP/links" "$TEST_TMP/got" | diff "$TEST_TMP/want" - >&2
+	awk 'FILENAME == ARGV[1] { link[$0] = 1; next } { key = $0; sub(/^[0-9]* /, "", key) } !(key in link)' "$TEST_TMP/links" "$TEST_TMP/got" | diff "$TEST_TMP/want" - >&2
 }
 
 echo "seed $seed"
