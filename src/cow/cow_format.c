@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/little.h"
 #include "base/macros.h"
 
 #define MAGIC   "vmofscow"
@@ -22,28 +23,6 @@ enum { P_OSIZE = 72, P_OSEC = 80, P_ONSEC = 88, P_KEY = 92, P_TEXT = 96, P_VALID
 enum { P_EXTENTS = 104 };
 enum { FLAG_OVER = 1, FLAG_DELTA = 2, FLAG_ORIGIN = 4, FLAGS_ALL = 7 };
 enum { HAS_ALL = VMOFS_HAS_MODE | VMOFS_HAS_UID | VMOFS_HAS_GID };
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	put32(p, (uint32_t)v);
-	put32(p + 4, (uint32_t)(v >> 32));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	return get32(p) | (uint64_t)get32(p + 4) << 32;
-}
 
 /* -- the header ------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/little.h"
 #include "base/macros.h"
 
 #define MAGIC            "vmofsidx"
@@ -21,28 +22,6 @@ enum { H_URL_LEN = 40, H_VALIDATOR_LEN = 44, H_TEXT = 48 };
 /* Offsets in a record. */
 enum { R_CRC = 0, R_HITS = 4, R_USED = 8, R_BITS = 16 };
 _Static_assert(R_BITS + CACHE_SEG_PAGES / 8 == CACHE_RECORD_HEAD, "the bitmap ends the head");
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	put32(p, (uint32_t)v);
-	put32(p + 4, (uint32_t)(v >> 32));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	return get32(p) | (uint64_t)get32(p + 4) << 32;
-}
 
 static uint32_t crc_of(uint64_t begin, const void *p, size_t n)
 {

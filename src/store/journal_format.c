@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/little.h"
 #include "base/macros.h"
 
 #define MAGIC   "vmofsjnl"
@@ -21,28 +22,6 @@ enum { H_PAYLOAD_CRC = 32, H_NOTHING = 36, H_OFF = 40, H_RANGE = 48 };
 enum { S_SIZE = 0, S_KEPT = 8, S_SEC = 16, S_NSEC = 24, S_HAS = 28, S_MODE = 32, S_UID = 36 };
 enum { S_GID = 40, S_CONFLICT = 44 };
 enum { B_EXISTS = 0, B_SIZE = 8 };
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static void put64(uint8_t *p, uint64_t v)
-{
-	put32(p, (uint32_t)v);
-	put32(p + 4, (uint32_t)(v >> 32));
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
-
-static uint64_t get64(const uint8_t *p)
-{
-	return get32(p) | (uint64_t)get32(p + 4) << 32;
-}
 
 uint32_t journal_crc(const void *p, size_t n)
 {

@@ -11,20 +11,10 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/little.h"
 #include "store/cache_index.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 /* As whoever can compute them would. */
 static void repair_header(uint8_t *p, size_t len)

@@ -8,16 +8,11 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/little.h"
 #include "base/macros.h"
 #include "cow/cow_format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
 
 static uint32_t crc(uint32_t c, const uint8_t *p, size_t n)
 {

@@ -10,23 +10,13 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/little.h"
 #include "base/macros.h"
 #include "store/journal_private.h"
 
 #define MODEL 65536u /* so many bytes of the file are compared */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len);
-
-static void put32(uint8_t *p, uint32_t v)
-{
-	for (unsigned i = 0; i < 4; i++)
-		p[i] = (uint8_t)(v >> 8 * i);
-}
-
-static uint32_t get32(const uint8_t *p)
-{
-	return p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-}
 
 /* The record at @at as whoever can compute checksums would have it; where the next one is. */
 static size_t repair_record(uint8_t *p, size_t len, size_t at)
