@@ -13,8 +13,6 @@
 #include "base/macros.h"
 #include "write/writer_private.h"
 
-#define CANCEL_LOOK_NS (100 * NSEC_PER_MSEC)
-
 /* How often changes have somebody look what can be stored, when much is dirty. Who waits for room says so himself. */
 #define PRESS_NS (100 * NSEC_PER_MSEC)
 
@@ -344,13 +342,7 @@ void wfile_fail_locked(struct wfile *f, int code, const char *msg)
 
 /* ---- one at a time ---- */
 
-void wfile_take_turn_locked(struct wfile *f)
-{
-	f->turn = true;
-	f->w->n_turns++;
-}
-
-int wfile_enter(struct wfile *f, bool now)
+static int enter(struct wfile *f, bool now, bool conflict)
 {
 	struct writer *w = f->w;
 	int r = 0;
@@ -364,12 +356,24 @@ int wfile_enter(struct wfile *f, bool now)
 		r = -ESHUTDOWN;
 	else if (f->turn)
 		r = -EAGAIN;
-	else if (f->state == WFILE_CONFLICT)
+	else if (f->state == WFILE_CONFLICT && !conflict)
 		r = -ESTALE;
-	else
-		wfile_take_turn_locked(f);
+	if (r == 0) {
+		f->turn = true;
+		w->n_turns++;
+	}
 	mutex_unlock(&f->w->lock);
 	return r;
+}
+
+int wfile_enter(struct wfile *f, bool now)
+{
+	return enter(f, now, false);
+}
+
+int wfile_enter_any(struct wfile *f)
+{
+	return enter(f, false, true);
 }
 
 void wfile_leave(struct wfile *f)

@@ -282,22 +282,23 @@ int wfile_truncate(struct wfile *f, uint64_t size)
 
 /* ---- zeros ---- */
 
-static int zero(struct change *c, uint64_t off, uint64_t len)
+static int try_zero(struct change *c, uint64_t off, uint64_t len)
 {
 	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, c->deadline_ns };
-	int r = 0;
 
-	do {
-		r = room_may_try(&c->f->w->room, &c->turn) ? vmo_zero(c->f->vmo, off, len, &wait)
-							   : -EAGAIN;
-		if (r == -EAGAIN) {
-			r = wait_room(c);
-			if (r == 0)
-				r = -EAGAIN;
-			else
-				break;
-		}
-	} while (r == -EAGAIN);
+	return room_may_try(&c->f->w->room, &c->turn) ? vmo_zero(c->f->vmo, off, len, &wait)
+						      : -EAGAIN;
+}
+
+static int zero(struct change *c, uint64_t off, uint64_t len)
+{
+	int r;
+
+	while ((r = try_zero(c, off, len)) == -EAGAIN) {
+		r = wait_room(c);
+		if (r < 0)
+			break;
+	}
 	return r;
 }
 

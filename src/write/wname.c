@@ -11,25 +11,6 @@
 #include "base/macros.h"
 #include "write/writer_private.h"
 
-/* Nobody changes it from now on, until wfile_leave(); also in CONFLICT. */
-static int enter_any(struct wfile *f)
-{
-	struct writer *w = f->w;
-	int r = 0;
-
-	mutex_lock(&f->w->lock);
-	f->n_turns++;
-	while (f->turn && !w->stopping)
-		cond_wait(&w->changed, &f->w->lock);
-	f->n_turns--;
-	if (w->stopping)
-		r = -ESHUTDOWN;
-	else
-		wfile_take_turn_locked(f);
-	mutex_unlock(&f->w->lock);
-	return r;
-}
-
 /* ---- the end of a file ---- */
 
 /* A store that has not sent its last request yet is called off. */
@@ -230,7 +211,7 @@ int wfile_renamed(struct wfile *f, const char *key, const struct vmofs_version *
 		  const struct vmofs_version *now)
 {
 	char *copy = strdup(key);
-	int r = copy ? enter_any(f) : -ENOMEM;
+	int r = copy ? wfile_enter_any(f) : -ENOMEM;
 
 	if (r == 0) {
 		r = now ? renamed_there(f, &copy, now) : renamed_here(f, &copy, replaces);
@@ -293,7 +274,7 @@ static int decide(struct wfile *f, enum wfile_resolve how, const char *key, stru
 
 int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, struct vmofs_err *err)
 {
-	int r = enter_any(f);
+	int r = wfile_enter_any(f);
 
 	if (r < 0)
 		return vmofs_err_set(err, r, "the mount is about to end");

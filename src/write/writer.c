@@ -25,9 +25,6 @@ enum { COMMIT_MOST = 5 };
 /* Who writes again within that time has not finished. */
 #define BUSY_NS NSEC_PER_SEC
 
-/* How often a wait looks whether it was called off. */
-#define CANCEL_LOOK_NS (100 * NSEC_PER_MSEC)
-
 /* What is being written when the writer stops has so long to come to its end. */
 #define STOP_WAIT_NS (5 * NSEC_PER_SEC)
 

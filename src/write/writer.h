@@ -122,15 +122,13 @@ uint64_t wfile_ino(const struct wfile *f);
 struct vmo *wfile_vmo(const struct wfile *f); /* borrowed */
 /* Size, mtime, and mode, uid, gid where they were set here. */
 void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr);
-/* What the origin has of it; exists false: nothing, it was never stored. */
-void wfile_base(struct wfile *f, struct vmofs_version *out);
 enum wfile_state wfile_state(struct wfile *f);
 /*
  * An attempt to store it was given up, and may arrive all the same: what is not there any more (-ESTALE) may be readable when
  * wfile_store_wait() has returned.
  */
 bool wfile_is_unsettled(struct wfile *f);
-/* What the origin has of it, as far as is known: right as soon as the file is CLEAN. */
+/* What the origin has of it, as far as is known: right as soon as the file is CLEAN. exists false: nothing, it was never stored. */
 void wfile_base(struct wfile *f, struct vmofs_version *out);
 
 /*

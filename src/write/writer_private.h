@@ -60,6 +60,9 @@ void room_passed(struct room *r, uint64_t len);
 
 /* ---- the writer ---- */
 
+/* How often a wait looks whether it was called off. */
+#define CANCEL_LOOK_NS (100 * NSEC_PER_MSEC)
+
 struct writer {
 	struct writer_params p;
 	struct room room;
@@ -221,7 +224,8 @@ void wfile_changed(struct wfile *f, bool attr, bool mtime);
 bool wfile_is_left(enum wfile_state s); /* DIRTY, STORING, CONFLICT */
 /* Waits until no thread is at its store and nobody changes it, and keeps others away until wfile_leave(). */
 int wfile_enter(struct wfile *f, bool now);
-void wfile_take_turn_locked(struct wfile *f) REQUIRES(f->w->lock);
+/* Also in CONFLICT; waits. */
+int wfile_enter_any(struct wfile *f);
 void wfile_leave(struct wfile *f);
 /* No store begins, until wfile_let_store(). */
 void wfile_hold_back(struct wfile *f);
