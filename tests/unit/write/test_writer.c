@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "lib/fake_change.h"
+#include "lib/writer_rig.h"
 #include "store/journal.h"
 #include "write/writer.h"
 
@@ -36,20 +37,10 @@ static void stored(void *arg UNUSED, uint64_t ino UNUSED, const struct vmofs_ver
 	n_stored++;
 }
 
-/* What holds the VMO and its first provider. */
-struct keep {
-	struct vmofs_provider *provider;
-	struct vmo *vmo;
-};
-
-static void let_go(void *arg UNUSED, void *keep)
+static void let_go(void *arg, void *keep)
 {
-	struct keep *k = keep;
-
 	n_let_go++;
-	vmo_put(k->vmo);
-	k->provider->ops->free(k->provider);
-	free(k);
+	writer_rig_let_go(arg, keep);
 }
 
 static void start(uint64_t dirty_limit, enum writer_fsync fsync_as)
@@ -106,26 +97,11 @@ static int tear_down(void **state UNUSED)
 	return 0;
 }
 
-/* The VMO of @base and what it is read from; the file has both from then on. */
 static void fill(struct wfile_params *p, const char *key, const struct vmofs_version *base)
 {
 	struct vmofs_source *s = fake_change_source(origin);
-	struct vmofs_entry e = {
-		.key = key,
-		.key_len = strlen(key),
-		.size = base->exists ? base->size : 0,
-		.validator = base->exists ? base->validator : "\"0\"",
-		.target = "",
-	};
-	static struct vmofs_object_info info;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct keep *k = calloc(1, sizeof *k);
 
-	assert_non_null(k);
-	assert_int_equal(s->ops->object(s, &e, &k->provider, &info, &err), 0);
-	assert_int_equal(vmo_new(&k->vmo, pool, k->provider, e.size, 0, &err), 0);
-	p->vmo = k->vmo;
-	p->keep = k;
+	assert_int_equal(writer_rig_fill(p, pool, s, key, base), 0);
 	p->ino = next_ino++;
 }
 

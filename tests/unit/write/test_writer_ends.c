@@ -22,6 +22,7 @@
 #include "base/macros.h"
 #include "lib/fail_alloc.h"
 #include "lib/fake_change.h"
+#include "lib/writer_rig.h"
 #include "store/cache_io.h"
 #include "store/journal.h"
 #include "write/writer_private.h"
@@ -46,21 +47,6 @@ static atomic_bool disk_full, full_until_stored;
 static struct cache_io io;
 
 /* ---- a writer over the origin ---- */
-
-/* What holds the VMO and its first provider. */
-struct keep {
-	struct vmofs_provider *provider;
-	struct vmo *vmo;
-};
-
-static void let_go(void *arg UNUSED, void *keep)
-{
-	struct keep *k = keep;
-
-	vmo_put(k->vmo);
-	k->provider->ops->free(k->provider);
-	free(k);
-}
 
 static int store_and_arm(struct vmofs_source *s UNUSED, struct vmofs_store *st,
 			 struct vmofs_err *err)
@@ -109,7 +95,7 @@ static void start(uint64_t dirty_limit, uint64_t age_ns)
 		.timeout_ns = timeout_ns,
 		.fsync = journal ? WRITER_FSYNC_LOCAL : WRITER_FSYNC_REMOTE,
 		.threads = 4,
-		.let_go = let_go,
+		.let_go = writer_rig_let_go,
 	};
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
@@ -174,19 +160,8 @@ static void open_journal(void)
 static int fill(void *arg UNUSED, const char *key, const struct vmofs_version *base,
 		struct wfile_params *p)
 {
-	static struct vmofs_object_info info;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct keep *k = calloc(1, sizeof *k);
-	struct vmofs_entry e = { .key = key, .key_len = strlen(key), .target = "" };
-
-	assert_non_null(k);
-	e.size = base->exists ? base->size : 0;
-	e.validator = base->exists ? base->validator : "\"0\"";
-	assert_int_equal(object(&source, &e, &k->provider, &info, &err), 0);
-	assert_int_equal(vmo_new(&k->vmo, pool, k->provider, e.size, 0, &err), 0);
+	assert_int_equal(writer_rig_fill(p, pool, &source, key, base), 0);
 	p->ino = next_ino++;
-	p->vmo = k->vmo;
-	p->keep = k;
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "lib/fake_change.h"
 #include "lib/fake_disk.h"
 #include "lib/prng.h"
+#include "lib/writer_rig.h"
 #include "store/journal.h"
 #include "write/writer.h"
 
@@ -49,11 +50,6 @@ struct model {
 	bool amid; /* or at any call of an fsync or a store: the last commit may be there, or not */
 };
 
-struct keep {
-	struct vmofs_provider *provider;
-	struct vmo *vmo;
-};
-
 static struct fake_change *origin;
 static struct vm_pool *pool;
 static struct writer *writer;
@@ -72,15 +68,6 @@ static uint64_t now(void)
 
 /* ---- the parts ---- */
 
-static void let_go(void *arg UNUSED, void *keep)
-{
-	struct keep *k = keep;
-
-	vmo_put(k->vmo);
-	k->provider->ops->free(k->provider);
-	free(k);
-}
-
 static void start(void)
 {
 	struct journal_params jp = { .dir = "/j", .source = "fake", .io = &fake_disk_io };
@@ -91,7 +78,7 @@ static void start(void)
 		.timeout_ns = 20 * NSEC_PER_SEC,
 		.fsync = WRITER_FSYNC_LOCAL,
 		.threads = 1,
-		.let_go = let_go,
+		.let_go = writer_rig_let_go,
 		.now_ns = now,
 	};
 	struct vmofs_err err = VMOFS_ERR_INIT;
@@ -120,22 +107,8 @@ static void stop(void)
 static void fill(struct wfile_params *p, const char *key, const struct vmofs_version *base)
 {
 	struct vmofs_source *s = fake_change_source(origin);
-	struct vmofs_entry e = {
-		.key = key,
-		.key_len = strlen(key),
-		.size = base->exists ? base->size : 0,
-		.validator = base->exists ? base->validator : "\"0\"",
-		.target = "",
-	};
-	static struct vmofs_object_info info;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct keep *k = calloc(1, sizeof *k);
 
-	assert_non_null(k);
-	assert_int_equal(s->ops->object(s, &e, &k->provider, &info, &err), 0);
-	assert_int_equal(vmo_new(&k->vmo, pool, k->provider, e.size, 0, &err), 0);
-	p->vmo = k->vmo;
-	p->keep = k;
+	assert_int_equal(writer_rig_fill(p, pool, s, key, base), 0);
 }
 
 static void open_file(struct model *m)

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "lib/fake_change.h"
+#include "lib/writer_rig.h"
 #include "store/journal.h"
 #include "write/writer.h"
 
@@ -34,20 +35,6 @@ static uint64_t next_ino = 100;
 
 /* ---- a writer over the origin ---- */
 
-struct keep {
-	struct vmofs_provider *provider;
-	struct vmo *vmo;
-};
-
-static void let_go(void *arg UNUSED, void *keep)
-{
-	struct keep *k = keep;
-
-	vmo_put(k->vmo);
-	k->provider->ops->free(k->provider);
-	free(k);
-}
-
 static void start(void)
 {
 	struct journal_params jp = { .dir = dir, .source = "fake" };
@@ -59,7 +46,7 @@ static void start(void)
 		.timeout_ns = 20 * NSEC_PER_SEC,
 		.fsync = WRITER_FSYNC_LOCAL,
 		.threads = 2,
-		.let_go = let_go,
+		.let_go = writer_rig_let_go,
 	};
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
@@ -105,22 +92,8 @@ static int make(void *arg UNUSED, const char *key, const struct vmofs_version *b
 		struct wfile_params *out)
 {
 	struct vmofs_source *s = fake_change_source(origin);
-	struct vmofs_entry e = {
-		.key = key,
-		.key_len = strlen(key),
-		.size = base->exists ? base->size : 0,
-		.validator = base->exists ? base->validator : "\"0\"",
-		.target = "",
-	};
-	static struct vmofs_object_info info;
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct keep *k = calloc(1, sizeof *k);
 
-	assert_non_null(k);
-	assert_int_equal(s->ops->object(s, &e, &k->provider, &info, &err), 0);
-	assert_int_equal(vmo_new(&k->vmo, pool, k->provider, e.size, 0, &err), 0);
-	out->vmo = k->vmo;
-	out->keep = k;
+	assert_int_equal(writer_rig_fill(out, pool, s, key, base), 0);
 	out->ino = next_ino++;
 	return 0;
 }

@@ -22,6 +22,7 @@
 #include "base/macros.h"
 #include "lib/fake_change.h"
 #include "lib/prng.h"
+#include "lib/writer_rig.h"
 #include "store/journal.h"
 #include "write/writer.h"
 
@@ -51,20 +52,6 @@ static atomic_uint next_name;
 static atomic_ullong next_ino = 100;
 static uint64_t seed = 1;
 
-struct keep {
-	struct vmofs_provider *provider;
-	struct vmo *vmo;
-};
-
-static void let_go(void *arg UNUSED, void *keep)
-{
-	struct keep *k = keep;
-
-	vmo_put(k->vmo);
-	k->provider->ops->free(k->provider);
-	free(k);
-}
-
 /* cmocka's are for its own thread. */
 #define must(x)                                                                            \
 	do {                                                                               \
@@ -81,27 +68,14 @@ static void let_go(void *arg UNUSED, void *keep)
 static void open_it(struct owner *o)
 {
 	struct vmofs_source *s = fake_change_source(origin);
-	struct vmofs_object_info *info = calloc(1, sizeof *info);
 	struct wfile_params p = { .key = o->key, .ino = o->ino };
-	struct vmofs_err err = VMOFS_ERR_INIT;
-	struct vmofs_entry e = { .key = o->key, .key_len = strlen(o->key), .target = "" };
-	struct keep *k;
 
-	must(info);
 	o->f = writer_find(writer, o->ino);
 	if (!o->f) {
-		k = calloc(1, sizeof *k);
-		must(k);
 		fake_change_version(origin, o->key, &p.base);
-		e.size = p.base.exists ? p.base.size : 0;
-		e.validator = p.base.exists ? p.base.validator : "\"0\"";
-		must(s->ops->object(s, &e, &k->provider, info, &err) == 0);
-		must(vmo_new(&k->vmo, pool, k->provider, e.size, 0, &err) == 0);
-		p.vmo = k->vmo;
-		p.keep = k;
+		must(writer_rig_fill(&p, pool, s, o->key, &p.base) == 0);
 		must(wfile_new(&o->f, writer, &p) == 0);
 	}
-	free(info);
 	o->since = wfile_error_mark(o->f);
 }
 
@@ -288,7 +262,7 @@ static void start(enum writer_fsync fsync_as)
 		.timeout_ns = 50 * NSEC_PER_MSEC,
 		.fsync = fsync_as,
 		.threads = 3,
-		.let_go = let_go,
+		.let_go = writer_rig_let_go,
 	};
 	struct vmofs_err err = VMOFS_ERR_INIT;
 
