@@ -269,3 +269,24 @@ seconds()
 	"$@" >&2 || :
 	awk -v t=$(($(date +%s%N) - begin)) 'BEGIN { printf "%.3f\n", t / 1e9 }'
 }
+
+# assert_conflict FILE THEIRS: while FILE of $MNT is written, its origin THEIRS gets other contents: fsync tells, and both are as they were written
+assert_conflict()
+{
+	python3 - "$1" "$2" <<'PY' || fail "see above"
+import errno, os, sys
+with open(sys.argv[1], "r+") as f:
+    f.write("mine")
+    f.flush()
+    with open(sys.argv[2], "w") as other:
+        other.write("theirs")
+    try:
+        os.fsync(f.fileno())
+        sys.exit("fsync works")
+    except OSError as e:
+        assert e.errno == errno.ESTALE, e
+PY
+	assert_eq theirs "$(cat "$2")" "what somebody else stored"
+	assert_eq mine "$(head -c 4 "$1")" "what is here"
+	"$VMOFS" conflicts "$MNT" | grep -q "${1##*/}" || fail "the conflict is not told"
+}

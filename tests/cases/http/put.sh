@@ -57,22 +57,7 @@ is_same() { diff -r "$copy" "$MNT" --exclude none; }
 wait_for 10 is_same || fail "the mount is not what it should be: $(is_same)"
 
 # Another client is faster.
-python3 - "$MNT/old" "$SRV/old" <<'PY' || fail "see above"
-import errno, os, sys
-with open(sys.argv[1], "r+") as f:
-    f.write("mine")
-    f.flush()
-    with open(sys.argv[2], "w") as other:
-        other.write("theirs")
-    try:
-        os.fsync(f.fileno())
-        sys.exit("fsync works")
-    except OSError as e:
-        assert e.errno == errno.ESTALE, e
-PY
-assert_eq theirs "$(cat "$SRV/old")" "what another client stored"
-assert_eq mine "$(head -c 4 "$MNT/old")" "what is here"
-"$VMOFS" conflicts "$MNT" | grep -q old || fail "the conflict is not told"
+assert_conflict "$MNT/old" "$SRV/old"
 "$VMOFS" resolve --keep-local "$MNT/old" || fail "--keep-local"
 "$VMOFS" sync "$MNT" || fail "sync"
 assert_eq mine "$(head -c 4 "$SRV/old")" "what the server has after --keep-local"

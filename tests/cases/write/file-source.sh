@@ -58,22 +58,7 @@ rm "$there/out"
 # Somebody else is faster.
 cp "$SRV/data" "$there/shared"
 wait_for 10 test -e "$MNT/shared"
-python3 - "$MNT/shared" "$there/shared" <<'PY' || fail "see above"
-import errno, os, sys
-with open(sys.argv[1], "r+") as f:
-    f.write("mine")
-    f.flush()
-    with open(sys.argv[2], "w") as other:
-        other.write("theirs")
-    try:
-        os.fsync(f.fileno())
-        sys.exit("fsync works")
-    except OSError as e:
-        assert e.errno == errno.ESTALE, e
-PY
-assert_eq theirs "$(cat "$there/shared")" "what somebody else stored"
-assert_eq mine "$(head -c 4 "$MNT/shared")" "what is here"
-"$VMOFS" conflicts "$MNT" | grep -q shared || fail "the conflict is not told"
+assert_conflict "$MNT/shared" "$there/shared"
 "$VMOFS" resolve --keep-remote "$MNT/shared" || fail "--keep-remote"
 assert_eq theirs "$(cat "$MNT/shared")" "what is here after --keep-remote"
 vmofs_umount
