@@ -172,7 +172,7 @@ static enum look look(struct s3_final *f, bool sent, struct vmofs_err *err)
 	int r = s3_look(f->s, f->desk, f->key, f->wait, &head);
 	enum look l = look_judge(f, r, head, sent, err);
 
-	f->requests += head ? head->ask.http.requests : 0;
+	f->requests += s3_op_requests(head);
 	s3_op_put(head);
 	return l;
 }
@@ -221,7 +221,7 @@ static bool is_source_there(struct s3_final *f, struct vmofs_err *err)
 	if (!f->source)
 		return true;
 	r = s3_look(f->s, f->desk, f->source, f->wait, &head);
-	f->requests += head ? head->ask.http.requests : 0;
+	f->requests += s3_op_requests(head);
 	if (r == 0 || r == -ENOENT)
 		there = s3_is_expected(f->source_is, head);
 	if (!there || (r < 0 && r != -ENOENT))
@@ -233,7 +233,7 @@ static bool is_source_there(struct s3_final *f, struct vmofs_err *err)
 }
 
 /* It is still what was expected: the server means something else, or somebody was about to write. */
-static enum next refused_though_right(struct s3_final *f, struct course *t, const struct s3_op *op,
+static enum next refused_though_right(struct s3_final *f, struct course *t, struct s3_op *op,
 				      struct vmofs_err *err)
 {
 	if (op->status == 409)
@@ -255,7 +255,7 @@ static enum next refused_though_right(struct s3_final *f, struct course *t, cons
 	return NEXT_END;
 }
 
-static enum next after_refusal(struct s3_final *f, struct course *t, const struct s3_op *op,
+static enum next after_refusal(struct s3_final *f, struct course *t, struct s3_op *op,
 			       struct vmofs_err *err)
 {
 	switch (look(f, true, err)) {
@@ -291,7 +291,7 @@ static bool is_checksum_refused(const struct s3_final *f, const struct s3_op *op
 	return false;
 }
 
-static enum next after_failure(struct s3_final *f, struct course *t, const struct s3_op *op,
+static enum next after_failure(struct s3_final *f, struct course *t, struct s3_op *op,
 			       struct vmofs_err *err)
 {
 	if (is_condition_refused(op) && !is_source_there(f, err)) {
@@ -358,7 +358,7 @@ static enum next final_send(struct s3_final *f, struct course *t, struct vmofs_e
 	} else {
 		next = after_failure(f, t, op, err);
 	}
-	f->requests += s3_op_finished(op) ? op->ask.http.requests : 1;
+	f->requests += s3_op_requests(op);
 	s3_op_put(op);
 	return next;
 }

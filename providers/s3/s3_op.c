@@ -375,10 +375,20 @@ int s3_op_run(struct s3_op *op, const struct vmofs_change_wait *w, uint64_t work
 	return s3_op_finished(op) ? op->code : r;
 }
 
-int s3_op_explain(const struct s3_op *op, const char *verb, struct vmofs_err *err)
+unsigned s3_op_requests(struct s3_op *op)
 {
-	struct http_refusal why = { .status = op->status };
+	if (!op)
+		return 0;
+	return s3_op_finished(op) ? op->ask.http.requests : 1;
+}
 
+int s3_op_explain(struct s3_op *op, const char *verb, struct vmofs_err *err)
+{
+	struct http_refusal why = { 0 };
+
+	if (!s3_op_finished(op))
+		return vmofs_err_set(err, -EINTR, "interrupted");
+	why.status = op->status;
 	snprintf(why.msg, sizeof why.msg, "%.500s", op->msg);
 	s3_explain(op->s, verb, op->key ? op->key : "", op->code, &why, op->error_code, err->msg,
 		   sizeof err->msg);

@@ -69,7 +69,7 @@ struct s3_op {
 	char *values[S3_PAIRS];
 	bool finished;
 
-	/* the answer */
+	/* The answer. Nobody may look at it before the op has finished: it is being written then. */
 	int code;
 	int status;
 	char error_code[64];
@@ -97,8 +97,10 @@ bool s3_op_finished(struct s3_op *op);
 int s3_desk_wait(struct s3_desk *d, const struct vmofs_change_wait *w);
 /* Sends and waits: 0, or the code, which is op->code unless it is -EINTR. */
 int s3_op_run(struct s3_op *op, const struct vmofs_change_wait *w, uint64_t work);
-/* "cannot store 's3://b/k': ..." */
-int s3_op_explain(const struct s3_op *op, const char *verb, struct vmofs_err *err);
+/* Requests that it took, at least; NULL: none. */
+unsigned s3_op_requests(struct s3_op *op);
+/* "cannot store 's3://b/k': ..."; one that was given up before it finished: "interrupted". Gives the code. */
+int s3_op_explain(struct s3_op *op, const char *verb, struct vmofs_err *err);
 
 /* HEAD of @full_key. *out is to be put, also after an error with an answer (-ENOENT); it may be NULL. */
 int s3_look(struct s3 *s, struct s3_desk *d, const char *full_key,

@@ -118,7 +118,7 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 	struct s3_op *head = NULL;
 	int r = s3_look(g->s, g->desk, g->key, &st->wait, &head);
 
-	st->requests += head ? head->ask.http.requests : 0;
+	st->requests += s3_op_requests(head);
 	if (r == 0 && s3_is_expected(&st->base, head) && head->head.size == st->base.size) {
 		s3_version_of(head, &g->base);
 		snprintf(g->version_id, sizeof g->version_id, "%s", head->head.version_id);

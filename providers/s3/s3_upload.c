@@ -98,7 +98,7 @@ static int create_once(struct job *j, bool checksums, struct vmofs_err *err)
 
 	if (!op)
 		return vmofs_err_set(err, r, "no memory for a request");
-	u->requests += s3_op_finished(op) ? op->ask.http.requests : 1;
+	u->requests += s3_op_requests(op);
 	if (r == 0 &&
 	    s3_answer_field(op->text ? op->text : "", op->len, "UploadId", j->id, sizeof j->id) <
 		    0) {
