@@ -3,7 +3,7 @@
 # Bits that have changed on the disk, in contents or index, cost a fetch and are counted; no reader sees them.
 . "$TEST_LIB/common.sh"
 . "$TEST_LIB/cache.sh"
-# All of it; a slow part may be asked for twice (option hedge).
+# All of it, and nothing twice (hedge=0).
 ALL=12900000
 expect_log 'cache'
 
@@ -29,7 +29,7 @@ fill()
 # check WHAT LOW HIGH: everything is right, from LOW to HIGH bytes of it are fetched; the next mount needs none
 check()
 {
-	cache_mount "$NGINX_URL/data.bin"
+	cache_mount "$NGINX_URL/data.bin" "$MNT" -o hedge=0
 	assert_same_at_random "$MNT/data.bin" "$SRV/data.bin" 7 50
 	assert_same_file "$SRV/data.bin" "$MNT/data.bin"
 	assert_between "$2" "$(vmofs_stat bytes_fetched)" "$3" "$1: bytes fetched"

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Programs can say on an open file what they will read, and what they need no more.
 . "$TEST_LIB/common.sh"
+# Bytes are counted: none are asked for twice.
 
 hint() { "$TEST_TOOLS/ioctl_hint" "$@"; }
 # Every byte of the range is right, read past the kernel's page cache.
@@ -21,7 +22,7 @@ fetched() { [ "$(vmofs_stat bytes_fetched)" -ge "$1" ]; }
 
 make_object big.bin 128M
 nginx_start
-vmofs_mount "$NGINX_URL/big.bin" "$MNT" -o memory=256M
+vmofs_mount "$NGINX_URL/big.bin" "$MNT" -o memory=256M,hedge=0
 M=$((1 << 20))
 
 assert_eq $((8 * M)) "$(hint prefetch "$MNT/big.bin" $((32 * M)) $((8 * M)))" "bytes under way"
@@ -51,7 +52,7 @@ vmofs_umount
 
 # What is under way already counts, and what lies behind it is asked for; the end of a file is no page of it.
 make_object odd.bin $((32 * M + 77))
-vmofs_mount "$NGINX_URL/odd.bin" "$MNT" -o memory=256M
+vmofs_mount "$NGINX_URL/odd.bin" "$MNT" -o memory=256M,hedge=0
 before=$(vmofs_stat bytes_fetched)
 assert_eq 0 "$(hint prefetch "$MNT/odd.bin" $((32 * M + 77)) 0)"
 for mib in 8 16 24; do
