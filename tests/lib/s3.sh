@@ -76,10 +76,11 @@ s3_start_moto()
 	S3_N=$((S3_N + 1)) S3_DIR=$TEST_TMP/s3.$S3_N S3_LOG=$TEST_TMP/s3.$S3_N/moto.log
 	mkdir -p "$S3_DIR"
 	S3_PORT=$(free_port) S3_URL=http://127.0.0.1:$S3_PORT
-	(s3_chroot "$S3_DIR" moto_server -H 127.0.0.1 -p "$S3_PORT") >"$S3_LOG" 2>&1 &
+	cp "$TEST_LIB/moto_atomic.py" "$S3_DIR"
+	(s3_chroot "$S3_DIR" python3 /srv/moto_atomic.py -H 127.0.0.1 -p "$S3_PORT") >"$S3_LOG" 2>&1 &
 	S3_PID=$!
 	PIDS="$PIDS $S3_PID"
-	wait_for 30 s3_answers || { tail "$S3_LOG" >&2; fail "moto does not start"; }
+	wait_for 90 s3_answers || { tail "$S3_LOG" >&2; fail "moto does not start"; }
 }
 
 # By its process too: another one may have got the port first.
