@@ -16,6 +16,7 @@
 #include "base/digest.h"
 #include "base/macros.h"
 #include "cow/cow_private.h"
+#include "store/dir_lock.h"
 
 #define PLACE_HEX 16
 
@@ -130,13 +131,10 @@ static int check_owner(struct cow *c, struct vmofs_err *err)
 
 static int lock_dir(struct cow *c, struct vmofs_err *err)
 {
-	c->lock_fd = c->io->openat(c->dir_fd, "lock", O_RDWR | O_CREAT, 0600);
-	if (c->lock_fd < 0)
-		return dir_failed(c->dir, -errno, err);
-	if (c->io->lock(c->lock_fd, F_WRLCK, 0) == 0)
-		return 0;
-	if (errno != EACCES && errno != EAGAIN)
-		return dir_failed(c->dir, -errno, err);
+	int r = dir_lock(c->io, c->dir_fd, &c->lock_fd);
+
+	if (r != -EAGAIN)
+		return r < 0 ? dir_failed(c->dir, r, err) : 0;
 	return vmofs_err_set(
 		err, -EBUSY,
 		"another mount keeps its changes of this source in '%s'; unmount that, "

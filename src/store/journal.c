@@ -14,6 +14,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "store/dir_lock.h"
 #include "store/journal_private.h"
 
 #define DIGEST_TEXT (2 * SHA256_LEN + 1)
@@ -155,17 +156,7 @@ static void jdir_free(struct journal *j, struct journal_dir *d)
 	free(d);
 }
 
-/* 0; -EAGAIN: a live mount has it. The file is never removed, so who has the lock has the directory. */
-static int jdir_lock(struct journal *j, struct journal_dir *d)
-{
-	d->lock_fd = j->io->openat(d->fd, "lock", O_RDWR | O_CREAT, 0600);
-	if (d->lock_fd < 0)
-		return -errno;
-	if (j->io->lock(d->lock_fd, F_WRLCK, 0) == 0)
-		return 0;
-	return errno == EACCES ? -EAGAIN : -errno;
-}
-
+/* -EAGAIN: a live mount has it. */
 static int jdir_open(struct journal *j, int at, unsigned number, struct journal_dir **out)
 {
 	struct journal_dir *d = calloc(1, sizeof *d);
@@ -180,7 +171,7 @@ static int jdir_open(struct journal *j, int at, unsigned number, struct journal_
 	if (d->fd < 0)
 		e = d->fd;
 	if (e == 0)
-		e = jdir_lock(j, d);
+		e = dir_lock(j->io, d->fd, &d->lock_fd);
 	if (e < 0)
 		jdir_free(j, d);
 	else

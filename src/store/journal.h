@@ -4,7 +4,7 @@
  * key, pages and sizes; nothing of VMOs, protocols or FUSE.
  *
  *   DIR/<digest of the source>/source         the text that the digest is of
- *                              <n>/lock       of the mount that writes there: an OFD lock
+ *                              <n>/lock       of the mount that writes there (dir_lock.h)
  *                                  <id>.log   one changed file each, <id> counts up
  *
  * A log is a header and records, appended: the key, the base version, contents of pages, ranges of zeros, attempts to store
