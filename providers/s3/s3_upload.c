@@ -109,7 +109,7 @@ static int create_once(struct job *j, bool checksums, struct vmofs_err *err)
 		vmofs_err_set(err, r, "interrupted");
 	else if (r < 0)
 		s3_op_explain(op, "store", err);
-	if (r < 0 && checksums && (op->status == 400 || op->status == 501))
+	if (r < 0 && r != -EINTR && checksums && (op->status == 400 || op->status == 501))
 		r = -EOPNOTSUPP;
 	s3_op_put(op);
 	return r;

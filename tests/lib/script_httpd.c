@@ -32,6 +32,7 @@ struct script_httpd {
 	char *requests[REQUESTS_MAX]; /* lock; an entry never changes */
 	unsigned nrequests;           /* lock */
 	bool closed;                  /* lock */
+	unsigned closes_at;           /* lock; a number of requests, 0: never */
 	bool ended;                   /* lock */
 };
 
@@ -107,6 +108,7 @@ static void serve(struct script_httpd *h, int fd)
 	pthread_mutex_lock(&h->lock);
 	must(h->nrequests < REQUESTS_MAX, "too many requests");
 	h->requests[h->nrequests++] = request;
+	h->closed |= h->nrequests == h->closes_at;
 	pthread_cond_broadcast(&h->changed);
 	while (h->closed && !h->ended)
 		pthread_cond_wait(&h->changed, &h->lock);
@@ -217,5 +219,12 @@ void script_httpd_gate(struct script_httpd *h, bool closed)
 	pthread_mutex_lock(&h->lock);
 	h->closed = closed;
 	pthread_cond_broadcast(&h->changed);
+	pthread_mutex_unlock(&h->lock);
+}
+
+void script_httpd_gate_at(struct script_httpd *h, unsigned nth)
+{
+	pthread_mutex_lock(&h->lock);
+	h->closes_at = nth ? h->nrequests + nth : 0;
 	pthread_mutex_unlock(&h->lock);
 }

@@ -29,5 +29,7 @@ unsigned script_httpd_requests(struct script_httpd *h);
 const char *script_httpd_request(struct script_httpd *h, unsigned i);
 /* Answers nothing until the gate is opened. */
 void script_httpd_gate(struct script_httpd *h, bool closed);
+/* It closes by itself when the @nth request from now on has come; 0: it does not. */
+void script_httpd_gate_at(struct script_httpd *h, unsigned nth);
 
 #endif

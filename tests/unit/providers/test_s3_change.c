@@ -832,6 +832,200 @@ static void test_cancelled(void **state)
 	script_httpd_gate(b->h, false);
 }
 
+/* -- who does not wait to the end ------------------------------------------------------------- */
+
+/*
+ * The one who is called off at the @nth request, whose answer comes when he has gone. Nothing but time is between the two, so that
+ * ThreadSanitizer sees who looks at an answer that is still being written.
+ */
+struct leaver {
+	struct change_bed *b;
+	unsigned at; /* requests */
+	atomic_bool *cancel;
+	atomic_bool over; /* relaxed: it orders nothing */
+};
+
+static void moment(unsigned ms)
+{
+	struct timespec ts = { 0, (long)(ms * NSEC_PER_MSEC) };
+
+	nanosleep(&ts, NULL);
+}
+
+static bool is_over(struct leaver *l)
+{
+	return atomic_load_explicit(&l->over, memory_order_relaxed);
+}
+
+static void *call_off(void *arg)
+{
+	struct leaver *l = arg;
+
+	while (!is_over(l) && script_httpd_requests(l->b->h) < l->at)
+		moment(1);
+	atomic_store(l->cancel, true);
+	for (unsigned i = 0; i < 150 && !is_over(l); i++)
+		moment(1);
+	moment(5);
+	script_httpd_gate(l->b->h, false);
+	moment(20);
+	return NULL;
+}
+
+struct deed {
+	const char *name;
+	void (*say)(struct change_bed *b);
+	int (*run)(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err);
+};
+
+static void say_tagged(struct change_bed *b)
+{
+	say(b, -1, "GET /b/f?tagging", 200, "",
+	    "<Tagging><TagSet><Tag><Key>k</Key><Value>v</Value></Tag></TagSet></Tagging>");
+	say_parts(b);
+	say(b, -1, "POST /b/f?uploadId=", 200, "", DONE);
+}
+
+static void say_new(struct change_bed *b)
+{
+	say(b, -1, "HEAD /b/f", 404, "", "");
+	say_tagged(b);
+}
+
+static void say_small(struct change_bed *b)
+{
+	say_head(b, -1, "\"a\"", "x-amz-tagging-count: 1\r\n");
+	say_tagged(b);
+	say(b, -1, "PUT /b/f", 200, "ETag: \"n\"\r\n", "<C><ETag>\"n\"</ETag></C>");
+	say(b, -1, "DELETE /b/f", 204, "", "");
+}
+
+static void say_copied(struct change_bed *b)
+{
+	say_head(b, -1, "\"a\"", "x-amz-tagging-count: 1\r\n");
+	say(b, 1, "HEAD /b/g", 404, "", "");
+	say(b, -1, "HEAD /b/g", 200, "ETag: \"n\"\r\n", "123");
+	say(b, -1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say_tagged(b);
+}
+
+static void say_large(struct change_bed *b)
+{
+	say_large_head(b, -1, "ETag: \"a\"\r\nx-amz-tagging-count: 1\r\n");
+	say_tagged(b);
+}
+
+static int store_with(struct change_bed *b, struct storing *s, const struct vmofs_change_wait *w,
+		      struct vmofs_err *err)
+{
+	s->st.changed = s->changed;
+	s->st.wait = *w;
+	return b->s->ops->change->store(b->s, &s->st, err);
+}
+
+static int do_new(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err)
+{
+	struct storing s = storing(MIB(12), 0, NULL);
+
+	return store_with(b, &s, w, err);
+}
+
+static int do_parts(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err)
+{
+	struct storing s = storing(MIB(12), MIB(12), "\"a\"");
+
+	return store_with(b, &s, w, err);
+}
+
+static int do_small(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err)
+{
+	struct storing s = storing(3, 3, "\"a\"");
+
+	return store_with(b, &s, w, err);
+}
+
+static int do_copy(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err)
+{
+	static const struct vmofs_version is = { .exists = true, .size = 3, .validator = "\"a\"" };
+	static const struct vmofs_version nothing = { .exists = false };
+	struct vmofs_version now;
+
+	return b->s->ops->change->copy(b->s, "f", &is, "g", &nothing, &now, w, err);
+}
+
+static int do_remove(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err)
+{
+	static const struct vmofs_version is = { .exists = true, .size = 3, .validator = "\"a\"" };
+
+	return b->s->ops->change->remove(b->s, "f", &is, w, err);
+}
+
+static int do_ask(struct change_bed *b, const struct vmofs_change_wait *w, struct vmofs_err *err)
+{
+	struct vmofs_version now;
+
+	return b->s->ops->change->attempted(b->s, "f", ATTEMPT, &now, w, err);
+}
+
+/* What was left under way stays in the record, for the next mount. */
+static void forget_uploads(struct change_bed *b)
+{
+	char pattern[128];
+	glob_t g;
+
+	snprintf(pattern, sizeof pattern, "%s/vmofs/uploads/*", b->dir);
+	if (glob(pattern, 0, NULL, &g) == 0)
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			unlink(g.gl_pathv[i]);
+	globfree(&g);
+}
+
+/* True: there was an @nth request. */
+static bool leave_at(const struct deed *d, unsigned nth)
+{
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	atomic_bool cancel = false;
+	const struct vmofs_change_wait w = { .cancel = &cancel };
+	struct leaver l = { .cancel = &cancel };
+	void *state;
+	unsigned before;
+	pthread_t t;
+	int r;
+
+	change_bed_set_up(&state);
+	l.b = state;
+	d->say(l.b);
+	before = script_httpd_requests(l.b->h);
+	l.at = before + nth;
+	script_httpd_gate_at(l.b->h, nth);
+	assert_int_equal(pthread_create(&t, NULL, call_off, &l), 0);
+	r = d->run(l.b, &w, &err);
+	atomic_store_explicit(&l.over, true, memory_order_relaxed);
+	pthread_join(t, NULL);
+	nth = script_httpd_requests(l.b->h) - before >= nth ? nth : 0;
+	if (r < 0 && r != -EINTR)
+		fail_msg("%s, called off at request %u: %d, %s", d->name, nth, r, err.msg);
+	if (!nth)
+		assert_int_equal(r, 0);
+	forget_uploads(l.b);
+	assert_int_equal(change_bed_tear_down(&state), 0);
+	return nth;
+}
+
+/* At each of its requests. */
+static void test_called_off_anywhere(void **state UNUSED)
+{
+	static const struct deed deeds[] = {
+		{ "a new file", say_new, do_new },      { "parts", say_large, do_parts },
+		{ "one request", say_small, do_small }, { "a copy", say_copied, do_copy },
+		{ "a removal", say_small, do_remove },  { "a question", say_small, do_ask },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(deeds); i++)
+		for (unsigned nth = 1; leave_at(&deeds[i], nth); nth++)
+			continue;
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, change_bed_set_up, change_bed_tear_down)
 
 int main(void)
@@ -871,6 +1065,7 @@ int main(void)
 		TEST(test_checksums_of_small_ones_are_refused),
 		TEST(test_contents_that_cannot_be_read),
 		TEST(test_cancelled),
+		cmocka_unit_test(test_called_off_anywhere),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
