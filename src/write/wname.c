@@ -272,6 +272,16 @@ static int decide(struct wfile *f, enum wfile_resolve how, const char *key, stru
 	return r < 0 ? r : end_file(f, true);
 }
 
+/* The next failure, which may be on its way, has another message, and this one is gone then. */
+static int not_stored_yet(struct wfile *f, int code, struct vmofs_err *err)
+{
+	mutex_lock(&f->w->lock);
+	vmofs_err_set(err, code, "'%s' is not stored yet: %s", f->key,
+		      f->msg ? f->msg : strerror(-code));
+	mutex_unlock(&f->w->lock);
+	return code;
+}
+
 int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, struct vmofs_err *err)
 {
 	int r = wfile_enter_any(f);
@@ -285,8 +295,7 @@ int wfile_resolve(struct wfile *f, enum wfile_resolve how, const char *key, stru
 
 		r = wfile_store_wait(f, &since, writer_deadline(f->w), NULL);
 		if (r < 0)
-			return vmofs_err_set(err, r, "'%s' is not stored yet: %s", f->key,
-					     f->msg ? f->msg : strerror(-r));
+			return not_stored_yet(f, r, err);
 	}
 	return r < 0 && !err->code ? vmofs_err_set(err, r, "cannot resolve '%s'", f->key) : r;
 }

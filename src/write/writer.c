@@ -553,8 +553,10 @@ void writer_stop(struct writer *w)
 	begin_stop(w);
 	workers_free(w->storers);
 	workers_free(w->committer);
-	/* Nobody calls them any more: `stopping` is set. */
+	/* Nobody calls them any more: `stopping` is set. Who is at a write still looks. */
+	mutex_lock(&w->lock);
 	w->storers = w->committer = NULL;
+	mutex_unlock(&w->lock);
 	wait_turns(w);
 	while ((f = next_left(w, &ino))) {
 		retire(f);

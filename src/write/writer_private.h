@@ -66,7 +66,8 @@ void room_passed(struct room *r, uint64_t len);
 struct writer {
 	struct writer_params p;
 	struct room room;
-	struct workers *storers;
+	struct workers
+		*storers; /* NULL, as the next one, after the stop; lock: lock, from the start on */
 	struct workers *committer; /* NULL: no journal */
 	atomic_ullong progress;    /* bytes that stores have moved; waits are measured by it */
 	struct mutex lock;

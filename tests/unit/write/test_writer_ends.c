@@ -262,6 +262,36 @@ static void test_written_during_stop(void **state UNUSED)
 	wfile_put(a.f);
 }
 
+static void *write_on(void *arg)
+{
+	struct at_work *a = arg;
+
+	do
+		a->wrote = wfile_write(a->f, 10, "on", 2, false, false);
+	while (a->wrote > 0);
+	return NULL;
+}
+
+/* It stops at any moment of a write; for TSan. */
+static void test_written_until_it_stops(void **state UNUSED)
+{
+	for (unsigned i = 0; i < 20; i++) {
+		struct at_work a = { 0 };
+		pthread_t writing;
+
+		start(MIB(16), LONG_NS);
+		a.f = open_file("key");
+		assert_int_equal(pthread_create(&writing, NULL, write_on, &a), 0);
+		usleep(1000 + 100 * i);
+		writer_stop(writer);
+		pthread_join(writing, NULL);
+		assert_int_equal(a.wrote, -ESHUTDOWN);
+		wfile_put(a.f);
+		writer_free(writer);
+		writer = NULL;
+	}
+}
+
 /* ---- waits ---- */
 
 static void *sync_in_thread(void *arg)
@@ -270,6 +300,53 @@ static void *sync_in_thread(void *arg)
 
 	a->wrote = sync_file(a->f);
 	return NULL;
+}
+
+struct resolving {
+	struct wfile *f;
+	struct vmofs_err err;
+	int code;
+	atomic_bool over; /* relaxed: TSan is not to take it for an order of things */
+};
+
+static void *resolve_in_thread(void *arg)
+{
+	struct resolving *a = arg;
+
+	a->code = wfile_resolve(a->f, WFILE_KEEP_LOCAL, NULL, &a->err);
+	atomic_store_explicit(&a->over, true, memory_order_relaxed);
+	return NULL;
+}
+
+static void fail_once(struct wfile *f)
+{
+	mutex_lock(&f->w->lock);
+	wfile_fail_locked(f, -EIO, "this time because of the weather");
+	mutex_unlock(&f->w->lock);
+}
+
+/* What is said of a store that has failed is of that failure, also while the next one comes. */
+static void test_failures_one_after_the_other(void **state UNUSED)
+{
+	struct resolving a = { .err = VMOFS_ERR_INIT };
+	pthread_t t;
+
+	start(MIB(16), LONG_NS);
+	a.f = open_file("key");
+	assert_int_equal(wfile_write(a.f, 0, old, SIZE, false, false), SIZE);
+	fake_change_put(origin, "key", "theirs", 6);
+	assert_int_equal(sync_file(a.f), -ESTALE);
+	fake_change_gate(origin, true);
+	assert_int_equal(pthread_create(&t, NULL, resolve_in_thread, &a), 0);
+	fake_change_wait_gate(origin, 1);
+	while (!atomic_load_explicit(&a.over, memory_order_relaxed))
+		fail_once(a.f);
+	fail_once(a.f);
+	pthread_join(t, NULL);
+	fake_change_gate(origin, false);
+	assert_int_equal(a.code, -EIO);
+	assert_string_equal(a.err.msg, "'key' is not stored yet: this time because of the weather");
+	wfile_put(a.f);
 }
 
 /* A failure was mended before who waits has looked: he waits on, and lets others do what he waits for. */
@@ -584,6 +661,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		CASE(test_removed_after_stop),
 		CASE(test_written_during_stop),
+		CASE(test_written_until_it_stops),
+		CASE(test_failures_one_after_the_other),
 		CASE(test_mended),
 		CASE(test_no_memory_at_the_end),
 		CASE(test_no_memory_for_a_name),
