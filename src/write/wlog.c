@@ -189,6 +189,19 @@ static void base_of(struct wfile *f, struct journal_base *b)
 	mutex_unlock(&f->w->lock);
 }
 
+/* What the log is to say of attempts now. */
+static void attempt_of(struct wfile *f, char attempt[VMOFS_ATTEMPT_LEN + 1])
+{
+	mutex_lock(&f->w->lock);
+	if (f->leaving)
+		snprintf(attempt, VMOFS_ATTEMPT_LEN + 1, "%s", WLOG_LEAVING);
+	else if (f->attempt[0] || !f->n_given_up)
+		memcpy(attempt, f->attempt, sizeof f->attempt);
+	else
+		memcpy(attempt, f->given_up[f->n_given_up - 1], sizeof f->attempt);
+	mutex_unlock(&f->w->lock);
+}
+
 static int need_log(struct wfile *f) REQUIRES(f->log_lock)
 {
 	char attempt[VMOFS_ATTEMPT_LEN + 1];
@@ -204,14 +217,7 @@ static int need_log(struct wfile *f) REQUIRES(f->log_lock)
 	f->log_any = false;
 	f->log_stale = false;
 	fresh_all(f);
-	mutex_lock(&f->w->lock);
-	if (f->leaving)
-		snprintf(attempt, sizeof attempt, "%s", WLOG_LEAVING);
-	else if (f->attempt[0] || !f->n_given_up)
-		memcpy(attempt, f->attempt, sizeof attempt);
-	else
-		memcpy(attempt, f->given_up[f->n_given_up - 1], sizeof attempt);
-	mutex_unlock(&f->w->lock);
+	attempt_of(f, attempt);
 	if (attempt[0])
 		(void)journal_attempt(f->log, attempt);
 	return 0;
@@ -279,11 +285,14 @@ static int sync_log(struct wfile *f) REQUIRES(f->log_lock)
 	return r;
 }
 
-/* The log is as new as what is being stored. */
+/* The log is as new as what is being stored. Who commits need not be who stores, and may come when that is over. */
 static void tell_attempt(struct wfile *f) REQUIRES(f->log_lock)
 {
-	int r = journal_attempt(f->log, f->attempt);
+	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	int r;
 
+	attempt_of(f, attempt);
+	r = journal_attempt(f->log, attempt);
 	f->log_behind = r < 0;
 	if (r < 0)
 		log_warn("the journal does not know that '%s' is being stored: %s", f->key,
