@@ -65,12 +65,19 @@ static int begin_with(struct local *l, struct local_file *f, struct fs_object *o
 	return 0;
 }
 
+void local_set_held(struct local *l, struct local_file *f, bool held)
+{
+	mutex_lock(&l->lock);
+	f->held = held;
+	mutex_unlock(&l->lock);
+}
+
 static int hold(struct local *l, struct local_file *f)
 {
 	int r = f->held || f->gone ? 0 : l->tree->ops->hold(l->tree, f->ino);
 
 	if (!r)
-		f->held = !f->gone;
+		local_set_held(l, f, !f->gone);
 	return r;
 }
 
@@ -82,7 +89,7 @@ static void unhold(struct local *l, struct local_file *f)
 
 	if (f->held && l->tree->ops->entry(l->tree, f->ino, key, validator, &e) >= 0)
 		l->tree->ops->settled(l->tree, f->ino, &e);
-	f->held = false;
+	local_set_held(l, f, false);
 }
 
 int local_begin(struct local *l, struct local_file *f, const struct vmofs_change_attr *attr)
@@ -127,7 +134,7 @@ void local_settle(struct local *l, struct local_file *f, bool again)
 	e.uid = a.uid;
 	e.gid = a.gid;
 	l->tree->ops->settled(l->tree, f->ino, &e);
-	f->held = false;
+	local_set_held(l, f, false);
 }
 
 int local_rename_unstored(struct local *l UNUSED, struct local_file *f, const char *key,
@@ -155,7 +162,7 @@ int local_rename_unstored(struct local *l UNUSED, struct local_file *f, const ch
 void local_unsettle(struct local *l, struct local_file *f)
 {
 	l->tree->ops->settled(l->tree, f->ino, NULL);
-	f->held = false;
+	local_set_held(l, f, false);
 }
 
 /* ---- opens ---- */

@@ -415,7 +415,7 @@ static void settle_copy(struct local *l, struct renaming *x, const struct vmofs_
 	};
 
 	l->tree->ops->settled(l->tree, x->from.ino, &e);
-	x->f->held = false;
+	local_set_held(l, x->f, false);
 }
 
 /* The origin has the file: it copies that, then the old name goes. */

@@ -43,7 +43,7 @@ struct local_file {
 	/* Owned; by who entered it. Was never stored, and the first store replaces this; NULL: nothing. */
 	struct vmofs_version *replaces;
 	/* Not beside those of the lock: what is asked for together may be read as one word. */
-	bool held; /* in the tree; by who entered it */
+	bool held; /* in the tree; by who entered it, with the lock; local_set_held() */
 	bool gone; /* removed, or its contents are given up: it does not rest; by who entered it */
 };
 
@@ -123,6 +123,9 @@ int local_move_dir(struct local *l, const struct local_rename *rn, const char *f
 void local_resume_moves(struct local *l);
 
 /* ---- local_file.c; the file is entered ---- */
+
+/* Others look at it who have not entered. */
+void local_set_held(struct local *l, struct local_file *f, bool held) EXCLUDES(l->lock);
 
 /* Held in the tree, with a wfile. */
 int local_begin(struct local *l, struct local_file *f, const struct vmofs_change_attr *attr);
