@@ -48,6 +48,13 @@ static void grow_locked(struct fs_session *s) REQUIRES(s->parked.lock)
 	}
 }
 
+/* But for the session: the handler of an interrupt that came too late may be looking for its lock there. */
+static void blank(struct fs_job *j)
+{
+	memset(&j->req, 0, sizeof *j - offsetof(struct fs_job, req));
+	vmofs_list_init(&j->link);
+}
+
 static struct fs_job *take_locked(struct fs_session *s) REQUIRES(s->parked.lock)
 {
 	struct fs_job *j;
@@ -58,8 +65,7 @@ static struct fs_job *take_locked(struct fs_session *s) REQUIRES(s->parked.lock)
 	if (!j)
 		return NULL;
 	vmofs_list_del(&j->link);
-	*j = (struct fs_job){ .session = s };
-	vmofs_list_init(&j->link);
+	blank(j);
 	job_set_state(j, JOB_HELD);
 	return j;
 }

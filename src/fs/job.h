@@ -42,7 +42,8 @@ enum job_lane_kind { JOB_LANE_DO, JOB_LANE_WRITE, JOB_LANE_BACK, JOB_LANE_WAIT, 
 
 struct fs_job {
 	struct vmofs_list link;
-	struct fs_session *session; /* borrowed; for life */
+	struct fs_session *session; /* borrowed; for life, and never written again */
+	/* Blank in a job that was just taken, from here on. */
 	struct fuse_req *req;
 	/* On a thread. Answers, by job_answers() first where it is detached. */
 	void (*run)(struct fs_job *j);
