@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,22 @@ static struct {
 	struct fake_plan plan;
 	unsigned calls, calls_of[FAKE_NCALLS];
 } fs;
+
+/* Held from the beginning of a call to its end: a writer's threads store while its files are found again. */
+static pthread_mutex_t big = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
+
+static pthread_mutex_t *enter(void)
+{
+	pthread_mutex_lock(&big);
+	return &big;
+}
+
+static void leave(pthread_mutex_t **m)
+{
+	pthread_mutex_unlock(*m);
+}
+
+#define ALONE() cleanup(leave) pthread_mutex_t *alone UNUSED = enter()
 
 /* -- bytes ------------------------------------------------------------------------------------ */
 
@@ -327,6 +344,7 @@ static struct inode *find(struct inode *dir, const char *last)
 
 static int fake_openat(int dir, const char *path, int flags, mode_t mode UNUSED)
 {
+	ALONE();
 	char last[300];
 	struct inode *in, *i;
 	bool bad = call_fails(FAKE_OPEN);
@@ -352,6 +370,7 @@ static int fake_openat(int dir, const char *path, int flags, mode_t mode UNUSED)
 
 static int fake_close(int fd)
 {
+	ALONE();
 	struct inode *i = fd_of(fd)->inode;
 	bool open = false;
 
@@ -367,6 +386,7 @@ static int fake_close(int fd)
 
 static int fake_mkdirat(int dir, const char *path, mode_t mode UNUSED)
 {
+	ALONE();
 	char last[300];
 	struct inode *in;
 	bool bad = call_fails(FAKE_MKDIR);
@@ -384,6 +404,7 @@ static int fake_mkdirat(int dir, const char *path, mode_t mode UNUSED)
 
 static int fake_unlinkat(int dir, const char *path)
 {
+	ALONE();
 	struct inode *in = fd_of(dir)->inode;
 	bool bad = call_fails(FAKE_UNLINK);
 
@@ -397,6 +418,7 @@ static int fake_unlinkat(int dir, const char *path)
 
 static int fake_renameat(int dir, const char *from, const char *to)
 {
+	ALONE();
 	struct inode *in = fd_of(dir)->inode, *i = find(in, from);
 	bool bad = call_fails(FAKE_RENAME);
 
@@ -408,14 +430,24 @@ static int fake_renameat(int dir, const char *from, const char *to)
 	return bad ? failed() : 0;
 }
 
+/* What is done with the names is done by nobody alone: it calls again. */
+static bool list_copy(int dir, struct name **copy)
+{
+	ALONE();
+
+	if (call_fails(FAKE_LIST))
+		return false;
+	names_copy(copy, fd_of(dir)->inode->names);
+	return true;
+}
+
 static int fake_list(int dir, int (*fn)(void *arg, const char *name), void *arg)
 {
 	struct name *copy = NULL;
 	int r = 0;
 
-	if (call_fails(FAKE_LIST))
+	if (!list_copy(dir, &copy))
 		return -1;
-	names_copy(&copy, fd_of(dir)->inode->names);
 	for (struct name *n = copy; n && r == 0; n = n->next)
 		r = fn(arg, n->text);
 	names_free(&copy);
@@ -424,6 +456,7 @@ static int fake_list(int dir, int (*fn)(void *arg, const char *name), void *arg)
 
 static ssize_t fake_pread(int fd, void *buf, size_t n, off_t off)
 {
+	ALONE();
 	struct inode *i = fd_of(fd)->inode;
 
 	if (call_fails(FAKE_READ))
@@ -439,6 +472,7 @@ static ssize_t fake_pread(int fd, void *buf, size_t n, off_t off)
 
 static ssize_t fake_pwritev(int fd, const struct iovec *iov, int n, off_t off)
 {
+	ALONE();
 	struct inode *i = fd_of(fd)->inode;
 	bool bad = call_fails(FAKE_WRITE);
 	ssize_t done = 0;
@@ -460,6 +494,8 @@ static ssize_t fake_pwritev(int fd, const struct iovec *iov, int n, off_t off)
 
 static int fake_fdatasync(int fd)
 {
+	ALONE();
+
 	if (call_fails(FAKE_SYNC)) {
 		if (does_all())
 			inode_sync(fd_of(fd)->inode);
@@ -473,6 +509,8 @@ static int fake_fdatasync(int fd)
 
 static int fake_fsync(int fd)
 {
+	ALONE();
+
 	if (call_fails(FAKE_SYNC_DIR)) {
 		if (does_all())
 			inode_sync(fd_of(fd)->inode);
@@ -484,6 +522,8 @@ static int fake_fsync(int fd)
 
 static int fake_ftruncate(int fd, off_t len)
 {
+	ALONE();
+
 	if (call_fails(FAKE_TRUNCATE) && !does_all())
 		return -1;
 	file_change(fd_of(fd)->inode, (uint64_t)len, NULL, 0);
@@ -492,6 +532,7 @@ static int fake_ftruncate(int fd, off_t len)
 
 static int fake_fstat(int fd, struct stat *st)
 {
+	ALONE();
 	struct inode *i = fd_of(fd)->inode;
 
 	if (call_fails(FAKE_STAT))
@@ -505,6 +546,7 @@ static int fake_fstat(int fd, struct stat *st)
 
 static int fake_lock(int fd, short type, off_t byte)
 {
+	ALONE();
 	struct fd *f = fd_of(fd);
 
 	if (call_fails(FAKE_LOCK))
@@ -538,6 +580,8 @@ const struct cache_io fake_disk_io = {
 
 void fake_disk_reset(void)
 {
+	ALONE();
+
 	for (struct inode *i; (i = fs.all);) {
 		fs.all = i->next;
 		changes_free(i);
@@ -553,6 +597,8 @@ void fake_disk_reset(void)
 
 void fake_disk_plan(const struct fake_plan *p)
 {
+	ALONE();
+
 	fs.plan = *p;
 	fs.calls = 0;
 	memset(fs.calls_of, 0, sizeof fs.calls_of);
@@ -560,16 +606,21 @@ void fake_disk_plan(const struct fake_plan *p)
 
 unsigned fake_disk_calls(void)
 {
+	ALONE();
+
 	return fs.calls;
 }
 
 unsigned fake_disk_calls_of(enum fake_call kind)
 {
+	ALONE();
+
 	return fs.calls_of[kind];
 }
 
 unsigned fake_disk_kill(void)
 {
+	ALONE();
 	unsigned n = 0;
 
 	for (unsigned k = 0; k < MAX_FDS; k++) {
@@ -629,6 +680,7 @@ static void lose_change(struct inode *i, const struct change *c, enum fake_loss 
 
 void fake_disk_power_cut(enum fake_loss how, uint64_t seed)
 {
+	ALONE();
 	struct prng rng = { seed };
 
 	fake_disk_kill();
@@ -645,11 +697,14 @@ void fake_disk_power_cut(enum fake_loss how, uint64_t seed)
 
 bool fake_disk_lost(int fd)
 {
+	ALONE();
+
 	return fd_of(fd)->inode->lost;
 }
 
 bool fake_disk_flip(int dir, const char *name, uint64_t off)
 {
+	ALONE();
 	struct inode *i = find(fd_of(dir)->inode, name);
 
 	if (!i || off >= i->mem.n)

@@ -2,7 +2,7 @@
 /*
  * A file system in memory behind the table of store/cache_io.h, with a disk below it that has only what was synced: so that a
  * power cut after any call is a function call. It does with failed syncs what Linux does: what they should have written counts as
- * written, and can be read until it is dropped from memory. One thread, one file system a process.
+ * written, and can be read until it is dropped from memory. Any thread, one file system a process.
  */
 #ifndef TESTS_LIB_FAKE_DISK_H
 #define TESTS_LIB_FAKE_DISK_H
