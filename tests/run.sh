@@ -164,6 +164,15 @@ processes_of()
 	done 2>/dev/null
 }
 
+# A daemon whose mount was taken away may still have memory to give back, and a sanitizer something to say, at most for a while.
+wait_ended()
+{
+	for _ in 1 2 3 4 5 6 7 8 9 10; do
+		[ -n "$(processes_of "$1")" ] || return 0
+		sleep 1
+	done
+}
+
 # What a case leaves behind is ended here, by id, and makes it fail.
 clean_after()
 {
@@ -209,6 +218,7 @@ run_case() # GROUP FLAVOUR FILE
 	status=$?
 	took=$(($(date +%s) - start))
 
+	wait_ended "$TEST_TMP"
 	# An empty one is the leak check of a process that was ended meanwhile: it says nothing.
 	reports=$(find "$TEST_TMP/sanitizer" -type f -size +0)
 	if [ -n "$reports" ]; then

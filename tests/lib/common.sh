@@ -17,6 +17,9 @@ mkdir -p "$SRV" "$MNT" "$HOME"
 # A sanitizer makes everything slower; cases multiply their limits by this.
 case ${TEST_FLAVOUR:-gcc} in asan) SLOW=3 ;; tsan) SLOW=6 ;; *) SLOW=1 ;; esac
 
+# patience SECONDS: what is to take no longer may take so long where others use the machine as well
+patience() { echo $(($1 * SLOW > 8 ? $1 * SLOW : 8)); }
+
 PIDS=
 AT_END=
 ALLOWED_LOG=
@@ -76,19 +79,31 @@ make_object() # NAME SIZE: random bytes in $SRV
 	head -c "$2" /dev/urandom >"$SRV/$1"
 }
 
-# wait_for SECONDS COMMAND...: until it succeeds
+# wait_for SECONDS COMMAND...: until it succeeds; 15 s at least, because a busy machine may do nothing for a while
 wait_for()
 {
-	limit=$(($(date +%s%N) + $1 * SLOW * 1000000000)); shift
+	limit=$(($(date +%s%N) + ($1 * SLOW > 15 ? $1 * SLOW : 15) * 1000000000)); shift
 	until "$@"; do
 		[ "$(date +%s%N)" -lt "$limit" ] || return 1
 		sleep 0.05
 	done
 }
 
+# Of those that the kernel gives to nobody by itself: until a server has it, a client of another case might.
 free_port()
 {
-	python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+	python3 -c '
+import random, socket
+low = int(open("/proc/sys/net/ipv4/ip_local_port_range").read().split()[0])
+for i in range(1000):
+    port = random.randrange(10000, low) if low > 15000 and i < 999 else 0
+    s = socket.socket()
+    try:
+        s.bind(("127.0.0.1", port))
+    except OSError:
+        continue
+    print(s.getsockname()[1])
+    break'
 }
 
 # nginx_start [DIRECTIVES]: serves $SRV; sets NGINX_URL, NGINX_PID. More directives go into the server block.

@@ -9,10 +9,10 @@ vmofs_mount "$NGINX_URL/data.bin" "$MNT" -o timeout=2s
 # shellcheck disable=SC2046  # a list of processes
 kill -STOP $(nginx_processes)
 took=$(seconds dd if="$MNT/data.bin" of=/dev/null bs=4k count=1 iflag=direct 2>"$TEST_TMP/dd.log")
-assert_between 1.5 "$took" $((4 * SLOW)) "seconds until the read failed"
+assert_between 1.5 "$took" "$(patience 4)" "seconds until the read failed"
 assert_match 'timed out|Input/output' "$(cat "$TEST_TMP/dd.log")"
 # Through the kernel's cache the read-ahead fails first, then the page itself.
-assert_between 1.5 "$(seconds read_at "$MNT/data.bin" 1048576 10)" $((7 * SLOW)) "seconds of a cached read"
+assert_between 1.5 "$(seconds read_at "$MNT/data.bin" 1048576 10)" "$(patience 7)" "seconds of a cached read"
 assert_between 1 "$(vmofs_stat timed_out)" 10 "reads timed out"
 # shellcheck disable=SC2046
 kill -CONT $(nginx_processes)

@@ -11,7 +11,7 @@ for how in "" -f; do
 	for signal in INT TERM KILL; do
 		# shellcheck disable=SC2086  # no word or one
 		took=$(seconds timeout -s $signal 0.5 "$VMOFS" mount $how "$NGINX_URL/data.bin" "$MNT")
-		assert_between 0.4 "$took" $((3 * SLOW)) "seconds until it ends by $signal $how"
+		assert_between 0.4 "$took" "$(patience 3)" "seconds until it ends by $signal $how"
 	done
 done
 # shellcheck disable=SC2046

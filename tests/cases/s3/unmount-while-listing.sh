@@ -13,7 +13,7 @@ reader=$!
 PIDS="$PIDS $reader"
 enough() { [ "$(s3_listd_stat requests)" -ge 5 ]; }
 wait_for 10 enough || fail "no listing under way"
-assert_between 0 "$(seconds "$VMOFS" umount -l "$MNT")" $((5 * SLOW)) "seconds of umount -l"
+assert_between 0 "$(seconds "$VMOFS" umount -l "$MNT")" "$(patience 5)" "seconds of umount -l"
 kill "$pid" 2>/dev/null || :
 gone() { is_gone "$pid"; }
 wait_for 10 gone || fail "the daemon lives on"

@@ -12,13 +12,13 @@ assert_eq sub "$(ls "$MNT")" names
 # shellcheck disable=SC2046  # a list of processes
 kill -STOP $(nginx_processes)
 took=$(seconds ls "$MNT/sub" 2>"$TEST_TMP/ls.log")
-assert_between 1.5 "$took" $((6 * SLOW)) "seconds until the listing failed"
+assert_between 1.5 "$took" "$(patience 6)" "seconds until the listing failed"
 assert_match 'timed out|Input/output' "$(cat "$TEST_TMP/ls.log")"
 took=$(seconds stat "$MNT/nothing" 2>"$TEST_TMP/stat.log")
-assert_between 1.5 "$took" $((4 * SLOW)) "seconds until the name failed"
+assert_between 1.5 "$took" "$(patience 4)" "seconds until the name failed"
 assert_match 'timed out|Input/output' "$(cat "$TEST_TMP/stat.log")"
 # Somebody who is killed does not wait for it.
-assert_between 0 "$(seconds timeout -s KILL 1 stat "$MNT/other")" $((3 * SLOW)) "stat, killed"
+assert_between 0 "$(seconds timeout -s KILL 1 stat "$MNT/other")" "$(patience 3)" "stat, killed"
 # shellcheck disable=SC2046
 kill -CONT $(nginx_processes)
 assert_eq one "$(ls "$MNT/sub")" "names afterwards"

@@ -210,7 +210,7 @@ static void test_busy_server(void **state UNUSED)
 	assert_int_equal(stats.last.code, 0); /* what was made good is no failure */
 	httpd_set(w.h, "status=503&status-count=-1");
 	assert_int_equal(sink_wait(sink_send(w.s, 8 * PAGE, PAGE, VMOFS_CLASS_DEMAND,
-					     loop_now_ns() + 100 * NSEC_PER_MSEC)),
+					     loop_now_ns() + NSEC_PER_SEC)),
 			 -EIO);
 	stats = stats_of(&w);
 	assert_int_equal(stats.last.code, -EIO);
@@ -244,19 +244,19 @@ static void test_retry_after(void **state UNUSED)
 /* A Retry-After beyond the deadline leaves room for one last try, then it is the status' error. */
 static void test_retry_after_is_capped_by_the_deadline(void **state UNUSED)
 {
-	struct world w = setup(1 << 20, "timeout=400ms");
+	struct world w = setup(1 << 20, "timeout=2s");
 	uint64_t start = loop_now_ns();
 
 	httpd_set(w.h, "status=429&status-count=-1&retry-after=3600");
 	assert_int_equal(sink_read(w.s, 0, PAGE), -EIO);
-	assert_true(loop_now_ns() - start < 5 * NSEC_PER_SEC);
+	assert_true(loop_now_ns() - start < 20 * NSEC_PER_SEC);
 	teardown(&w);
 }
 
 /* The last try is made although all others wait for the server's time to come. */
 static void test_last_try_in_a_pause(void **state UNUSED)
 {
-	struct world w = setup(1 << 20, "timeout=400ms");
+	struct world w = setup(1 << 20, "timeout=2s");
 
 	httpd_set(w.h, "status=503&status-count=1&retry-after=3600");
 	assert_int_equal(sink_read(w.s, 0, PAGE), 0);
@@ -337,7 +337,7 @@ static void test_deadline(void **state UNUSED)
 	assert_true(loop_now_ns() - start >= 200 * NSEC_PER_MSEC);
 	assert_true(loop_now_ns() - start < 5 * NSEC_PER_SEC);
 	httpd_set(w.h, "silent=0&status=503&status-count=-1");
-	r = sink_send(w.s, 0, PAGE, VMOFS_CLASS_DEMAND, loop_now_ns() + 100 * NSEC_PER_MSEC);
+	r = sink_send(w.s, 0, PAGE, VMOFS_CLASS_DEMAND, loop_now_ns() + NSEC_PER_SEC);
 	assert_int_equal(sink_wait(r), -EIO);
 	teardown(&w);
 }

@@ -194,12 +194,14 @@ static void test_large_reads_use_many_connections(void **state UNUSED)
 {
 	struct httpd *h = httpd_new(64 << 20, NULL);
 	struct sink *s = sink_must_open(httpd_url(h, "/object"), "connections=4", 1);
+	struct vmofs_provider_stats st;
 
 	assert_int_equal(sink_read(s, 0, 64 << 20), 0);
 	assert_true(content_ok(s, 0, 64 << 20));
-	assert_int_equal(httpd_connections(h), 1 + 4);
-	assert_true(httpd_requests(h) >= 1 + 8);
-	assert_true(httpd_requests(h) <= 1 + 64);
+	/* Where the machine does nothing for a while, what does not come is asked for a second time. */
+	sink_stats(s, &st);
+	assert_in_range(httpd_connections(h), 1 + 4, 1 + 4 + st.hedges);
+	assert_in_range(httpd_requests(h), 1 + 8, 1 + 64 + st.hedges);
 	sink_close(s);
 	httpd_free(h);
 }
@@ -374,7 +376,7 @@ static void test_ten_thousand_reads_at_once(void **state UNUSED)
 static void test_core_without_room(void **state UNUSED)
 {
 	struct httpd *h = httpd_new(1 << 20, NULL);
-	struct sink *s = sink_must_open(httpd_url(h, "/object"), "timeout=300ms", 1);
+	struct sink *s = sink_must_open(httpd_url(h, "/object"), "timeout=1s", 1);
 	struct sink_read *r;
 
 	sink_refuse(s, 1, -ENOMEM);
