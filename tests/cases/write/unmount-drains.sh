@@ -9,7 +9,8 @@
 
 expect_log 'cannot be reached|timed out|no answer'
 write_start
-slow=write-age=1000s
+# Nobody asks the server for a name, which may not answer.
+slow=write-age=1000s,metadata-ttl=10m
 make_object data 3M
 wrote() # KEY: a copy of data, and a line, closed just now
 {
