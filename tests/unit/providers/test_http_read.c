@@ -144,10 +144,11 @@ static void test_small_gaps_are_read_over(void **state UNUSED)
 	struct httpd_entry e;
 	uint64_t n;
 
-	httpd_set(h, "delay=50");
+	httpd_set(
+		h,
+		"delay=50"); /* to the end: a busy machine reads in many parts, and learns of each */
 	assert_int_equal(sink_read(s, MIB(1), PAGE), 0);
 	assert_int_equal(sink_read(s, MIB(2), PAGE), 0);
-	httpd_set(h, "delay=0");
 	assert_int_equal(sink_read(s, MIB(32), MIB(32)), 0);
 	n = httpd_requests(h);
 	read_while_busy(h, s, near, ARRAY_LEN(near));
@@ -201,7 +202,8 @@ static void test_large_reads_use_many_connections(void **state UNUSED)
 	/* Where the machine does nothing for a while, what does not come is asked for a second time. */
 	sink_stats(s, &st);
 	assert_in_range(httpd_connections(h), 1 + 4, 1 + 4 + st.hedges);
-	assert_in_range(httpd_requests(h), 1 + 8, 1 + 64 + st.hedges);
+	/* Parts have 1 MiB, or 512 KiB where a busy machine is like a far one. */
+	assert_in_range(httpd_requests(h), 1 + 8, 1 + 128 + st.hedges);
 	sink_close(s);
 	httpd_free(h);
 }
