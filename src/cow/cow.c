@@ -249,7 +249,8 @@ static struct cow_base *base_after(struct cow *c, struct cow_base *b)
 
 	mutex_lock(&c->lock);
 	pos = b ? b->link.next : c->bases.next;
-	b = pos == &c->bases ? NULL : cow_base_get(vmofs_list_entry(pos, struct cow_base, link));
+	for (b = NULL; !b && pos != &c->bases; pos = pos->next)
+		b = cow_base_try_get(vmofs_list_entry(pos, struct cow_base, link));
 	mutex_unlock(&c->lock);
 	return b;
 }

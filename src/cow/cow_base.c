@@ -49,6 +49,15 @@ struct cow_base *cow_base_get(struct cow_base *b)
 	return b;
 }
 
+struct cow_base *cow_base_try_get(struct cow_base *b)
+{
+	unsigned n = atomic_load(&b->refs);
+
+	while (n && !atomic_compare_exchange_weak(&b->refs, &n, n + 1))
+		continue;
+	return n ? b : NULL;
+}
+
 struct contents {
 	struct vmofs_provider *provider;
 	struct vmo *vmo;

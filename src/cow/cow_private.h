@@ -54,6 +54,8 @@ struct cow_base {
 /* NULL: no memory. */
 struct cow_base *cow_base_new(struct cow *c, const char *key, const struct vmofs_version *v);
 struct cow_base *cow_base_get(struct cow_base *b);
+/* One that was found in a list: NULL, its last reference has gone, and it goes itself. */
+struct cow_base *cow_base_try_get(struct cow_base *b);
 void cow_base_put(struct cow_base *b); /* NULL is fine */
 /* Between these two its contents stay; with a reference, made at the first need. Never block. */
 void cow_base_use(struct cow_base *b);

@@ -4,6 +4,7 @@
  * key once, and where the origin cannot have anything to say it is not asked.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -266,13 +267,48 @@ static void test_links(void **state UNUSED)
 			 child->ops->change->make_link(child, "l", "to", NULL, &now, &wait, &err));
 }
 
+/* ---- the end ---- */
+
+enum { COMERS = 4 };
+
+static atomic_uint n_over;
+
+/* The versions below files that are closed one after the other. */
+static void *come_and_go(void *arg)
+{
+	const struct vmofs_version v = { .exists = true, .size = 10, .validator = "\"1\"" };
+
+	for (unsigned i = 0; i < 20000; i++)
+		cow_base_put(cow_base_new(arg, "a", &v));
+	atomic_fetch_add(&n_over, 1);
+	return NULL;
+}
+
+/* Who stops them all meets some whose last reference has just gone. For the sanitizers. */
+static void test_stopped_while_the_last_one_goes(void **state UNUSED)
+{
+	pthread_t t[COMERS];
+
+	for (unsigned i = 0; i < COMERS; i++)
+		assert_int_equal(pthread_create(&t[i], NULL, come_and_go, cow_of(child)), 0);
+	while (atomic_load(&n_over) < COMERS)
+		child->ops->stop(child);
+	for (unsigned i = 0; i < COMERS; i++)
+		pthread_join(t[i], NULL);
+}
+
 #define CASE(fn) cmocka_unit_test_setup_teardown(fn, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_nothing_changed), CASE(test_made_and_removed), CASE(test_directories),
-		CASE(test_alone),           CASE(test_versions),         CASE(test_links),
+		CASE(test_stopped_while_the_last_one_goes),
+		CASE(test_nothing_changed),
+		CASE(test_made_and_removed),
+		CASE(test_directories),
+		CASE(test_alone),
+		CASE(test_versions),
+		CASE(test_links),
 	};
 	int r = cmocka_run_group_tests(tests, NULL, NULL);
 
