@@ -278,8 +278,11 @@ static int replace_removed(struct local *l, struct local_file *f)
 	struct vmofs_version now, old;
 	int r = local_version_of(l, f->ino, key, &now);
 
-	if (r < 0 || !local_removal_of(l, key, true, &old))
-		return r < 0 ? r : 0;
+	if (r < 0)
+		return r;
+	local_keep_removed(l, key);
+	if (!local_removal_of(l, key, true, &old))
+		return 0;
 	local_enter(l, f);
 	r = local_rename_unstored(l, f, key, &old);
 	local_leave(l, f);

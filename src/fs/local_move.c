@@ -414,6 +414,8 @@ int local_move_dir(struct local *l, const struct local_rename *rn, const char *f
 	int r = list(&mv);
 
 	if (!r)
+		r = local_clear_removed(l, to);
+	if (!r)
 		r = wmove_begin(l->writer, from, to, &mv.k.record);
 	if (!r) {
 		r = move_all(&mv);

@@ -12,7 +12,7 @@
 #include "base/macros.h"
 #include "fs/local_private.h"
 
-enum { TRIES = 3, FETCH_PIECE = 1 << 18, FETCH_MAX = 16 << 20 };
+enum { TRIES = 3 };
 
 /* What a name stands for. */
 struct child {
@@ -80,7 +80,7 @@ static void tell_failure(const char *what, const char *key, const struct vmofs_e
 	log_warn("cannot %s '%s': %s", what, key, err->msg);
 }
 
-static int origin_remove(struct local *l, const char *key, const struct vmofs_version *expect)
+int local_origin_remove(struct local *l, const char *key, const struct vmofs_version *expect)
 {
 	struct vmofs_change_wait wait = local_wait(l);
 	struct vmofs_err err = VMOFS_ERR_INIT;
@@ -130,7 +130,8 @@ static bool remove_later(struct local *l, struct local_file *f, const struct chi
 
 	if (!m)
 		return false;
-	m->taken = false;
+	m->file = f;
+	m->taken = m->kept = false;
 	m->version = c->version;
 	memcpy(m->key, c->key, len);
 	mutex_lock(&l->lock);
@@ -152,7 +153,7 @@ static int unlink_stored(struct local *l, struct local_file *f, const struct chi
 
 	if (remove_later(l, f, c))
 		return tree_removed_name(l, parent, name, false);
-	r = origin_remove(l, c->key, NULL);
+	r = local_origin_remove(l, c->key, NULL);
 	return r < 0 ? r : tree_removed_name(l, parent, name, true);
 }
 
@@ -183,7 +184,7 @@ static int unlink_file(struct local *l, struct local_file *f, struct child *c, u
 
 static int unlink_link(struct local *l, const struct child *c, uint64_t parent, const char *name)
 {
-	int r = origin_remove(l, c->key, NULL);
+	int r = local_origin_remove(l, c->key, NULL);
 
 	return r < 0 ? r : tree_removed_name(l, parent, name, true);
 }
@@ -260,7 +261,7 @@ static int remove_dir(struct local *l, uint64_t parent, const char *name)
 	if (!r)
 		r = fs_tree_empty_wait(l->tree, c.ino, local_deadline(l));
 	if (!r)
-		r = origin_remove(l, c.key, NULL);
+		r = local_origin_remove(l, c.key, NULL);
 	return r < 0 ? r : tree_removed_name(l, parent, name, true);
 }
 
@@ -279,10 +280,12 @@ static int make_link(struct local *l, const char *key, const char *target,
 	for (int i = 0; i < 2 && r == -ESTALE; i++) {
 		struct vmofs_change_wait wait = local_wait(l);
 
+		if (i)
+			local_keep_removed(l, key);
 		if (i && !local_removal_of(l, key, true, &old))
 			return -EEXIST;
 		if (i)
-			r = origin_remove(l, key, &old);
+			r = local_origin_remove(l, key, &old);
 		if (!i || !r)
 			r = ops->make_link(l->p.source, key, target, a, now, &wait, &err);
 	}
@@ -401,7 +404,7 @@ static int copy_settled(struct local *l, struct renaming *x, struct vmofs_versio
 		r = wfile_renamed(w, x->key, NULL, now);
 	}
 	if (r < 0)
-		(void)origin_remove(l, x->key, now);
+		(void)local_origin_remove(l, x->key, now);
 	return r;
 }
 
@@ -442,7 +445,7 @@ static int rename_stored(struct local *l, struct renaming *x)
 		return r;
 	}
 	x->made = true;
-	removed = origin_remove(l, x->from.key, &x->from.version);
+	removed = local_origin_remove(l, x->from.key, &x->from.version);
 	r = moved(l, x->rn);
 	if (!x->f->wfile)
 		settle_copy(l, x, &now);
@@ -469,63 +472,6 @@ static int rename_contents(struct local *l, struct renaming *x)
 	return r;
 }
 
-/*
- * Who has open what is about to be replaced reads on: the origin will not have it any more, so all of it comes here, where that is not
- * too much. Of more there is what there is.
- */
-static void fetch_target(struct local *l, struct local_file *f)
-{
-	const struct vmo_wait wait = { VMOFS_CLASS_DEMAND, local_deadline(l) };
-	uint64_t size, off = 0;
-	int64_t n = 1;
-	char *buf;
-
-	if (local_begin(l, f, NULL) < 0)
-		return;
-	size = vmo_size(f->object->vmo);
-	buf = size <= FETCH_MAX ? malloc(FETCH_PIECE) : NULL;
-	for (; buf && off < size && n > 0; off += (uint64_t)n)
-		n = vmo_read(f->object->vmo, off, buf, MIN(size - off, (uint64_t)FETCH_PIECE),
-			     &wait);
-	free(buf);
-}
-
-static bool is_open(struct local *l, const struct local_file *f) EXCLUDES(l->lock)
-{
-	bool open;
-
-	mutex_lock(&l->lock);
-	open = f && f->handles;
-	mutex_unlock(&l->lock);
-	return open;
-}
-
-/* Nor does memory pressure take it. */
-static void keep_target(const struct local_file *f)
-{
-	uint64_t off = 0;
-
-	while (vmo_keep(f->object->vmo, &off) > 0)
-		;
-}
-
-static int rename_file(struct local *l, struct renaming *x)
-{
-	bool open = is_open(l, x->target);
-	int r;
-
-	if (open)
-		fetch_target(l, x->target);
-	r = leave_target(l, x);
-	if (r < 0)
-		return r;
-	r = rename_contents(l, x);
-	give_up_target(l, x);
-	if (open && x->target->gone && x->target->wfile)
-		keep_target(x->target);
-	return r;
-}
-
 /* Always in the order of their numbers. */
 static void enter_both(struct local *l, struct renaming *x)
 {
@@ -549,20 +495,33 @@ static void leave_both(struct local *l, struct renaming *x)
 	}
 }
 
-/* Links have no contents that anybody has open; what they replace may have. */
+/* A link, which has no contents that anybody has open. */
 static int rename_link(struct local *l, struct renaming *x)
 {
 	struct vmofs_version now;
-	int r = leave_target(l, x);
+	int r = origin_copy(l, x, &now);
 
-	if (r < 0)
-		return r;
-	r = origin_copy(l, x, &now);
 	x->made = !r;
-	give_up_target(l, x);
 	if (!r)
-		r = origin_remove(l, x->from.key, &x->from.version);
+		r = local_origin_remove(l, x->from.key, &x->from.version);
 	return r < 0 ? r : moved(l, x->rn);
+}
+
+/* Who has open what is replaced reads on, though the origin does not have it any more. */
+static int rename_over(struct local *l, struct renaming *x)
+{
+	int r;
+
+	if (x->target)
+		local_keep(l, x->target, x->to.key);
+	r = leave_target(l, x);
+	if (!r) {
+		r = x->f ? rename_contents(l, x) : rename_link(l, x);
+		give_up_target(l, x);
+	}
+	if (x->target)
+		local_kept(l, x->target, x->made);
+	return r;
 }
 
 static int rename_entered(struct local *l, struct renaming *x)
@@ -573,12 +532,13 @@ static int rename_entered(struct local *l, struct renaming *x)
 	if (S_ISREG(x->from.mode) && !x->f)
 		return -ENOMEM;
 	x->target = S_ISREG(x->to.mode) && x->to.ino ? local_use(l, x->to.ino) : NULL;
+	local_keep_removed(l, x->key);
 	enter_both(l, x);
 	r = refresh(l, &x->from);
 	if (!r && x->target)
 		r = refresh(l, &x->to);
 	if (!r)
-		r = x->f ? rename_file(l, x) : rename_link(l, x);
+		r = rename_over(l, x);
 	leave_both(l, x);
 	return r;
 }
@@ -601,7 +561,7 @@ static int rename_dir(struct local *l, struct renaming *x)
 	if (r == -EEXIST && x->to.ino)
 		r = 0;
 	if (!r)
-		r = origin_remove(l, x->from.key, NULL);
+		r = local_origin_remove(l, x->from.key, NULL);
 	return r < 0 ? r : moved(l, x->rn);
 }
 
@@ -639,7 +599,7 @@ static int rename_found(struct local *l, struct renaming *x)
 		return rename_dir(l, x);
 	r = rename_entered(l, x);
 	if (!r && x->to.ino && !has_same_key(x))
-		r = origin_remove(l, x->to.key, NULL);
+		r = local_origin_remove(l, x->to.key, NULL);
 	return r;
 }
 

@@ -5,6 +5,7 @@
  *   local.c        the table, entering, what rests, the life, what the writer tells
  *   local_file.c   opens and closes, settling
  *   local_names.c  names: unlink, mkdir, rmdir, symlink, rename
+ *   local_keep.c   what is open when the origin loses it
  *   local_turn.c   whose turn it is to change names
  *   local_move.c   rename of a directory with something in it; local_keys.c: its keys at the origin
  */
@@ -20,8 +21,11 @@ enum { LOCAL_REST_MAX = 256 };
 
 /* What the origin still has of a file that was removed while it was open. */
 struct local_removal {
-	struct vmofs_list link; /* in local.removals */
-	bool taken; /* lock: local.lock; another file replaces it, and sees to it that it goes */
+	struct vmofs_list link;  /* in local.removals */
+	struct local_file *file; /* has it */
+	/* lock: local.lock */
+	bool taken; /* another file replaces it, and sees to it that it goes */
+	bool kept;  /* local_keep_removed() */
 	struct vmofs_version version;
 	char key[];
 };
@@ -108,7 +112,23 @@ int local_turn_begin(struct local *l, struct local_turn *t, const struct local_p
 		     bool dirs) EXCLUDES(l->lock);
 void local_turn_end(struct local *l, struct local_turn *t) EXCLUDES(l->lock);
 
+/* ---- local_keep.c ---- */
+
+/*
+ * @f, entered, is about to be replaced at the origin, where its key is @key: if somebody has it open, all of it comes here, where that
+ * is not too much. local_kept() says what became of that.
+ */
+void local_keep(struct local *l, struct local_file *f, const char *key) EXCLUDES(l->lock);
+void local_kept(struct local *l, struct local_file *f, bool gone) EXCLUDES(l->lock);
+/* The same of what was removed as @key while it was open: before local_removal_of() takes it. No file is entered. */
+void local_keep_removed(struct local *l, const char *key) EXCLUDES(l->lock);
+/* What was removed as keys below @dir, a directory's, goes at the origin now. 0, -errno. */
+int local_clear_removed(struct local *l, const char *dir) EXCLUDES(l->lock);
+
 /* ---- local_names.c ---- */
+
+/* 0 too when nothing was there. @expect NULL: whatever is there. */
+int local_origin_remove(struct local *l, const char *key, const struct vmofs_version *expect);
 
 /* The key of @name in @parent, with what keys of such things end in. */
 int local_key_in(struct local *l, uint64_t parent, const char *name, const char *suffix,

@@ -82,13 +82,7 @@ def use():
                 got.append(f.read())
             except OSError as e:
                 got.append(str(e).encode())
-        if b"[Errno 116]" in got[0] and not os.fstat(files[1].fileno()).st_nlink:
-            # It has no name any more, and what is not here of it is nowhere: a limit, told in the README.
-            log.append(f"stale {p}")
-            held[:] = [h for h in held if h[1] is not files[0]]
-            for f in files:
-                f.close()
-        elif got[0] != got[1]:
+        if got[0] != got[1]:
             tell(p)
             sys.exit(f"process {who}, seed {seed}: '{p}', held open, has other bytes than a local one: {len(got[0])} and {len(got[1])}")
 def drop():

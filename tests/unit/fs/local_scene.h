@@ -52,17 +52,42 @@ static inline void assert_told(const char *text)
 	told[0] = '\0';
 }
 
-/* ---- objects: their pages are never asked for ---- */
+/* ---- objects of one page, which is asked for once at most ---- */
 
-static void no_request(struct vmofs_provider *p UNUSED, struct vmofs_request *req UNUSED)
+struct object {
+	struct vmofs_provider base; /* first */
+	char key[VMOFS_KEY_MAX];
+	struct vmo *asked; /* counted; NULL: its page was never asked for */
+	pthread_t answering;
+};
+
+static void *answer(void *arg)
 {
-	fail();
+	static const char page[VMOFS_PAGE_SIZE] = "abc";
+	struct object *o = arg;
+
+	tell("fetch %s; ", o->key);
+	assert_true(vmofs_supply(o->asked, 0, page, sizeof page) > 0);
+	return NULL;
 }
 
-static void no_swap(struct vmofs_provider *p UNUSED, struct vmofs_request *old UNUSED,
-		    struct vmofs_request *now UNUSED)
+static void send_request(struct vmofs_provider *p, struct vmofs_request *req)
 {
-	fail();
+	struct object *o = container_of(p, struct object, base);
+
+	assert_null(o->asked);
+	o->asked = vmofs_vmo_get(req->vmo);
+	assert_int_equal(pthread_create(&o->answering, NULL, answer, o), 0);
+}
+
+static void clear_request(struct vmofs_provider *p UNUSED, struct vmofs_request *req UNUSED)
+{
+}
+
+/* It is more urgent now. */
+static void swap_request(struct vmofs_provider *p UNUSED, struct vmofs_request *old UNUSED,
+			 struct vmofs_request *now UNUSED)
+{
 }
 
 static void nothing(struct vmofs_provider *p UNUSED)
@@ -71,16 +96,22 @@ static void nothing(struct vmofs_provider *p UNUSED)
 
 static void provider_free(struct vmofs_provider *p)
 {
+	struct object *o = container_of(p, struct object, base);
+
+	if (o->asked) {
+		pthread_join(o->answering, NULL);
+		vmofs_vmo_put(o->asked);
+	}
 	n_providers--;
-	free(p);
+	free(o);
 }
 
 static const struct vmofs_provider_ops provider_ops = {
 	.name = "quiet",
 	.supports = VMOFS_TYPE_BIT(VMOFS_REQUEST_READ),
-	.send = no_request,
-	.clear = no_request,
-	.swap = no_swap,
+	.send = send_request,
+	.clear = clear_request,
+	.swap = swap_request,
 	.on_detach = nothing,
 	.on_close = nothing,
 	.free = provider_free,
@@ -90,8 +121,11 @@ static int source_object(struct vmofs_source *s UNUSED, const struct vmofs_entry
 			 struct vmofs_provider **out, struct vmofs_object_info *info,
 			 struct vmofs_err *err UNUSED)
 {
-	*out = calloc(1, sizeof **out);
-	(*out)->ops = &provider_ops;
+	struct object *o = calloc(1, sizeof *o);
+
+	o->base.ops = &provider_ops;
+	strcpy(o->key, e->key);
+	*out = &o->base;
 	*info = (struct vmofs_object_info){ .size = e->size };
 	strcpy(info->name, "x");
 	n_providers++;

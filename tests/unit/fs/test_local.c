@@ -228,7 +228,7 @@ static void made_again_while_the_old_one_is_open(void **state UNUSED)
 
 	assert_int_equal(local_unlink(l, ino_of("a"), "f"), 0);
 	h = create("a", "f", true, 0);
-	assert_told("renamed a/f to a/f \"1\"; ");
+	assert_told("fetch a/f; renamed a/f to a/f \"1\"; ");
 	store(local_wfile(h));
 	close_handle(h);
 	close_handle(old);
@@ -236,10 +236,11 @@ static void made_again_while_the_old_one_is_open(void **state UNUSED)
 	/* The one that replaces it sees to it that it goes, also when it goes itself. */
 	old = open_read("a/g");
 	assert_int_equal(local_unlink(l, ino_of("a"), "g"), 0);
+	assert_told("");
 	close_handle(create("a", "g", true, 0));
 	close_handle(old);
 	assert_int_equal(local_unlink(l, ino_of("a"), "g"), 0);
-	assert_told("renamed a/g to a/g \"2\"; remove a/g any; ");
+	assert_told("fetch a/g; renamed a/g to a/g \"2\"; remove a/g any; ");
 }
 
 /* ---- directories ---- */
@@ -393,6 +394,42 @@ static void renamed_directories(void **state UNUSED)
 	assert_int_equal(ino_of("a/e"), a.st.st_ino);
 }
 
+/* Who has open what is replaced reads on: it comes here before the origin loses it, and is not evicted. */
+static void renamed_over_what_is_open(void **state UNUSED)
+{
+	struct local_handle *r = open_read("a/f");
+	struct vmo *v = vmo_get(local_object(r)->vmo);
+
+	assert_int_equal(rename_to("a", "g", "a", "f"), 0);
+	assert_told("fetch a/f; copy a/g \"2\" to a/f \"1\"; remove a/g \"2\"; ");
+	assert_int_equal(vmo_evict(v, 0, 5, false), 0);
+	assert_int_equal(vmo_n_resident(v), 1);
+	close_handle(r);
+	vmo_put(v);
+}
+
+/* The other one's contents are kept, too, where it was removed before: by a file that the origin has, or does not have yet. */
+static void renamed_over_what_was_removed(void **state UNUSED)
+{
+	struct local_handle *r = open_read("a/f"), *h;
+	struct vmo *v = vmo_get(local_object(r)->vmo);
+
+	assert_int_equal(local_unlink(l, ino_of("a"), "f"), 0);
+	assert_int_equal(rename_to("a", "g", "a", "f"), 0);
+	assert_told("fetch a/f; copy a/g \"2\" to a/f \"1\"; remove a/g \"2\"; ");
+	assert_int_equal(vmo_evict(v, 0, 5, false), 0);
+	assert_int_equal(vmo_n_resident(v), 1);
+	close_handle(r);
+	vmo_put(v);
+	r = open_read("a/f");
+	assert_int_equal(local_unlink(l, ino_of("a"), "f"), 0);
+	h = create("a", "n", true, 0);
+	assert_int_equal(rename_to("a", "n", "a", "f"), 0);
+	assert_told("fetch a/f; renamed a/n to a/f \"c\"; ");
+	close_handle(r);
+	close_handle(h);
+}
+
 /* ---- deciding, starting ---- */
 
 static void given_up(void **state UNUSED)
@@ -453,6 +490,8 @@ int main(void)
 		T(renamed_at_the_origin),
 		T(renamed_while_it_is_written),
 		T(renamed_while_it_is_read),
+		T(renamed_over_what_is_open),
+		T(renamed_over_what_was_removed),
 		T(rename_that_fails),
 		T(rename_that_must_not_replace),
 		T(renamed_directories),

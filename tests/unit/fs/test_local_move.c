@@ -56,6 +56,24 @@ static void renamed_directory_with_removed_files(void **state UNUSED)
 	assert_was_told("remove a/f \"1\"; ", true);
 }
 
+/* What was removed at the new place goes there before, and who has it open reads on. */
+static void renamed_directory_to_where_files_were_removed(void **state UNUSED)
+{
+	struct local_handle *r;
+
+	fake_source_put(f.source, "b/f", 7, "\"7\"");
+	r = open_read("b/f");
+	assert_int_equal(local_unlink(l, ino_of("b"), "f"), 0);
+	told[0] = '\0';
+	assert_int_equal(rename_to("", "a", "", "b"), 0);
+	assert_was_told("fetch b/f; remove b/f \"7\"; ", true);
+	assert_was_told("copy a/f \"1\" to b/f none; ", true);
+	told[0] = '\0';
+	close_handle(r);
+	assert_was_told("b/f", false);
+	(void)ino_of("b/f");
+}
+
 static void renamed_directory_that_fails(void **state UNUSED)
 {
 	struct local_handle *w = open_write("a/f");
@@ -105,6 +123,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(renamed_directory_with_files),
 		T(renamed_directory_with_removed_files),
+		T(renamed_directory_to_where_files_were_removed),
 		T(renamed_directory_that_fails),
 		T(renamed_directory_over_another),
 	};
