@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "s3/s3_acl.h"
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
 #include "s3/s3_record.h"
@@ -22,6 +23,7 @@ struct change {
 	const struct vmofs_change_wait *wait;
 	char attempt[VMOFS_ATTEMPT_LEN + 1];
 	struct s3_props props;
+	struct s3_acl acl;
 	struct s3_body *body;
 	struct vmofs_version source; /* of a copy */
 	char source_id[128];
@@ -40,6 +42,7 @@ static int change_begin(struct change *c, struct vmofs_source *source, const cha
 
 static void change_end(struct change *c)
 {
+	s3_acl_end(&c->acl, false);
 	s3_props_clear(&c->props);
 	s3_body_put(c->body);
 	s3_desk_put(c->desk);
@@ -237,8 +240,10 @@ static int copy_look(struct change *c, const struct vmofs_version *expect, const
 {
 	struct s3_op *head = NULL;
 	struct vmofs_entry e = { 0 };
-	int r = change_look(c, c->from, verb, &head, err);
+	int r;
 
+	s3_acl_ask(&c->acl, c->s, c->desk, c->from, c->wait);
+	r = change_look(c, c->from, verb, &head, err);
 	if (r == 0 && !s3_is_expected(expect, head))
 		r = vmofs_err_set(err, -ESTALE,
 				  "cannot %s 's3://%s/%s': it has been changed by somebody else",
@@ -255,6 +260,8 @@ static int copy_look(struct change *c, const struct vmofs_version *expect, const
 		if (head->tags)
 			r = s3_take_tags(c->s, c->desk, c->from, c->wait, &c->props, verb, err);
 	}
+	if (r == 0)
+		r = s3_acl_take(&c->acl, &c->props, verb, err);
 	s3_op_put(head);
 	return r;
 }
@@ -286,8 +293,8 @@ static int copy_parts(struct change *c, const struct vmofs_version *expect,
 	return r;
 }
 
-static int copy_run(struct change *c, const char *verb, const struct vmofs_version *expect,
-		    struct vmofs_version *now, struct vmofs_err *err)
+static int copy_once(struct change *c, const char *verb, const struct vmofs_version *expect,
+		     struct vmofs_version *now, struct vmofs_err *err)
 {
 	struct s3_final f = change_final(c, S3_FINAL_COPY, verb, expect, copy_make);
 	int r;
@@ -302,6 +309,19 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 		*now = f.now;
 		now->size = c->source.size;
 	}
+	return r;
+}
+
+static int copy_run(struct change *c, const char *verb, const struct vmofs_version *expect,
+		    struct vmofs_version *now, struct vmofs_err *err)
+{
+	int r = copy_once(c, verb, expect, now, err);
+
+	if (s3_acl_refused(&c->acl, &c->props, r)) {
+		*err = (struct vmofs_err){ 0 };
+		r = copy_once(c, verb, expect, now, err);
+	}
+	s3_acl_end(&c->acl, r == 0);
 	return r;
 }
 

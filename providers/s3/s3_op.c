@@ -239,6 +239,8 @@ static const struct {
 	{ "NotImplemented", 0, -EOPNOTSUPP },
 	{ "MethodNotAllowed", 0, -EOPNOTSUPP },
 	{ "MetadataTooLarge", 0, -E2BIG },
+	{ "AccessControlListNotSupported", 0, -EACCES },
+	{ "InvalidArgument", 0, -EINVAL },
 	{ NULL, 501, -EOPNOTSUPP },
 	{ NULL, 405, -EOPNOTSUPP },
 	{ NULL, 507, -ENOSPC },

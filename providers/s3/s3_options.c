@@ -31,6 +31,8 @@ const struct vmofs_option s3_options[] = {
 	{ "list-parallel", "N", "16", "most requests that list one directory at the same time" },
 	{ "upload-part", "SIZE", "8M", "usual part of a multipart upload (5M at least)" },
 	{ "upload-parallel", "N", "4", "parts of one object that are under way at the same time" },
+	{ "acl", "keep|ignore|require", "keep",
+	  "access control lists of objects that are replaced, copied or renamed" },
 	S3_CREDENTIAL_OPTIONS,
 	{ NULL, NULL, NULL, NULL },
 };
@@ -126,6 +128,20 @@ static int read_addressing(struct s3_options *o, const struct vmofs_config *c,
 	if (choice < 0)
 		return choice;
 	o->path_style = choice == PATH || (choice == AUTO && wants_path(o));
+	return 0;
+}
+
+static int read_acl(struct s3_options *o, const struct vmofs_config *c, struct vmofs_err *err)
+{
+	static const char *const words[] = { [S3_ACL_KEEP] = "keep",
+					     [S3_ACL_IGNORE] = "ignore",
+					     [S3_ACL_REQUIRE] = "require",
+					     NULL };
+	int choice = config_choice(c, "acl", words, err);
+
+	if (choice < 0)
+		return choice;
+	o->acl = (enum s3_acl_mode)choice;
 	return 0;
 }
 
@@ -268,6 +284,8 @@ int s3_options_read(struct s3_options *o, const struct vmofs_config *c,
 		r = config_size(c, "part-size", &o->part_size, err);
 	if (r == 0)
 		r = read_upload(o, c, err);
+	if (r == 0)
+		r = read_acl(o, c, err);
 	if (r == 0)
 		r = read_sse(o, c, err);
 	o->dual_stack = config_bool(c, "dual-stack");

@@ -13,7 +13,7 @@
  *   s3_plan.c     which parts                  s3_upload.c    uploads in parts
  *   s3_op.c       requests that wait           s3_final.c     the one that counts, preconditions
  *   s3_props.c    metadata that is kept        s3_record.c    uploads that were left
- *   s3_answer.c   short XML answers
+ *   s3_answer.c   short XML answers            s3_acl.c       access control lists, s3_grants.c
  */
 #ifndef PROVIDERS_S3_PRIVATE_H
 #define PROVIDERS_S3_PRIVATE_H
@@ -34,6 +34,11 @@
 #define S3_PAIRS  8  /* of a query */
 #define S3_REGION 64
 
+/* What becomes of access control lists; in the order of the option's words. */
+enum s3_acl_mode { S3_ACL_KEEP, S3_ACL_IGNORE, S3_ACL_REQUIRE };
+/* Whether the bucket has any. */
+enum s3_acls { S3_ACLS_UNKNOWN, S3_ACLS_ON, S3_ACLS_OFF };
+
 /* Fixed once the source is open; the endpoint of AWS depends on the region. */
 struct s3_options {
 	char bucket[256];
@@ -49,6 +54,7 @@ struct s3_options {
 	uint64_t part_size; /* of the HTTP provider: objects up to this come with one GET */
 	uint64_t upload_part;
 	unsigned upload_parallel;
+	enum s3_acl_mode acl;
 	char *sse_key; /* secrets: values of the three SSE-C headers; NULL: none */
 	char *sse_md5;
 };
@@ -84,9 +90,13 @@ struct s3 {
 
 	/* What the server is known to do with changes. */
 	_Atomic(enum s3_habit) habits[S3_NFEATURES];
-	atomic_bool warned;                 /* of habits */
-	atomic_bool bare_tags;              /* If-Match wants tags without quotes */
-	atomic_bool no_checksums;           /* it refuses those of CRC32C */
+	atomic_bool warned;       /* of habits */
+	atomic_bool bare_tags;    /* If-Match wants tags without quotes */
+	atomic_bool no_checksums; /* it refuses those of CRC32C */
+	_Atomic(enum s3_acls) acls;
+	atomic_bool acl_read;               /* one could be read */
+	atomic_uint acl_refusals;           /* before */
+	atomic_bool no_groups;              /* it refuses grants to everybody */
 	_Atomic(struct s3_record *) record; /* of uploads; NULL: none yet */
 
 	struct mutex lock;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The metadata of an object as header lines of the request that makes its next version: S3 has no way to change contents
- * and keep the rest, so what HEAD tells is sent again. Not kept: access control lists (they cost a request each, and most buckets
- * have them switched off) and locks. Pure functions.
+ * and keep the rest, so what HEAD tells is sent again; access control lists, which it does not tell, are s3_acl.c's. Not kept: locks.
+ * Pure functions.
  */
 #include <errno.h>
 #include <stdio.h>

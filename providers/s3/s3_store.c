@@ -11,6 +11,7 @@
 
 #include "base/log.h"
 #include "base/macros.h"
+#include "s3/s3_acl.h"
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
 
@@ -29,6 +30,7 @@ struct storing {
 	char version_id[128];
 	bool tags; /* it has some */
 	struct s3_props props;
+	struct s3_acl acl;
 	struct s3_plan plan;
 	struct s3_body *body;
 };
@@ -116,8 +118,10 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 {
 	struct vmofs_store *st = g->st;
 	struct s3_op *head = NULL;
-	int r = s3_look(g->s, g->desk, g->key, &st->wait, &head);
+	int r;
 
+	s3_acl_ask(&g->acl, g->s, g->desk, g->key, &st->wait);
+	r = s3_look(g->s, g->desk, g->key, &st->wait, &head);
 	st->requests += s3_op_requests(head);
 	if (r == 0 && s3_is_expected(&st->base, head) && head->head.size == st->base.size) {
 		s3_version_of(head, &g->base);
@@ -141,6 +145,9 @@ static int take_base(struct storing *g, struct vmofs_err *err)
 		r = s3_take_tags(g->s, g->desk, g->key, &st->wait, &g->props, "store", err);
 		st->requests++;
 	}
+	if (r == 0)
+		r = s3_acl_take(&g->acl, &g->props, "store", err);
+	st->requests += g->acl.requests;
 	return r;
 }
 
@@ -333,6 +340,16 @@ static int storing_run(struct storing *g, struct vmofs_err *err)
 	return is_for_one(g->s, st, &g->plan) ? put_store(g, err) : parts_store(g, err);
 }
 
+/* Nothing has come of it. */
+static int storing_again(struct storing *g, struct vmofs_err *err)
+{
+	*err = (struct vmofs_err){ 0 };
+	s3_plan_clear(&g->plan);
+	s3_body_put(g->body);
+	g->body = NULL;
+	return storing_run(g, err);
+}
+
 int s3_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_err *err)
 {
 	struct storing g = { .s = container_of(source, struct s3, base), .st = st };
@@ -340,6 +357,9 @@ int s3_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_e
 
 	if (r == 0)
 		r = storing_run(&g, err);
+	if (s3_acl_refused(&g.acl, &g.props, r))
+		r = storing_again(&g, err);
+	s3_acl_end(&g.acl, r == 0);
 	if (r == 0) {
 		st->now.exists = true;
 		st->now.size = st->size;

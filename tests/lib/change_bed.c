@@ -19,7 +19,7 @@
 
 #define LISTING "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
 
-int change_bed_set_up(void **state)
+int change_bed_set_up_with(void **state, const char *more)
 {
 	struct change_bed *b = calloc(1, sizeof *b);
 	struct vmofs_err err = VMOFS_ERR_INIT;
@@ -40,6 +40,7 @@ int change_bed_set_up(void **state)
 		config_parse_opts(b->config,
 				  "no-sign-request,retry-base=1ms,upload-part=5M,timeout=5s", &err),
 		0);
+	assert_int_equal(config_parse_opts(b->config, more, &err), 0);
 	b->loops = loop_pool_new(2, &err);
 	assert_int_equal(loop_pool_start(b->loops, &err), 0);
 	env = (struct vmofs_provider_env){ .config = b->config, .loops = b->loops };
@@ -48,6 +49,11 @@ int change_bed_set_up(void **state)
 	b->at = script_httpd_requests(b->h);
 	*state = b;
 	return 0;
+}
+
+int change_bed_set_up(void **state)
+{
+	return change_bed_set_up_with(state, "acl=ignore");
 }
 
 int change_bed_tear_down(void **state)

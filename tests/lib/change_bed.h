@@ -23,7 +23,10 @@ struct change_bed {
 	char dir[64];
 };
 
+/* Nothing is asked of access control lists. */
 int change_bed_set_up(void **state);
+/* With these options. */
+int change_bed_set_up_with(void **state, const char *more);
 int change_bed_tear_down(void **state);
 
 /* As script_httpd_say(). */

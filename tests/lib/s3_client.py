@@ -15,6 +15,9 @@ presign s3://B/K                           a URL that is good for an hour
 head s3://B/K                              the header lines of HEAD
 tag s3://B/K NAME=VALUE...                 its tags
 tags s3://B/K                              prints them, in their order
+grant s3://B/K CANNED|GrantRead=id=WHO...  its access control list beside the owner's
+acl s3://B/K                               prints it, sorted, with "owner" for his id
+own BUCKET OWNERSHIP                       as BucketOwnerEnforced
 upload s3://B/K                            begins an upload in parts, and prints its id
 uploads BUCKET                             key and id of each that is under way
 filled BUCKET                              those of them that have parts
@@ -149,6 +152,27 @@ def tags(url):
         print(t["Key"] + "=" + t["Value"])
 
 
+def grant(url, *rights):
+    bucket, key = split(url)
+    if "=" not in rights[0]:
+        client.put_object_acl(Bucket=bucket, Key=key, ACL=rights[0])
+        return
+    owner = client.get_object_acl(Bucket=bucket, Key=key)["Owner"]["ID"]
+    # Not as XML, of which moto takes a part.
+    client.put_object_acl(Bucket=bucket, Key=key, GrantFullControl=f'id="{owner}"', **dict(r.split("=", 1) for r in rights))
+
+
+def acl(url):
+    bucket, key = split(url)
+    got = client.get_object_acl(Bucket=bucket, Key=key)
+    for line in sorted(f'{g["Permission"]} {g["Grantee"].get("URI") or g["Grantee"].get("ID")}' for g in got["Grants"]):
+        print(line.replace(" " + got["Owner"]["ID"], " owner"))
+
+
+def own(bucket, ownership):
+    client.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls={"Rules": [{"ObjectOwnership": ownership}]})
+
+
 def upload(url):
     bucket, key = split(url)
     print(client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"])
@@ -165,5 +189,6 @@ def filled(bucket):
             print(u["Key"], u["UploadId"])
 
 
-COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, tag, tags, upload, uploads, filled)}
+COMMANDS = {f.__name__: f for f in (mb, put, put_sse_c, sync, fill, texts, rm, versions, get, ls, presign, head, tag, tags, grant, acl, own, upload, uploads,
+                                   filled)}
 COMMANDS[sys.argv[1]](*sys.argv[2:])

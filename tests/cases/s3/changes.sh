@@ -38,7 +38,7 @@ check_small()
 	line 2 '^failed ESTALE .*there is one already'
 	line 3 '^ok .* up 4 .* commits 1 '
 	line 4 '^failed ESTALE .*changed by somebody else'
-	line 5 '^ok .* up 4 copied 0 requests 2 ' # it is known what the server does: HEAD and PUT
+	line 5 '^ok .* up 4 copied 0 requests 3 ' # it is known what the server does: HEAD, who may do what, and PUT
 	line 6 '^ok "5bbf5a52328e7439ae6e719dfe712200" 4 mode 0 '
 	is d/f "$W/one"
 }

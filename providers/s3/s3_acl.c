@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The access control list of an object goes to its next version, which otherwise would have the bucket's default: it is read beside HEAD, and
+ * given with the request that makes the version, so that there is no moment without it. Most buckets of AWS have lists switched off:
+ * that is asked once. What cannot be read, or is refused, does not keep anybody from storing, but with acl=require. Threads that may block.
+ */
+#include "s3/s3_acl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/macros.h"
+#include "s3/s3_grants.h"
+
+/* So often in a row, and never otherwise, and it is not asked any more. */
+enum { REFUSALS_MAX = 3, TRIES = 3 };
+
+/* -- asking ----------------------------------------------------------------------------------- */
+
+static void send(struct s3_acl *a, const char *key, const char *what)
+{
+	a->op = s3_op_new(a->s, a->desk, "GET", key);
+	if (!a->op)
+		return;
+	s3_op_query(a->op, what, "");
+	a->op->ask.request.once = true;
+	s3_op_send(a->op, a->wait, 0);
+}
+
+void s3_acl_ask(struct s3_acl *a, struct s3 *s, struct s3_desk *d, const char *full_key,
+		const struct vmofs_change_wait *wait)
+{
+	enum s3_acls unknown = S3_ACLS_UNKNOWN;
+
+	*a = (struct s3_acl){ .s = s, .desk = d, .key = full_key, .wait = wait };
+	if (s->o.acl == S3_ACL_IGNORE)
+		return;
+	/* Who comes meanwhile asks for his object's. */
+	if (atomic_compare_exchange_strong(&s->acls, &unknown, S3_ACLS_ON)) {
+		a->first = true;
+		send(a, NULL, "ownershipControls");
+	} else if (unknown == S3_ACLS_ON) {
+		send(a, full_key, "acl");
+	} else {
+		return;
+	}
+	a->asked = true;
+}
+
+/* 0: it has answered, one way or the other; -EINTR, -ENOMEM. */
+static int answered(struct s3_acl *a)
+{
+	int r = a->op ? 0 : -ENOMEM;
+
+	while (r == 0 && !s3_op_finished(a->op))
+		r = s3_desk_wait(a->desk, a->wait);
+	a->requests += r == 0 ? s3_op_requests(a->op) : 0;
+	return r;
+}
+
+/* Lists are off. Servers that do not know the question answer anything. */
+static bool is_off(const struct s3_op *op)
+{
+	char text[32];
+
+	return op->code == 0 && op->text &&
+		s3_answer_field(op->text, op->len, "ObjectOwnership", text, sizeof text) == 0 &&
+		strcmp(text, "BucketOwnerEnforced") == 0;
+}
+
+/* -- what comes of it -------------------------------------------------------------------------- */
+
+static void add_grants(struct s3_acl *a, const struct s3_grants *g, struct s3_props *p)
+{
+	if (!g->others || (g->groups && atomic_load(&a->s->no_groups)))
+		return;
+	a->given = true;
+	a->groups = g->groups;
+	for (unsigned i = 0; i < S3_RIGHTS; i++)
+		if (g->line[i][0])
+			s3_props_set(p, s3_grants_header(i), g->line[i]);
+}
+
+static void give_up(struct s3 *s, const char *why)
+{
+	if (atomic_exchange(&s->acls, S3_ACLS_OFF) == S3_ACLS_ON)
+		log_info("access control lists of objects in '%s' are not kept: %s", s->o.bucket,
+			 why);
+}
+
+/* Of one object that says little, of several it does. */
+static int unreadable(struct s3_acl *a, const char *why, bool never, const char *verb,
+		      struct vmofs_err *err)
+{
+	if (a->s->o.acl == S3_ACL_REQUIRE)
+		return vmofs_err_set(
+			err, -EACCES,
+			"cannot %s 's3://%s/%s': its access control list, which acl=require wants kept, "
+			"cannot be read: %s",
+			verb, a->s->o.bucket, a->key, why);
+	log_debug("the access control list of '%s' cannot be kept: %s", a->key, why);
+	if (never ||
+	    (!atomic_load(&a->s->acl_read) &&
+	     atomic_fetch_add(&a->s->acl_refusals, 1) + 1 >= REFUSALS_MAX))
+		give_up(a->s, why);
+	return 0;
+}
+
+static int take_list(struct s3_acl *a, struct s3_props *p, const char *verb, struct vmofs_err *err)
+{
+	struct s3_grants *g = calloc(1, sizeof *g);
+	int r;
+
+	if (!g)
+		return vmofs_err_set(err, -ENOMEM, "no memory for a list");
+	r = s3_grants_parse(g, a->op->text ? a->op->text : "", a->op->len);
+	if (r == 0) {
+		atomic_store(&a->s->acl_read, true);
+		add_grants(a, g, p);
+	}
+	free(g);
+	return r == 0 ? 0
+		      : unreadable(a, "the server's answer is not understood", false, verb, err);
+}
+
+static int take_answer(struct s3_acl *a, struct s3_props *p, const char *verb,
+		       struct vmofs_err *err)
+{
+	const struct s3_op *op = a->op;
+
+	if (op->code == 0)
+		return take_list(a, p, verb, err);
+	if (op->code == -EOPNOTSUPP || strcmp(op->error_code, "AccessControlListNotSupported") == 0)
+		return unreadable(a, op->msg, true, verb, err);
+	if (op->status >= 400 && op->status <= 500)
+		return unreadable(a, op->msg, false, verb, err);
+	return s3_op_explain(a->op, verb, err);
+}
+
+/* Of its own object; some servers fail for objects made in some ways, each time. */
+static int ask_again(struct s3_acl *a)
+{
+	s3_op_put(a->op);
+	send(a, a->key, "acl");
+	return answered(a);
+}
+
+static int interrupted(struct s3_acl *a, int r, const char *verb, struct vmofs_err *err)
+{
+	enum s3_acls on = S3_ACLS_ON;
+
+	if (a->first)
+		atomic_compare_exchange_strong(&a->s->acls, &on, S3_ACLS_UNKNOWN);
+	return vmofs_err_set(err, r, "cannot %s 's3://%s/%s'", verb, a->s->o.bucket, a->key);
+}
+
+int s3_acl_take(struct s3_acl *a, struct s3_props *p, const char *verb, struct vmofs_err *err)
+{
+	int r = a->asked ? answered(a) : 0;
+
+	if (!a->asked)
+		return 0;
+	if (r == 0 && a->first) {
+		if (is_off(a->op)) {
+			atomic_store(&a->s->acls, S3_ACLS_OFF);
+			return 0;
+		}
+		r = ask_again(a);
+	}
+	for (unsigned i = 1; i < TRIES && r == 0 && a->op->status == 500; i++)
+		r = ask_again(a);
+	return r < 0 ? interrupted(a, r, verb, err) : take_answer(a, p, verb, err);
+}
+
+/* -- refused ---------------------------------------------------------------------------------- */
+
+bool s3_acl_refused(struct s3_acl *a, struct s3_props *p, int code)
+{
+	if (!a->given || (code != -EACCES && code != -EINVAL) || a->s->o.acl == S3_ACL_REQUIRE)
+		return false;
+	for (unsigned i = 0; i < S3_RIGHTS; i++)
+		s3_props_set(p, s3_grants_header(i), NULL);
+	a->given = false;
+	a->dropped = true;
+	return true;
+}
+
+/* Everybody's are refused where AWS blocks public access, whatever there may be else. */
+void s3_acl_end(struct s3_acl *a, bool ok)
+{
+	if (a->dropped && ok) {
+		log_warn("the access control list of 's3://%s/%s' is lost: the server refuses it",
+			 a->s->o.bucket, a->key);
+		if (a->groups)
+			atomic_store(&a->s->no_groups, true);
+		else
+			give_up(a->s, "the server refuses them");
+	}
+	s3_op_put(a->op);
+	a->op = NULL;
+}
