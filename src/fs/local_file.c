@@ -39,6 +39,27 @@ int local_version_of(struct local *l, uint64_t ino, char key[VMOFS_KEY_MAX],
 	return 0;
 }
 
+/*
+ * The origin may still have a file that was removed as @key while it was open: one that is made replaces that with its first store,
+ * which may be due at once.
+ */
+static int take_removed(struct local *l, struct local_file *f, const char *key,
+			struct vmofs_version *base)
+{
+	struct vmofs_version *copy = malloc(sizeof *copy);
+
+	*base = (struct vmofs_version){ 0 };
+	if (!copy)
+		return -ENOMEM;
+	if (!local_removal_of(l, key, true, copy)) {
+		free(copy);
+		return 0;
+	}
+	f->replaces = copy;
+	*base = *copy;
+	return 0;
+}
+
 /* The contents are of the version that the file is based on. */
 static int begin_with(struct local *l, struct local_file *f, struct fs_object *o,
 		      const struct vmofs_change_attr *attr)
@@ -52,8 +73,8 @@ static int begin_with(struct local *l, struct local_file *f, struct fs_object *o
 
 	if (!r && p.base.size != o->size)
 		r = -ESTALE;
-	if (attr)
-		p.base = (struct vmofs_version){ 0 };
+	if (!r && attr)
+		r = take_removed(l, f, key, &p.base);
 	if (!r)
 		r = wfile_new(&w, l->writer, &p);
 	if (r < 0)
@@ -268,27 +289,6 @@ int local_open_write(struct local *l, uint64_t ino, bool truncate, struct local_
 
 /* ---- files that are made ---- */
 
-/*
- * The origin may still have a file that was removed under this name while it was open: that is replaced when this one is
- * stored.
- */
-static int replace_removed(struct local *l, struct local_file *f)
-{
-	char key[VMOFS_KEY_MAX];
-	struct vmofs_version now, old;
-	int r = local_version_of(l, f->ino, key, &now);
-
-	if (r < 0)
-		return r;
-	local_keep_removed(l, key);
-	if (!local_removal_of(l, key, true, &old))
-		return 0;
-	local_enter(l, f);
-	r = local_rename_unstored(l, f, key, &old);
-	local_leave(l, f);
-	return r;
-}
-
 static int create_new(struct local *l, const struct local_create *c, struct local_handle **out,
 		      struct fs_tree_attr *attr)
 {
@@ -315,15 +315,12 @@ static int create_new(struct local *l, const struct local_create *c, struct loca
 	e.mtime = a.mtime;
 	r = local_key_in(l, c->parent, c->name, "", key);
 	if (!r)
+		local_keep_removed(l, key);
+	if (!r)
 		r = l->tree->ops->made(l->tree, c->parent, c->name, &e, true, attr);
 	if (r < 0)
 		return r;
 	r = open_as(l, attr->st.st_ino, &a, out);
-	if (!r) {
-		r = replace_removed(l, (*out)->file);
-		if (r < 0)
-			local_close(l, *out);
-	}
 	if (r < 0) {
 		(void)l->tree->ops->removed(l->tree, c->parent, c->name, true);
 		l->tree->ops->forget(l->tree, attr->st.st_ino, 1);

@@ -142,7 +142,7 @@ int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p
 		unmake(f);
 		return r;
 	}
-	if (!p->base.exists)
+	if (!p->base.exists || p->attr)
 		wfile_changed(f, p->attr != NULL, false);
 	*out = f;
 	return 0;

@@ -103,12 +103,12 @@ struct wfile_params {
 	struct vmofs_version base;
 	struct vmo *vmo; /* counted by the wfile; of base's contents. Becomes writable */
 	void *keep;      /* what holds the VMO and its first provider open: let_go() follows */
-	const struct vmofs_change_attr *attr; /* NULL: none */
+	const struct vmofs_change_attr *attr; /* of one that is made; NULL: none */
 };
 /*
  * One reference, the caller's. The writer has one more while the file is DIRTY, STORING or in CONFLICT. The last one closes the VMO, frees
- * the providers that stores have put under it, and gives @keep back. A file that the origin does not have (base.exists false) is
- * DIRTY from the start: an empty one is stored too. May block for milliseconds. -EEXIST: there is one of that ino.
+ * the providers that stores have put under it, and gives @keep back. A file that the origin does not have (base.exists false), or that
+ * is made here in place of @base (attr), is DIRTY from the start: an empty one is stored too. May block for milliseconds. -EEXIST: there is one of that ino.
  */
 int wfile_new(struct wfile **out, struct writer *w, const struct wfile_params *p);
 struct wfile *wfile_get(struct wfile *f);

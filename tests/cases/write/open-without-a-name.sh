@@ -35,9 +35,9 @@ def directory_moved_there(p):
 failed = 0
 for way in sys.argv[5:]:
     p = f"{mnt}/{mode}-{way}/f"
-    f = open(p, "rb" if mode == "r" else "r+b", buffering=0)
+    f = open(p, "rb" if mode in "rR" else "r+b", buffering=0)
     want = bytearray(text)
-    if mode == "w":
+    if mode in "wW":
         f.seek(5000)
         f.write(b"changed")
         want[5000:5007] = b"changed"
@@ -61,7 +61,7 @@ failed=
 WAYS=$(sed -n 's/^def \([a-z_]*\)(p).*/\1/p' "$TEST_TMP/nameless.py" | grep -v '^put$')
 write_start
 head -c 700001 /dev/urandom >"$TEST_TMP/text"
-for mode in r w; do
+for mode in r w R W; do
 	for way in $WAYS; do
 		mkdir -p "$TEST_TMP/all/$mode-$way"
 		cp "$TEST_TMP/text" "$TEST_TMP/all/$mode-$way/f"
@@ -69,10 +69,12 @@ for mode in r w; do
 done
 s3_sync "$TEST_TMP/all" s3://bucket/
 
-write_mount "$MNT" object-metadata,write-age=100ms
-for mode in r w; do
-	# shellcheck disable=SC2086
-	python3 "$TEST_TMP/nameless.py" "$MNT" "$VMOFS" $mode "$TEST_TMP/text" $WAYS || failed=1
+for options in write-age=100ms write-age=100ms,dirty-limit=1M; do
+	write_mount "$MNT" object-metadata,$options
+	for mode in $([ $options = write-age=100ms ] && echo r w || echo R W); do
+		# shellcheck disable=SC2086
+		python3 "$TEST_TMP/nameless.py" "$MNT" "$VMOFS" $mode "$TEST_TMP/text" $WAYS || failed=1
+	done
+	[ ! "$failed" ] || fail "see above ($options)"
+	vmofs_umount
 done
-[ ! "$failed" ] || fail "see above"
-vmofs_umount

@@ -240,7 +240,7 @@ int wfile_new(struct wfile **out, struct writer *w UNUSED, const struct wfile_pa
 	n->ino = p->ino;
 	strcpy(n->key, p->key);
 	n->base = p->base;
-	n->state = p->base.exists ? WFILE_CLEAN : WFILE_DIRTY;
+	n->state = p->base.exists && !p->attr ? WFILE_CLEAN : WFILE_DIRTY;
 	n->vmo = vmo_get(p->vmo);
 	n->keep = p->keep;
 	if (p->attr)
