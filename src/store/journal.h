@@ -38,6 +38,7 @@
 #include <sys/types.h>
 #include <time.h>
 #include <vmofs/err.h>
+#include <vmofs/xattrs.h>
 
 struct cache_io;
 struct journal;
@@ -63,8 +64,11 @@ struct journal_state {
 	struct timespec mtime;
 	unsigned has; /* the caller's bits: mode, uid, gid */
 	uint32_t mode, uid, gid;
-	bool conflict; /* the base is gone: not to be stored without being told to */
+	bool conflict;               /* the base is gone: not to be stored without being told to */
+	struct vmofs_xattrs *xattrs; /* NULL: those of the base. Borrowed, of an argument */
 };
+/* *@to becomes a copy, which counts its xattrs; before that it is one, or all zeros. */
+void journal_state_set(struct journal_state *to, const struct journal_state *from);
 
 struct journal_params {
 	const char *dir;           /* made (0700) where it is not there, with those above it */

@@ -85,7 +85,7 @@ static void fresh_take(struct journal_log *l, bool synced)
 	l->suspect = false;
 	l->blind = false;
 	l->fresh = false;
-	l->state = l->coming;
+	journal_state_set(&l->state, &l->coming);
 	journal_out_release(&l->out);
 }
 
@@ -174,16 +174,14 @@ static int copy_zeros(struct journal_sink *s, uint64_t off, uint64_t len)
 static int copy_all(struct journal_log *l, const struct journal_index *ix)
 {
 	struct copy c = { .sink = { copy_pages, copy_zeros }, .out = &l->out };
-	uint8_t state[JOURNAL_STATE_LEN];
 	struct journal_file f;
 	int e;
 
 	journal_log_bytes(l, &f);
 	e = journal_index_read(ix, &f.bytes, l->salt, &c.sink);
-	l->coming = l->state;
-	journal_state_encode(&l->state, state);
+	journal_state_set(&l->coming, &l->state);
 	if (e == 0)
-		e = journal_out_record(&l->out, JOURNAL_COMMIT, 0, 0, state, sizeof state);
+		e = journal_out_commit(&l->out, 0, &l->state);
 	return e == 0 ? journal_out_flush(&l->out) : e;
 }
 

@@ -22,6 +22,8 @@ enum { H_PAYLOAD_CRC = 32, H_NOTHING = 36, H_OFF = 40, H_RANGE = 48 };
 enum { S_SIZE = 0, S_KEPT = 8, S_SEC = 16, S_NSEC = 24, S_HAS = 28, S_MODE = 32, S_UID = 36 };
 enum { S_GID = 40, S_CONFLICT = 44 };
 enum { B_EXISTS = 0, B_SIZE = 8 };
+/* In S_HAS, beside the caller's bits: extended attributes follow. */
+#define S_HAS_XATTRS (1u << 31)
 
 uint32_t journal_crc(const void *p, size_t n)
 {
@@ -144,16 +146,26 @@ void journal_state_encode(const struct journal_state *st, uint8_t out[JOURNAL_ST
 	put64(out + S_KEPT, st->kept);
 	put64(out + S_SEC, (uint64_t)st->mtime.tv_sec);
 	put32(out + S_NSEC, (uint32_t)st->mtime.tv_nsec);
-	put32(out + S_HAS, st->has);
+	put32(out + S_HAS, (st->has & ~S_HAS_XATTRS) | (st->xattrs ? S_HAS_XATTRS : 0));
 	put32(out + S_MODE, st->mode);
 	put32(out + S_UID, st->uid);
 	put32(out + S_GID, st->gid);
 	put32(out + S_CONFLICT, st->conflict);
 }
 
+static int xattrs_decode(struct journal_facts *f, bool has, const uint8_t *p, uint32_t n)
+{
+	if ((!has && n) || vmofs_xattrs_check(p, n) < 0)
+		return -EBADMSG;
+	f->has_xattrs = has;
+	f->xattrs_len = n;
+	memcpy(f->xattrs, p, n);
+	return 0;
+}
+
 static int state_decode(struct journal_state *st, const uint8_t *p, uint32_t n)
 {
-	if (n != JOURNAL_STATE_LEN || get64(p + S_SIZE) > JOURNAL_OFF_MAX ||
+	if (n < JOURNAL_STATE_LEN || get64(p + S_SIZE) > JOURNAL_OFF_MAX ||
 	    get64(p + S_KEPT) > JOURNAL_OFF_MAX || get32(p + S_NSEC) >= NSEC_PER_SEC ||
 	    get32(p + S_CONFLICT) > 1)
 		return -EBADMSG;
@@ -161,7 +173,7 @@ static int state_decode(struct journal_state *st, const uint8_t *p, uint32_t n)
 	st->kept = get64(p + S_KEPT);
 	st->mtime.tv_sec = (time_t)get64(p + S_SEC);
 	st->mtime.tv_nsec = (long)get32(p + S_NSEC);
-	st->has = get32(p + S_HAS);
+	st->has = get32(p + S_HAS) & ~S_HAS_XATTRS;
 	st->mode = get32(p + S_MODE);
 	st->uid = get32(p + S_UID);
 	st->gid = get32(p + S_GID);
@@ -204,9 +216,10 @@ static int take_attempt(struct journal_facts *f, const struct journal_head *h, c
 
 static int take_commit(struct journal_facts *f, const struct journal_head *h, const uint8_t *p)
 {
-	if (h->len || !f->key[0] || !f->has_base)
+	if (h->len || !f->key[0] || !f->has_base || state_decode(&f->state, p, h->payload_len) < 0)
 		return -EBADMSG;
-	return state_decode(&f->state, p, h->payload_len);
+	return xattrs_decode(f, get32(p + S_HAS) & S_HAS_XATTRS, p + JOURNAL_STATE_LEN,
+			     h->payload_len - JOURNAL_STATE_LEN);
 }
 
 static facts_take *const take[JOURNAL_NKINDS] = {

@@ -11,7 +11,8 @@
  *   KEY      payload: the key                        ZEROS    [off, off + len) reads as zeros
  *   BASE     payload: u32 exists, u32 0, u64 size,   FORGET   what the log has of [off, off + len) does not count
  *            then the validator                      ATTEMPT  payload: its name, or nothing
- *   PAGES    payload: contents of [off, off + len)   COMMIT   payload: the state; off: so much of the file was durable
+ *   PAGES    payload: contents of [off, off + len)   COMMIT   payload: the state, and behind it the extended attributes,
+ *                                                             where it has such; off: so much of the file was durable
  *                                                             before, len: 0
  *
  * Little endian. Groups have ascending numbers, and none is used twice in a file: what stands behind the end from a group that
@@ -68,6 +69,7 @@ uint32_t journal_crc(const void *p, size_t n);
 
 uint32_t journal_base_encode(const struct journal_base *b,
 			     uint8_t out[JOURNAL_BASE_HEAD + JOURNAL_VALIDATOR_MAX]);
+/* All but the xattrs themselves, which follow. */
 void journal_state_encode(const struct journal_state *st, uint8_t out[JOURNAL_STATE_LEN]);
 
 /* What commits have said so far. */
@@ -76,7 +78,10 @@ struct journal_facts {
 	uint64_t key_stamp; /* when it got that: `off` of the record; 0: with the log's own id */
 	bool has_base;
 	struct journal_base base;
-	struct journal_state state;
+	struct journal_state state; /* but for the xattrs, which are: */
+	bool has_xattrs;
+	uint32_t xattrs_len;
+	uint8_t xattrs[VMOFS_XATTRS_MAX];
 	char attempt[JOURNAL_ATTEMPT_MAX];
 };
 

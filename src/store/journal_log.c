@@ -29,6 +29,15 @@ bool journal_name_parse(const char *name, const char *ending, uint64_t *id)
 	return true;
 }
 
+void journal_state_set(struct journal_state *to, const struct journal_state *from)
+{
+	struct vmofs_xattrs *old = to->xattrs;
+
+	vmofs_xattrs_get(from->xattrs);
+	*to = *from;
+	vmofs_xattrs_put(old);
+}
+
 struct journal_log *journal_log_alloc(struct journal *j, struct journal_dir *dir, uint64_t id)
 {
 	struct journal_log *l = calloc(1, sizeof *l);
@@ -117,6 +126,8 @@ void journal_log_close(struct journal_log *l)
 		return;
 	journal_abort(l);
 	log_shut(l);
+	vmofs_xattrs_put(l->state.xattrs);
+	vmofs_xattrs_put(l->coming.xattrs);
 	free(l->key);
 	free(l);
 }
@@ -219,7 +230,7 @@ static void append_drop(struct journal_log *l)
 static void append_end(struct journal_log *l)
 {
 	l->end = l->out.at;
-	l->state = l->coming;
+	journal_state_set(&l->state, &l->coming);
 	journal_out_release(&l->out);
 }
 
@@ -276,17 +287,14 @@ int journal_zeros(struct journal_log *l, uint64_t off, uint64_t len)
 /* The last record of a group, and all that has been gathered. */
 static int group_write_end(struct journal_log *l, const struct journal_state *st)
 {
-	uint8_t state[JOURNAL_STATE_LEN];
 	int e;
 
 	if (st->size > JOURNAL_OFF_MAX || st->kept > JOURNAL_OFF_MAX)
 		return -EFBIG;
 	if (st->mtime.tv_nsec < 0 || st->mtime.tv_nsec >= (long)NSEC_PER_SEC)
 		return -EINVAL;
-	l->coming = *st;
-	journal_state_encode(st, state);
-	e = journal_out_record(&l->out, JOURNAL_COMMIT, l->fresh ? 0 : l->synced, 0, state,
-			       sizeof state);
+	journal_state_set(&l->coming, st);
+	e = journal_out_commit(&l->out, l->fresh ? 0 : l->synced, st);
 	return e == 0 ? journal_out_flush(&l->out) : e;
 }
 

@@ -104,6 +104,19 @@ int journal_out_record(struct journal_out *o, enum journal_kind kind, uint64_t o
 	return 0;
 }
 
+int journal_out_commit(struct journal_out *o, uint64_t durable, const struct journal_state *st)
+{
+	uint8_t p[JOURNAL_STATE_LEN + VMOFS_XATTRS_MAX];
+	size_t n = JOURNAL_STATE_LEN;
+
+	journal_state_encode(st, p);
+	if (st->xattrs) {
+		memcpy(p + n, st->xattrs->bytes, st->xattrs->len);
+		n += st->xattrs->len;
+	}
+	return journal_out_record(o, JOURNAL_COMMIT, durable, 0, p, n);
+}
+
 int journal_out_pages(struct journal_out *o, uint64_t off, const void *buf, uint64_t len)
 {
 	const uint8_t *p = buf;

@@ -61,6 +61,8 @@ int journal_out_record(struct journal_out *o, enum journal_kind kind, uint64_t o
 		       const void *payload, size_t payload_len);
 /* Contents, in as many records as it takes. */
 int journal_out_pages(struct journal_out *o, uint64_t off, const void *buf, uint64_t len);
+/* The end of a group. */
+int journal_out_commit(struct journal_out *o, uint64_t durable, const struct journal_state *st);
 int journal_out_flush(struct journal_out *o);
 /* Where the next record will stand. */
 uint64_t journal_out_place(const struct journal_out *o);
@@ -102,7 +104,7 @@ struct journal_log {
 	char *key;          /* owned */
 	uint64_t key_stamp; /* of two logs of one key the later one is right */
 	struct journal_base base;
-	struct journal_state state;
+	struct journal_state state; /* xattrs: counted */
 	char attempt[JOURNAL_ATTEMPT_MAX];
 
 	bool made; /* <id>.log is there */
@@ -120,7 +122,7 @@ struct journal_log {
 	bool in_group;
 	bool fresh;             /* the group goes into <id>.new, which replaces what there is */
 	struct journal_out out; /* of the group */
-	struct journal_state coming; /* what it ends with */
+	struct journal_state coming; /* what it ends with; xattrs: counted */
 };
 
 struct journal_file {

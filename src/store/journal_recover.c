@@ -134,6 +134,8 @@ static int log_make(struct recovery *rc, int fd, struct journal_log **out)
 	l->state = rc->r.facts.state;
 	memcpy(l->attempt, rc->r.facts.attempt, sizeof l->attempt);
 	e = journal_log_set_key(l, rc->r.facts.key);
+	if (e == 0 && rc->r.facts.has_xattrs)
+		e = vmofs_xattrs_new(&l->state.xattrs, rc->r.facts.xattrs, rc->r.facts.xattrs_len);
 	if (e == 0)
 		e = log_cut(rc, l);
 	if (e < 0) {

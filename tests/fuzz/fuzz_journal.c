@@ -135,6 +135,8 @@ static void check_same(const struct journal_facts *a, const struct journal_facts
 	journal_state_encode(&a->state, x);
 	journal_state_encode(&b->state, y);
 	assert(memcmp(x, y, sizeof x) == 0);
+	assert(a->has_xattrs == b->has_xattrs && a->xattrs_len == b->xattrs_len);
+	assert(memcmp(a->xattrs, b->xattrs, a->xattrs_len) == 0);
 }
 
 static void check_contents(struct memory *m, const struct journal_replay *r)
@@ -167,6 +169,8 @@ static void check_facts(const struct journal_facts *f)
 
 	assert(f->key[0] && strlen(f->key) < sizeof f->key && f->has_base);
 	assert(strlen(f->attempt) < sizeof f->attempt);
+	assert(!f->state.xattrs && (f->has_xattrs || !f->xattrs_len));
+	assert(vmofs_xattrs_check(f->xattrs, f->xattrs_len) == 0);
 	assert(journal_base_encode(&f->base, base) ==
 	       JOURNAL_BASE_HEAD + strlen(f->base.validator));
 }
