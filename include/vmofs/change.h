@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 #include <vmofs/source.h>
+#include <vmofs/xattrs.h>
 
 #define VMOFS_ATTEMPT_LEN 32 /* hexadecimal digits, and a zero beside */
 
@@ -30,6 +31,8 @@ struct vmofs_change_attr {
 	uid_t uid;
 	gid_t gid;
 	struct timespec mtime; /* tv_sec 0: none */
+	/* All that it has from then on; NULL: as they are. Borrowed, of an argument. */
+	struct vmofs_xattrs *xattrs;
 };
 
 /* How a call is bounded. */
@@ -121,6 +124,15 @@ struct vmofs_change_ops {
 	int (*make_link)(struct vmofs_source *s, const char *key, const char *target,
 			 const struct vmofs_change_attr *attr, struct vmofs_version *now,
 			 const struct vmofs_change_wait *wait, struct vmofs_err *err);
+	/*
+	 * The extended attributes of what is at @key; *@out is counted. What there is of them is all user.*, or was put there
+	 * by others and is kept. NULL: this origin has none, and those of a vmofs_change_attr are not kept.
+	 */
+	int (*get_xattrs)(struct vmofs_source *s, const char *key, struct vmofs_xattrs **out,
+			  const struct vmofs_change_wait *wait, struct vmofs_err *err);
+	/* Whether a file can have @x: 0, -ENOSPC, -EOPNOTSUPP. Never asks a server. */
+	int (*can_xattrs)(struct vmofs_source *s, const struct vmofs_xattrs *x,
+			  struct vmofs_err *err);
 };
 
 /* 32 random digits. */

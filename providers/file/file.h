@@ -78,7 +78,7 @@ void file_version_of(const struct stat *st, struct vmofs_version *out);
 /* What is at @w is @expect (NULL: anything): 0 with @st, whose st_nlink is 0 where nothing is; -ESTALE. */
 int file_check(const struct file_tree *t, const struct file_where *w,
 	       const struct vmofs_version *expect, struct stat *st);
-/* Mode, owner, time. */
+/* Mode, owner, time, extended attributes. */
 int file_set_attr(int fd, const struct vmofs_change_attr *attr);
 /*
  * The temporary @name in @w->dir becomes what is at @w, in place of @expect: where that is not what was there, nothing has changed and it
@@ -87,6 +87,12 @@ int file_set_attr(int fd, const struct vmofs_change_attr *attr);
 int file_replace(const struct file_tree *t, const struct file_where *w, const char *name,
 		 const struct vmofs_version *expect);
 void file_temporary_name(char out[NAME_MAX + 1]);
+
+/* Of user.*, exactly those; -EOPNOTSUPP: there are some, and the file system has none. */
+int file_set_xattrs(int fd, const struct vmofs_xattrs *x);
+int file_get_xattrs(struct vmofs_source *s, const char *key, struct vmofs_xattrs **out,
+		    const struct vmofs_change_wait *wait, struct vmofs_err *err);
+int file_can_xattrs(struct vmofs_source *s, const struct vmofs_xattrs *x, struct vmofs_err *err);
 
 int file_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_err *err);
 /* All of @from's contents, as they are now, and what belongs to it, into a new file @name of @dir. */

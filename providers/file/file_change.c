@@ -95,6 +95,13 @@ int file_set_attr(int fd, const struct vmofs_change_attr *attr)
 	if ((uid != (uid_t)-1 && uid != st.st_uid) || (gid != (gid_t)-1 && gid != st.st_gid))
 		if (fchown(fd, uid, gid) < 0 && errno != EPERM)
 			return -errno;
+	/* Before the mode, which may forbid that. */
+	if (attr->xattrs) {
+		int r = file_set_xattrs(fd, attr->xattrs);
+
+		if (r < 0)
+			return r;
+	}
 	if (attr->has & VMOFS_HAS_MODE && fchmod(fd, attr->mode & 07777) < 0)
 		return -errno;
 	if (attr->mtime.tv_sec && futimens(fd, times) < 0)
@@ -376,4 +383,6 @@ const struct vmofs_change_ops file_change_ops = {
 	.make_dir = change_make_dir,
 	.set_attr = change_set_attr,
 	.make_link = change_make_link,
+	.get_xattrs = file_get_xattrs,
+	.can_xattrs = file_can_xattrs,
 };

@@ -13,6 +13,7 @@
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
 #include "s3/s3_record.h"
+#include "s3/s3_xattrs.h"
 
 /* Something small that is done to one key. */
 struct change {
@@ -431,6 +432,57 @@ static int s3_set_attr(struct vmofs_source *source, const char *key,
 	return r;
 }
 
+/* -- extended attributes ---------------------------------------------------------------------- */
+
+static int read_xattrs(struct change *c, const struct s3_op *head, struct vmofs_xattrs **out,
+		       struct vmofs_err *err)
+{
+	const char *value = s3_props_get(&head->props, S3_XATTRS_HEADER);
+	int r = 0;
+
+	if (value)
+		r = s3_xattrs_decode(value, strlen(value), out);
+	else
+		*out = vmofs_xattrs_get(&vmofs_xattrs_none);
+	return r < 0 ? vmofs_err_set(err, r, "%s of 's3://%s/%s' is not what s3fs writes: %s",
+				     S3_XATTRS_HEADER, c->s->o.bucket, c->key, strerror(-r))
+		     : 0;
+}
+
+static int s3_get_xattrs(struct vmofs_source *source, const char *key, struct vmofs_xattrs **out,
+			 const struct vmofs_change_wait *wait, struct vmofs_err *err)
+{
+	struct s3_op *head = NULL;
+	struct change c;
+	int r = change_begin(&c, source, key, wait, err);
+
+	if (r == 0)
+		r = change_look(&c, c.key, "look up", &head, err);
+	if (r == 0)
+		r = read_xattrs(&c, head, out, err);
+	s3_op_put(head);
+	change_end(&c);
+	return r;
+}
+
+static int s3_can_xattrs(struct vmofs_source *source UNUSED, const struct vmofs_xattrs *x,
+			 struct vmofs_err *err)
+{
+	char *text = s3_xattrs_encode(x);
+	size_t n = text ? strlen(text) : 0;
+
+	free(text);
+	if (!n)
+		return vmofs_err_set(err, -ENOMEM, "no memory for extended attributes");
+	if (n > S3_XATTRS_MAX)
+		return vmofs_err_set(
+			err, -ENOSPC,
+			"they take %zu bytes of metadata, and there is room for %u: S3 "
+			"has 2 KiB for all metadata of an object",
+			n, S3_XATTRS_MAX);
+	return 0;
+}
+
 const struct vmofs_change_ops s3_change_ops = {
 	.store = s3_store,
 	.attempted = s3_attempted,
@@ -439,4 +491,6 @@ const struct vmofs_change_ops s3_change_ops = {
 	.make_dir = s3_make_dir,
 	.set_attr = s3_set_attr,
 	.make_link = s3_make_link,
+	.get_xattrs = s3_get_xattrs,
+	.can_xattrs = s3_can_xattrs,
 };

@@ -25,6 +25,8 @@ struct s3_props {
 void s3_props_add(struct s3_props *p, const char *name, const char *value, size_t n);
 /* In place of what has this name; NULL: only takes that out. */
 void s3_props_set(struct s3_props *p, const char *name, const char *value);
+/* The value of the first one of this name; NULL: none. */
+const char *s3_props_get(const struct s3_props *p, const char *name);
 /* One line of an answer to HEAD, if it is one that the next version shall have too. */
 void s3_props_header(struct s3_props *p, const char *name, const char *value, size_t n);
 /* As s3fs writes them; @type S_IFREG, S_IFDIR or S_IFLNK. NULL: nothing. */

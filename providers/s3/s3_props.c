@@ -12,6 +12,7 @@
 
 #include "base/macros.h"
 #include "s3/s3_op.h"
+#include "s3/s3_xattrs.h"
 
 #define PROPS_MAX (S3_LINES - 24) /* the others are the request's own */
 
@@ -70,6 +71,18 @@ void s3_props_set(struct s3_props *p, const char *name, const char *value)
 		s3_props_add(p, name, value, strlen(value));
 }
 
+const char *s3_props_get(const struct s3_props *p, const char *name)
+{
+	for (size_t at = 0; at < p->len;) {
+		const char *value = p->text + at + strlen(p->text + at) + 1;
+
+		if (strcasecmp(p->text + at, name) == 0)
+			return value;
+		at = (size_t)(value - p->text) + strlen(value) + 1;
+	}
+	return NULL;
+}
+
 void s3_props_header(struct s3_props *p, const char *name, const char *value, size_t n)
 {
 	bool keep = strncasecmp(name, "x-amz-meta-", 11) == 0;
@@ -86,6 +99,15 @@ static void set_number(struct s3_props *p, const char *name, unsigned v)
 
 	snprintf(text, sizeof text, "%u", v);
 	s3_props_set(p, name, text);
+}
+
+static void set_xattrs(struct s3_props *p, const struct vmofs_xattrs *x)
+{
+	char *text = x->len ? s3_xattrs_encode(x) : NULL;
+
+	s3_props_set(p, S3_XATTRS_HEADER, text);
+	p->failed |= x->len && !text;
+	free(text);
 }
 
 void s3_props_attr(struct s3_props *p, const struct vmofs_change_attr *attr, mode_t type)
@@ -105,6 +127,8 @@ void s3_props_attr(struct s3_props *p, const struct vmofs_change_attr *attr, mod
 			 attr->mtime.tv_nsec);
 		s3_props_set(p, "x-amz-meta-mtime", text);
 	}
+	if (attr->xattrs)
+		set_xattrs(p, attr->xattrs);
 }
 
 int s3_props_copy(struct s3_props *out, const struct s3_props *p)

@@ -119,6 +119,7 @@ void cow_look(struct cow *c, const char *key, struct cow_known *out)
 		out->kind = e->kind;
 		out->over = e->over;
 		out->attr = e->attr;
+		vmofs_xattrs_get(e->attr.xattrs);
 		cow_entry_version(e, &out->version);
 		out->map = e->map ? cow_map_get_locked(e->map) : NULL;
 		memcpy(out->attempt, e->attempt, sizeof out->attempt);
@@ -130,6 +131,7 @@ void cow_look(struct cow *c, const char *key, struct cow_known *out)
 void cow_known_release(struct cow_known *k)
 {
 	cow_map_put(k->map);
+	vmofs_xattrs_put(k->attr.xattrs);
 	free(k->target);
 }
 
@@ -161,6 +163,8 @@ void cow_add_attr(struct vmofs_change_attr *a, const struct vmofs_change_attr *m
 		a->gid = more->has & VMOFS_HAS_GID ? more->gid : a->gid;
 		a->has |= more->has & (VMOFS_HAS_MODE | VMOFS_HAS_UID | VMOFS_HAS_GID);
 	}
+	if (more && more->xattrs)
+		a->xattrs = more->xattrs;
 	if (more && more->mtime.tv_sec)
 		a->mtime = more->mtime;
 	else
@@ -313,6 +317,8 @@ static int put_as(struct cow *c, const char *key, bool over, const struct cow_kn
 	struct cow_entry *e;
 	int s;
 
+	if (k->kind == COW_FILE)
+		cow_rec_xattrs(&r, attr->xattrs);
 	if (k->kind == COW_LINK)
 		r.target = text(k->target);
 	e = cow_entry_new(&r);
@@ -410,6 +416,46 @@ static int change_attempted(struct vmofs_source *src, const char *key, const cha
 	return r < 0 ? r : ours;
 }
 
+/* ---- extended attributes ---- */
+
+static int lower_xattrs(struct cow *c, const char *key, struct vmofs_xattrs **out,
+			const struct vmofs_change_wait *wait, struct vmofs_err *err)
+{
+	const struct vmofs_change_ops *ops = c->lower->ops->change;
+
+	if (ops && ops->get_xattrs)
+		return ops->get_xattrs(c->lower, key, out, wait, err);
+	*out = vmofs_xattrs_get(&vmofs_xattrs_none);
+	return 0;
+}
+
+static int change_get_xattrs(struct vmofs_source *src, const char *key, struct vmofs_xattrs **out,
+			     const struct vmofs_change_wait *wait, struct vmofs_err *err)
+{
+	struct cow *c = cow_of(src);
+	struct cow_known k;
+	int r = 0;
+
+	cow_look(c, key, &k);
+	if (k.covered || (k.known && k.kind == COW_GONE))
+		r = vmofs_err_set(err, -ENOENT, "'%s' is not there", key);
+	else if (!k.known)
+		r = lower_xattrs(c, key, out, wait, err);
+	else if (!k.attr.xattrs && k.map && k.map->base)
+		r = lower_xattrs(c, k.map->base->key, out, wait, err);
+	else
+		*out = vmofs_xattrs_get(k.attr.xattrs ? k.attr.xattrs : &vmofs_xattrs_none);
+	cow_known_release(&k);
+	return r;
+}
+
+/* Whatever a set can be. */
+static int change_can_xattrs(struct vmofs_source *src UNUSED, const struct vmofs_xattrs *x UNUSED,
+			     struct vmofs_err *err UNUSED)
+{
+	return 0;
+}
+
 const struct vmofs_change_ops cow_change_ops = {
 	.store = cow_store,
 	.attempted = change_attempted,
@@ -418,4 +464,6 @@ const struct vmofs_change_ops cow_change_ops = {
 	.make_dir = change_make_dir,
 	.set_attr = change_set_attr,
 	.make_link = change_make_link,
+	.get_xattrs = change_get_xattrs,
+	.can_xattrs = change_can_xattrs,
 };

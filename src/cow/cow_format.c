@@ -21,7 +21,8 @@ enum { P_KIND = 0, P_FLAGS = 4, P_HAS = 8, P_MODE = 12, P_UID = 16, P_GID = 20, 
 enum { P_NSEC = 32, P_ATTEMPT = 36, P_NUMBER = 40, P_DATA = 48, P_SIZE = 56, P_KEPT = 64 };
 enum { P_OSIZE = 72, P_OSEC = 80, P_ONSEC = 88, P_KEY = 92, P_TEXT = 96, P_VALIDATOR = 100 };
 enum { P_EXTENTS = 104 };
-enum { FLAG_OVER = 1, FLAG_DELTA = 2, FLAG_ORIGIN = 4, FLAGS_ALL = 7 };
+enum { FLAG_OVER = 1, FLAG_DELTA = 2, FLAG_ORIGIN = 4, FLAG_XATTRS = 8, FLAGS_ALL = 15 };
+#define XATTRS_HEAD 4u
 enum { HAS_ALL = VMOFS_HAS_MODE | VMOFS_HAS_UID | VMOFS_HAS_GID };
 
 /* -- the header ------------------------------------------------------------------------------- */
@@ -68,7 +69,8 @@ static const struct cow_text *text_of(const struct cow_rec *r)
 size_t cow_rec_len(const struct cow_rec *r, uint64_t n_extents)
 {
 	size_t fixed = COW_FIXED_LEN + (size_t)r->key.len + text_of(r)->len +
-		r->origin_validator.len + r->attempt.len;
+		r->origin_validator.len + r->attempt.len +
+		(r->has_xattrs ? XATTRS_HEAD + r->xattrs.len : 0);
 
 	if (n_extents > (COW_PAYLOAD_MAX - fixed) / COW_EXTENT_LEN)
 		return 0;
@@ -88,7 +90,7 @@ static void put_fixed(const struct cow_rec *r, uint64_t n, uint8_t *p)
 	put32(p + P_KIND, r->kind);
 	put32(p + P_FLAGS,
 	      (r->over ? FLAG_OVER : 0u) | (r->delta ? FLAG_DELTA : 0u) |
-		      (r->has_origin ? FLAG_ORIGIN : 0u));
+		      (r->has_origin ? FLAG_ORIGIN : 0u) | (r->has_xattrs ? FLAG_XATTRS : 0u));
 	put32(p + P_HAS, r->attr.has & HAS_ALL);
 	put32(p + P_MODE, r->attr.mode);
 	put32(p + P_UID, r->attr.uid);
@@ -120,6 +122,10 @@ void cow_rec_encode(const struct cow_rec *r, const struct cow_extent *e, uint64_
 	p = put_text(p, text_of(r));
 	p = put_text(p, &r->origin_validator);
 	p = put_text(p, &r->attempt);
+	if (r->has_xattrs) {
+		put32(p, r->xattrs.len);
+		p = put_text(p + XATTRS_HEAD, &r->xattrs);
+	}
 	for (uint64_t i = 0; i < n; i++, p += COW_EXTENT_LEN) {
 		put64(p, e[i].off);
 		put64(p + 8, e[i].len);
@@ -170,6 +176,7 @@ static bool take_fixed(struct cow_rec *r, const uint8_t *p)
 	r->over = flags & FLAG_OVER;
 	r->delta = flags & FLAG_DELTA;
 	r->has_origin = flags & FLAG_ORIGIN;
+	r->has_xattrs = flags & FLAG_XATTRS;
 	r->attr.has = get32(p + P_HAS);
 	r->attr.mode = get32(p + P_MODE);
 	r->attr.uid = get32(p + P_UID);
@@ -185,6 +192,21 @@ static bool take_fixed(struct cow_rec *r, const uint8_t *p)
 		take_time(p + P_OSEC, p + P_ONSEC, &r->origin_mtime);
 }
 
+static bool take_xattrs(const uint8_t **p, size_t *left, struct cow_text *out)
+{
+	uint32_t len;
+
+	if (*left < XATTRS_HEAD)
+		return false;
+	len = get32(*p);
+	if (len > *left - XATTRS_HEAD || vmofs_xattrs_check(*p + XATTRS_HEAD, len) < 0)
+		return false;
+	*out = (struct cow_text){ (const char *)*p + XATTRS_HEAD, len };
+	*p += XATTRS_HEAD + len;
+	*left -= XATTRS_HEAD + len;
+	return true;
+}
+
 static bool take_texts(struct cow_rec *r, const uint8_t *fixed, const uint8_t *p, size_t left)
 {
 	struct cow_text *text = r->kind == COW_LINK ? &r->target : &r->origin_key;
@@ -193,6 +215,8 @@ static bool take_texts(struct cow_rec *r, const uint8_t *fixed, const uint8_t *p
 	    !take_text(&p, &left, get32(fixed + P_TEXT), VMOFS_KEY_MAX - 1, text) ||
 	    !take_text(&p, &left, get32(fixed + P_VALIDATOR), 511, &r->origin_validator) ||
 	    !take_text(&p, &left, get32(fixed + P_ATTEMPT), VMOFS_ATTEMPT_LEN, &r->attempt))
+		return false;
+	if (r->has_xattrs && !take_xattrs(&p, &left, &r->xattrs))
 		return false;
 	r->extents = p;
 	return left % COW_EXTENT_LEN == 0 && r->n_extents == left / COW_EXTENT_LEN;
@@ -231,7 +255,7 @@ static bool check_kind(const struct cow_rec *r)
 		return false;
 	if (!file)
 		return !r->n_extents && !r->has_origin && !r->delta && !r->data && !r->size &&
-			!r->kept && !r->attempt.len && !r->origin_key.len &&
+			!r->kept && !r->attempt.len && !r->has_xattrs && !r->origin_key.len &&
 			!r->origin_validator.len;
 	if (r->size > COW_OFF_MAX || r->origin_size > COW_OFF_MAX ||
 	    r->key.p[r->key.len - 1] == '/')

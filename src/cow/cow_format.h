@@ -6,7 +6,8 @@
  *   header   "vmofscow", u32 version, u32 0, u64 salt, u32 0, u32 CRC32C of all before it; 32 bytes
  *   record   head: u32 magic, u32 CRC32C of where it stands (u64), of the rest of the head and of the payload, u64 salt, u64 number of
  *            the record, u64 so much of the file was on disk before, u32 payload length, u32 0; 40 bytes; then the payload
- *   payload  fixed fields, then the texts (key, target or key of the origin, validator, attempt), then the extents
+ *   payload  fixed fields, then the texts (key, target or key of the origin, validator, attempt), then, where a flag says so, a u32 and so
+ *            many bytes of extended attributes, then the extents
  *
  * Little endian. Numbers of records ascend.
  */
@@ -60,6 +61,9 @@ struct cow_rec {
 	struct cow_text key;
 	struct cow_text target;  /* LINK */
 	struct cow_text attempt; /* FILE */
+	/* FILE: the bytes of a set; not there: as the origin has them. attr.xattrs does not count. */
+	bool has_xattrs;
+	struct cow_text xattrs;
 	/* FILE, the rest. */
 	uint64_t size;
 	uint64_t data; /* the file of data; 0: none */

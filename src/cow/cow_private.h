@@ -132,7 +132,7 @@ struct cow_entry {
 	struct rb_node node;
 	enum cow_kind kind;
 	bool over;
-	struct vmofs_change_attr attr;
+	struct vmofs_change_attr attr; /* xattrs: counted */
 	uint64_t number;
 	struct cow_map *map; /* FILE: counted */
 	char *target;        /* LINK: owned, in the same piece of memory */
@@ -200,6 +200,8 @@ void cow_apply_locked(struct cow *c, struct cow_entry *e, struct vmofs_list *dea
 void cow_put_dead(struct vmofs_list *dead);
 /* The record that @e is; its extents are those of the map. */
 void cow_entry_rec(const struct cow_entry *e, struct cow_rec *out);
+/* Borrowed from @x; NULL: none are said. */
+void cow_rec_xattrs(struct cow_rec *r, const struct vmofs_xattrs *x);
 void cow_entry_validator(const struct cow_entry *e, char out[32]);
 void cow_entry_version(const struct cow_entry *e, struct vmofs_version *out);
 /* What the source tells of it; false: nothing is there. @validator backs it. */
@@ -242,8 +244,8 @@ struct cow_known {
 	enum cow_kind kind;
 	bool over;
 	struct vmofs_version version;
-	struct vmofs_change_attr attr;
-	struct cow_map *map; /* counted; FILE */
+	struct vmofs_change_attr attr; /* xattrs: counted */
+	struct cow_map *map;           /* counted; FILE */
 	char attempt[VMOFS_ATTEMPT_LEN + 1];
 	char *target; /* owned; LINK */
 };
@@ -252,7 +254,7 @@ void cow_known_release(struct cow_known *k);
 /* Whether what is there is what was expected. */
 bool cow_is_expected(const struct cow_known *k, const struct vmofs_version *expect);
 uint64_t cow_new_number(struct cow *c);
-/* @a with what @more has above it; its time, or now. */
+/* @a with what @more has above it, which is borrowed; its time, or now. */
 void cow_add_attr(struct vmofs_change_attr *a, const struct vmofs_change_attr *more);
 
 struct cow *cow_of(struct vmofs_source *s);

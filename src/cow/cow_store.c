@@ -17,8 +17,8 @@ struct storing {
 	struct cow *c;
 	struct vmofs_store *st;
 	struct cow_known k;
-	struct cow_base *base; /* counted */
-	struct vmofs_change_attr attr;
+	struct cow_base *base;         /* counted */
+	struct vmofs_change_attr attr; /* xattrs: borrowed from k or st */
 	bool over;
 	struct cow_data *data; /* counted; NULL: nothing was written yet */
 	bool made;             /* its name may not be on disk */
@@ -206,8 +206,10 @@ static int publish(struct storing *s)
 		.key = { st->key, (uint32_t)strlen(st->key) },
 		.attempt = { st->attempt, (uint32_t)strlen(st->attempt) },
 	};
-	struct cow_entry *e = cow_entry_new(&r);
+	struct cow_entry *e;
 
+	cow_rec_xattrs(&r, s->attr.xattrs);
+	e = cow_entry_new(&r);
 	if (!e)
 		return -ENOMEM;
 	e->map = cow_map_new(s->c, s->data, s->base, st->size, kept, old, s->e, s->n);

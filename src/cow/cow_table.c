@@ -68,12 +68,18 @@ struct cow_entry *cow_entry_new(const struct cow_rec *r)
 {
 	size_t key = (size_t)r->key.len + 1;
 	struct cow_entry *e = calloc(1, sizeof *e + key + r->target.len + 1);
+	struct vmofs_xattrs *x = NULL;
 
 	if (!e)
 		return NULL;
+	if (r->has_xattrs && vmofs_xattrs_new(&x, r->xattrs.p, r->xattrs.len) < 0) {
+		free(e);
+		return NULL;
+	}
 	e->kind = r->kind;
 	e->over = r->over;
 	e->attr = r->attr;
+	e->attr.xattrs = x;
 	e->number = r->number;
 	e->key_len = r->key.len;
 	memcpy(e->key, r->key.p, r->key.len);
@@ -88,6 +94,7 @@ struct cow_entry *cow_entry_new(const struct cow_rec *r)
 
 void cow_entry_free(struct cow_entry *e)
 {
+	vmofs_xattrs_put(e->attr.xattrs);
 	free(e);
 }
 
@@ -150,6 +157,13 @@ void cow_put_dead(struct vmofs_list *dead)
 
 /* ---- what is told of it ---- */
 
+void cow_rec_xattrs(struct cow_rec *r, const struct vmofs_xattrs *x)
+{
+	r->has_xattrs = x;
+	if (x)
+		r->xattrs = (struct cow_text){ (const char *)x->bytes, x->len };
+}
+
 void cow_entry_rec(const struct cow_entry *e, struct cow_rec *out)
 {
 	const struct cow_map *m = e->map;
@@ -161,6 +175,7 @@ void cow_entry_rec(const struct cow_entry *e, struct cow_rec *out)
 		.number = e->number,
 		.key = { e->key, (uint32_t)e->key_len },
 	};
+	cow_rec_xattrs(out, e->attr.xattrs);
 	if (e->kind == COW_LINK)
 		out->target = (struct cow_text){ e->target, (uint32_t)strlen(e->target) };
 	if (!m)

@@ -45,7 +45,7 @@ const struct vmofs_option mount_options[] = {
 	{ "siblings-max", "SIZE", "8M",
 	  "trees: most that is fetched ahead of who reads small files in order; 0 for none" },
 	{ "xattrs", NULL, NULL,
-	  "files have attributes user.vmofs.* (default: in mounts of one object, not in trees)" },
+	  "files have extended attributes (default: in mounts of one object, not in trees)" },
 	{ "cache-dir", "DIR", NULL,
 	  "keep what was fetched in DIR too, for later mounts (default: memory only)" },
 	{ "cache-size", "SIZE", "10G", "most that DIR may take; 0 for what cache-free leaves" },

@@ -460,6 +460,7 @@ void local_free(struct local *l) NO_TSA
 		free_handles(f);
 		file_free(f);
 	}
+	local_forget_seen(l);
 	cond_destroy(&l->left);
 	mutex_destroy(&l->lock);
 	free(l);

@@ -131,6 +131,16 @@ bool local_sync_begin(struct local *l, struct local_handle *h, bool closing,
 int local_sync_wait(struct local *l, struct local_sync *s);
 void local_sync_end(struct local *l, struct local_sync *s);
 
+/* ---- extended attributes; both block ---- */
+
+/* The origin keeps them. */
+bool local_has_xattrs(const struct local *l);
+/* All of the file @ino, counted; also such as are not user.*. */
+int local_xattrs(struct local *l, uint64_t ino, struct vmofs_xattrs **out);
+/* @a->value NULL: that one goes. As setxattr(2) says, and -EOPNOTSUPP of what is no file. */
+int local_set_xattr(struct local *l, uint64_t ino, const struct vmofs_xattr *a,
+		    enum vmofs_xattrs_how how);
+
 /* ---- names; all block, 0 or -errno as system calls have it ---- */
 
 int local_unlink(struct local *l, uint64_t parent, const char *name);

@@ -297,6 +297,8 @@ static int create_new(struct local *l, const struct local_create *c, struct loca
 		.mode = c->mode & 07777,
 		.uid = c->uid,
 		.gid = c->gid,
+		/* Not those of what it may replace. */
+		.xattrs = &vmofs_xattrs_none,
 	};
 	struct vmofs_entry e = {
 		.type = VMOFS_ENTRY_FILE,

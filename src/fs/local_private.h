@@ -7,6 +7,7 @@
  *   local_names.c  names: unlink, mkdir, rmdir, symlink, rename
  *   local_keep.c   what is open when the origin loses it
  *   local_turn.c   whose turn it is to change names
+ *   local_xattr.c  extended attributes
  *   local_move.c   rename of a directory with something in it; local_keys.c: its keys at the origin
  */
 #ifndef FS_LOCAL_PRIVATE_H
@@ -72,6 +73,13 @@ struct local_place {
 	const char *name;
 };
 
+/* Extended attributes as the origin told of them. */
+struct local_seen {
+	uint64_t ino; /* 0: none */
+	uint64_t until_ns;
+	struct vmofs_xattrs *xattrs; /* counted; NULL: nothing */
+};
+
 struct local {
 	struct local_params p;
 	struct fs_tree *tree; /* borrowed, as the writer */
@@ -83,6 +91,7 @@ struct local {
 	struct vmofs_list removals; /* lock: lock */
 	struct vmofs_list turns;    /* lock: lock; in the order in which they were asked for */
 	unsigned n_rest;            /* lock: lock */
+	struct local_seen seen[64]; /* lock: lock */
 };
 
 /* ---- local.c ---- */
@@ -104,6 +113,11 @@ uint64_t local_deadline(const struct local *l);
 /* The origin's version of what was removed as @key and is still open, if any. @take: the caller replaces it. */
 bool local_removal_of(struct local *l, const char *key, bool take, struct vmofs_version *out)
 	EXCLUDES(l->lock);
+
+/* ---- local_xattr.c ---- */
+
+/* At the end. */
+void local_forget_seen(struct local *l);
 
 /* ---- local_turn.c ---- */
 

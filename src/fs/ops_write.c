@@ -30,6 +30,7 @@ static struct local *local_of(const struct fs_job *j)
 int fs_change_errno(int status)
 {
 	switch (status) {
+	case -E2BIG:
 	case -EBADF:
 	case -EBUSY:
 	case -EDQUOT:

@@ -88,6 +88,7 @@ static int session_new_fuse(struct fs_session *s, struct vmofs_err *err)
 	if (s->p.local) {
 		fs_ops_add_write(&ops);
 		fs_ops_add_names(&ops);
+		fs_ops_add_xattrs(&ops);
 	}
 	fuse_set_log_func(session_fuse_log);
 	fuse_said[0] = '\0';

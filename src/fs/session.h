@@ -39,7 +39,7 @@ struct fs_session_params {
 	unsigned congestion;       /* of them, from which on the kernel holds back; 0: all */
 	enum fs_choice io_uring;   /* requests come by io_uring */
 	bool passthrough;          /* the kernel reads files that are whole on the cache's disk */
-	bool xattrs;               /* user.vmofs.*; without them nobody asks for any */
+	bool xattrs;               /* there are some; without them nobody asks for any */
 	uint64_t siblings_max;     /* bytes of small files to fetch ahead of one reader; 0: none */
 	bool async_dio;            /* O_DIRECT reads in parallel, but not interruptible */
 	struct local *local;       /* borrowed; files are changed through it. NULL: read only */

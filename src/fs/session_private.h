@@ -66,9 +66,10 @@ struct fs_session {
 };
 
 extern const struct fuse_lowlevel_ops fs_ops;
-/* What a mount has beside, whose files can be changed: ops_write.c, ops_names.c. */
+/* What a mount has beside, whose files can be changed: ops_write.c, ops_names.c, ops_xattr.c. */
 void fs_ops_add_write(struct fuse_lowlevel_ops *ops);
 void fs_ops_add_names(struct fuse_lowlevel_ops *ops);
+void fs_ops_add_xattrs(struct fuse_lowlevel_ops *ops);
 
 static inline void count(_Atomic uint64_t *n, uint64_t add)
 {

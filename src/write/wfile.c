@@ -71,6 +71,8 @@ static void wfile_free(struct wfile *f)
 			w->p.let_go(w->p.arg, f->keep);
 	}
 	mutex_destroy(&f->log_lock);
+	vmofs_xattrs_put(f->attr.xattrs);
+	vmofs_xattrs_put(f->log_state.xattrs);
 	free(f->instead);
 	free(f->msg);
 	free_keys(f);
@@ -94,6 +96,7 @@ static struct wfile *wfile_alloc(struct writer *w, const struct wfile_params *p)
 	mutex_init(&f->log_lock, LOCK_RANK_LOG_FILE);
 	if (p->attr)
 		f->attr = *p->attr;
+	vmofs_xattrs_get(f->attr.xattrs);
 	mutex_lock(&w->lock);
 	w->n_files++;
 	mutex_unlock(&w->lock);
@@ -223,7 +226,18 @@ void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr)
 	mutex_lock(&f->w->lock);
 	*size = vmo_size(f->vmo);
 	*attr = f->attr;
+	attr->xattrs = NULL;
 	mutex_unlock(&f->w->lock);
+}
+
+struct vmofs_xattrs *wfile_xattrs(struct wfile *f)
+{
+	struct vmofs_xattrs *x;
+
+	mutex_lock(&f->w->lock);
+	x = vmofs_xattrs_get(f->attr.xattrs);
+	mutex_unlock(&f->w->lock);
+	return x;
 }
 
 void wfile_base(struct wfile *f, struct vmofs_version *out)
@@ -315,7 +329,7 @@ void wfile_changed(struct wfile *f, bool attr, bool mtime)
 static bool is_refusal(int code)
 {
 	static const int lasting[] = { -ESTALE, -EACCES,     -EFBIG, -ENAMETOOLONG, -ENOSPC,
-				       -EDQUOT, -EOPNOTSUPP, -EPERM, -ENOENT };
+				       -EDQUOT, -EOPNOTSUPP, -EPERM, -ENOENT,       -E2BIG };
 
 	for (unsigned i = 0; i < ARRAY_LEN(lasting); i++)
 		if (code == lasting[i])

@@ -347,6 +347,10 @@ static void set_attr_locked(struct wfile *f, const struct vmofs_change_attr *a) 
 		f->attr.gid = a->gid;
 	if (a->mtime.tv_sec)
 		f->attr.mtime = a->mtime;
+	if (a->xattrs) {
+		vmofs_xattrs_put(f->attr.xattrs);
+		f->attr.xattrs = vmofs_xattrs_get(a->xattrs);
+	}
 }
 
 int wfile_set_attr(struct wfile *f, const struct vmofs_change_attr *attr)

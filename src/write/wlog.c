@@ -157,6 +157,7 @@ static int fill_group(struct wfile *f, struct pass *p, void *buf)
 	return r;
 }
 
+/* Its xattrs are counted. */
 static void state_of(struct wfile *f, const struct pass *p, struct journal_state *st)
 {
 	mutex_lock(&f->w->lock);
@@ -169,6 +170,7 @@ static void state_of(struct wfile *f, const struct pass *p, struct journal_state
 		.uid = f->attr.uid,
 		.gid = f->attr.gid,
 		.conflict = f->state == WFILE_CONFLICT || f->instead,
+		.xattrs = vmofs_xattrs_get(f->attr.xattrs),
 	};
 	mutex_unlock(&f->w->lock);
 }
@@ -239,9 +241,22 @@ static int refresh_base(struct wfile *f) REQUIRES(f->log_lock)
 	return r;
 }
 
-static int write_group(struct wfile *f, bool durable) REQUIRES(f->log_lock)
+/* What the log has from now on. */
+static int commit_state(struct wfile *f, const struct pass *p, bool durable) REQUIRES(f->log_lock)
 {
 	struct journal_state st;
+	int r;
+
+	state_of(f, p, &st);
+	r = journal_commit(f->log, &st, durable);
+	if (r == 0)
+		journal_state_set(&f->log_state, &st);
+	vmofs_xattrs_put(st.xattrs);
+	return r;
+}
+
+static int write_group(struct wfile *f, bool durable) REQUIRES(f->log_lock)
+{
 	struct pass p = { .least_cut = UINT64_MAX };
 	void *buf = malloc(COPY_BYTES);
 	int r = buf ? 0 : -ENOMEM;
@@ -251,10 +266,8 @@ static int write_group(struct wfile *f, bool durable) REQUIRES(f->log_lock)
 	if (r == 0)
 		r = fill_group(f, &p, buf);
 	free(buf);
-	if (r == 0) {
-		state_of(f, &p, &st);
-		r = journal_commit(f->log, &st, durable);
-	}
+	if (r == 0)
+		r = commit_state(f, &p, durable);
 	if (r < 0) {
 		fresh_all(f);
 		mutex_lock(&f->w->lock);
@@ -263,7 +276,6 @@ static int write_group(struct wfile *f, bool durable) REQUIRES(f->log_lock)
 		mutex_unlock(&f->w->lock);
 		return r;
 	}
-	f->log_state = st;
 	f->log_any = true;
 	mutex_lock(&f->w->lock);
 	f->committed_seq = p.seq;

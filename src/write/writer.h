@@ -122,6 +122,8 @@ uint64_t wfile_ino(const struct wfile *f);
 struct vmo *wfile_vmo(const struct wfile *f); /* borrowed */
 /* Size, mtime, and mode, uid, gid where they were set here. */
 void wfile_stat(struct wfile *f, uint64_t *size, struct vmofs_change_attr *attr);
+/* Its extended attributes, counted; NULL: as the origin has them. */
+struct vmofs_xattrs *wfile_xattrs(struct wfile *f);
 enum wfile_state wfile_state(struct wfile *f);
 /*
  * An attempt to store it was given up, and may arrive all the same: what is not there any more (-ESTALE) may be readable when
@@ -147,7 +149,7 @@ int64_t wfile_write_back(struct wfile *f, uint64_t off, const void *buf, uint64_
 int wfile_truncate(struct wfile *f, uint64_t size);
 /* [off, off+len) reads as zero. With @extend the file grows to hold it, else it is cut at the size. */
 int wfile_zero(struct wfile *f, uint64_t off, uint64_t len, bool extend);
-/* Members of @attr by its `has`; mtime where tv_sec is not 0. */
+/* Members of @attr by its `has`; mtime where tv_sec is not 0, xattrs where there are any. */
 int wfile_set_attr(struct wfile *f, const struct vmofs_change_attr *attr);
 
 /* *@since is the caller's, from wfile_error_mark(). Waits as the writer's fsync says. */

@@ -135,7 +135,7 @@ struct wfile {
 	struct vmofs_version base;
 	struct vmofs_version
 		*instead; /* owned; keep-local: what is replaced by all of it. NULL: the base */
-	struct vmofs_change_attr attr;
+	struct vmofs_change_attr attr;  /* xattrs: counted */
 	uint64_t attr_seq, attr_stored; /* changes of attributes, and which of them are stored */
 	uint64_t change_seq;            /* counts changes of any kind */
 	uint64_t begin_seq;             /* those that the store under way has */
@@ -172,7 +172,7 @@ struct wfile {
 	/* lock: log_lock */
 	struct mutex log_lock;
 	struct journal_log *log;        /* NULL: none */
-	struct journal_state log_state; /* of its last commit */
+	struct journal_state log_state; /* of its last commit; xattrs: counted */
 	bool log_any;                   /* there is one */
 	bool log_stale;                 /* it does not know the base that the origin has */
 	bool log_behind; /* nor of the store under way, which may have newer contents than it */
@@ -185,8 +185,8 @@ struct wjob {
 	struct vmo_token *token; /* NULL: of a recovered file */
 	struct vmofs_changed *changed;
 	unsigned cap;
-	struct vmofs_change_attr attr;
-	struct vmofs_version base; /* what is replaced */
+	struct vmofs_change_attr attr; /* xattrs: counted */
+	struct vmofs_version base;     /* what is replaced */
 	char *key;
 	uint64_t attr_seq;
 	uint64_t began_ns;

@@ -203,7 +203,7 @@ static void set_up(struct wfile *f, const struct journal_found *found, int outco
 	uint64_t now = writer_now(f->w);
 
 	f->log_any = true;
-	f->log_state = found->state;
+	journal_state_set(&f->log_state, &found->state);
 	f->there = outcome > 0;
 	f->change_seq = 1;
 	f->attr_seq = 1;
@@ -216,6 +216,7 @@ static void set_up(struct wfile *f, const struct journal_found *found, int outco
 		.uid = found->state.uid,
 		.gid = found->state.gid,
 		.mtime = found->state.mtime,
+		.xattrs = vmofs_xattrs_get(found->state.xattrs),
 	};
 	f->state = outcome < 0 ? WFILE_STORING : WFILE_DIRTY;
 	if (outcome == 0 && found->state.conflict) {
@@ -279,7 +280,7 @@ static int recover_file(struct recovery *rec, struct journal_found *found)
 	if (outcome > 0)
 		state.kept = MIN(f->base.size, state.size);
 	set_up(f, found, outcome);
-	f->log_state = state;
+	journal_state_set(&f->log_state, &state);
 	r = apply_anyway(f, &state);
 	if (r == 0 && outcome > 0)
 		(void)wlog_rebase(f);

@@ -23,6 +23,7 @@ void wstore_free(struct wjob *j)
 {
 	if (j->token)
 		vmo_writeback_abandon(j->token);
+	vmofs_xattrs_put(j->attr.xattrs);
 	free(j->changed);
 	free(j->key);
 	free(j);
@@ -217,6 +218,7 @@ static int snapshot(struct wjob *j, const char *key, const struct vmofs_version 
 	f->store_cut = UINT64_MAX;
 	atomic_store(&f->cancel, f->cutting || f->w->stopping);
 	j->attr = f->attr;
+	vmofs_xattrs_get(j->attr.xattrs);
 	j->attr_seq = f->attr_seq;
 	j->base = expect ? *expect : f->instead ? *f->instead : f->base;
 	j->key = strdup(key ? key : f->key);
@@ -230,7 +232,7 @@ static void fill(struct wjob *j)
 
 	st->key = j->key;
 	st->base = j->base;
-	st->attr = j->attr.has || j->attr.mtime.tv_sec ? &j->attr : NULL;
+	st->attr = j->attr.has || j->attr.mtime.tv_sec || j->attr.xattrs ? &j->attr : NULL;
 	st->read = read_contents;
 	st->commit = before_commit;
 	st->take = take_memory;

@@ -7,7 +7,7 @@
 . "$TEST_LIB/write.sh"
 . "$TEST_LIB/posix.sh"
 
-posix_start object-metadata
+posix_start object-metadata,xattrs
 posix_rules <<'PY'
 from posix_rules import *
 import fcntl
@@ -71,6 +71,48 @@ ok(os.utime, "m", (1500000000, 1500000000))
 fails("ENOENT", os.utime, "none", None)
 same(1, size("m"))
 same("x", get("m"))
+# extended attributes
+put("x")
+ok(os.setxattr, "x", "user.a", b"one")
+same(b"one", os.getxattr("x", "user.a"))
+ok(os.setxattr, "x", "user.a", b"two", os.XATTR_REPLACE)
+fails("EEXIST", os.setxattr, "x", "user.a", b"no", os.XATTR_CREATE)
+fails("ENODATA", os.setxattr, "x", "user.b", b"no", os.XATTR_REPLACE)
+ok(os.setxattr, "x", "user.b", b"", os.XATTR_CREATE)
+ok(os.setxattr, "x", "user.\u00e4 \",:{}\\%", bytes(range(256)))
+same([b"two", b"", bytes(range(256))], [os.getxattr("x", n) for n in ("user.a", "user.b", "user.\u00e4 \",:{}\\%")])
+same(["user.a", "user.b", "user.\u00e4 \",:{}\\%"], sorted(n for n in os.listxattr("x") if n.startswith("user.")))
+before = os.stat("x").st_mtime_ns
+ok(os.removexattr, "x", "user.b")
+same(before, os.stat("x").st_mtime_ns)
+fails("ENODATA", os.removexattr, "x", "user.b")
+fails("ENODATA", os.getxattr, "x", "user.b")
+fails("ENODATA", os.getxattr, "x", "user.none")
+fails("ENOENT", os.setxattr, "none", "user.a", b"")
+fails("ENOENT", os.listxattr, "none")
+fails("ENOTSUP", os.setxattr, "x", "unknown.a", b"")
+fails("ENOSPC|E2BIG", os.setxattr, "x", "user.big", b"x" * 66000)
+limit("ENOSPC", os.setxattr, "x", "user.big", b"x" * 3000)
+limit("EPERM", os.setxattr, "x", "user.vmofs.url", b"x")
+limit("ENOTSUP", os.setxattr, "x", "trusted.a", b"x")
+limit("ENOTSUP", os.setxattr, "d", "user.a", b"x")
+same(b"two", with_fd("x", os.O_RDONLY, os.getxattr, "user.a"))
+ok(with_fd, "x", os.O_RDONLY, os.setxattr, "user.fd", b"f")
+same(b"f", os.getxattr("x", "user.fd"))
+os.symlink("x", "xl")
+same(b"f", os.getxattr("xl", "user.fd"))
+fails("EPERM", lambda: os.setxattr("xl", "user.a", b"x", follow_symlinks=False))
+os.unlink("xl")
+ok(os.rename, "x", "y")
+same(b"two", os.getxattr("y", "user.a"))
+put("x")
+same([], [n for n in os.listxattr("x") if n.startswith("user.")])
+ok(os.rename, "x", "y")
+same([], [n for n in os.listxattr("y") if n.startswith("user.")])
+if os.geteuid() == 0:
+    os.chmod("y", 0o444)
+    ok(os.setxattr, "y", "user.a", b"x")
+os.unlink("y")
 # statfs
 v = os.statvfs(".")
 same(True, v.f_namemax >= 255 and v.f_bsize > 0 and v.f_blocks > 0 and v.f_bavail > 0)

@@ -36,6 +36,30 @@ step 'truncate -s 100001 old'
 step 'truncate -s 250000 old'
 assert_eq 640 "$(stat -c %a "$there/old")" "the mode that it had"
 [ -z "${xattr:-}" ] || assert_eq yes "$(get_xattr "$there/old" user.kept)" "its attribute"
+if [ -n "${xattr:-}" ]; then
+	set_xattr() { python3 -c 'import os, sys; os.setxattr(sys.argv[1], sys.argv[2], sys.argv[3].encode())' "$@"; }
+	vmofs_umount
+	vmofs_mount "file://$there" "$MNT" -o "$rw,xattrs"
+	assert_eq yes "$(get_xattr "$MNT/old" user.kept)" "its attribute, by the mount"
+	set_xattr "$MNT/old" user.more "also"
+	"$VMOFS" sync "$MNT"
+	assert_eq also "$(get_xattr "$there/old" user.more)" "what is set, at the source"
+	step 'echo x >attrs; echo y >over'
+	set_xattr "$MNT/attrs" user.a of-attrs
+	set_xattr "$MNT/over" user.a of-over
+	mv "$MNT/attrs" "$MNT/over"
+	mv "$copy/attrs" "$copy/over"
+	step 'echo more >>over'
+	assert_eq of-attrs "$(get_xattr "$there/over" user.a)" "after a rename"
+	assert_eq yes "$(get_xattr "$there/old" user.kept)" "what was there"
+	python3 -c 'import os, sys; os.removexattr(sys.argv[1], "user.kept")' "$MNT/old"
+	step 'echo >>old'
+	assert_eq "['user.more']" "$(python3 -c 'import os, sys; print([n for n in os.listxattr(sys.argv[1]) if n[:5] == "user."])' "$there/old")" "what is removed"
+	assert_errno ENOSPC python3 -c 'import os, sys; os.setxattr(sys.argv[1], "user.much", b"x" * 4000)' "$MNT/old"
+	expect_log 'among its extended attributes'
+	vmofs_umount
+	vmofs_mount "file://$there" "$MNT" -o "$rw"
+fi
 step 'chmod 600 old'
 assert_eq 600 "$(stat -c %a "$there/old")" "the mode"
 step 'touch -d @1000000000 old'

@@ -90,6 +90,8 @@ static void see(struct cow *c, char out[STATE_MAX])
 		fprintf(f, "%s %s%s %o", e->key, kinds[e->kind], e->over ? "!" : "", e->attr.mode);
 		if (e->kind == COW_LINK)
 			fprintf(f, " %s", e->target);
+		if (e->attr.xattrs)
+			fprintf(f, " %u=%s", e->attr.xattrs->len, e->attr.xattrs->bytes);
 		if (e->map) {
 			fprintf(f, " %llu %llu ", (unsigned long long)e->map->size,
 				(unsigned long long)e->map->kept);
@@ -237,6 +239,20 @@ static void make_names(struct world *w)
 	note(w, ops->make_link(w->child, "d/l", "target", &attr, &now, &wait, &err));
 }
 
+/* Without contents. */
+static void set_xattr(struct world *w, const char *key, const char *name)
+{
+	const struct vmofs_xattr a = { name, "value", 5 };
+	const struct vmofs_change_wait wait = { 0 };
+	struct vmofs_change_attr attr = { .mtime.tv_sec = 1 };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_version now;
+
+	assert_int_equal(vmofs_xattrs_with(NULL, &a, VMOFS_XATTRS_SET, &attr.xattrs), 0);
+	note(w, w->child->ops->change->set_attr(w->child, key, NULL, &attr, &now, &wait, &err));
+	vmofs_xattrs_put(attr.xattrs);
+}
+
 /* A little of everything; what fails fails, and the next one is tried. */
 static void life(struct world *w)
 {
@@ -247,10 +263,12 @@ static void life(struct world *w)
 	store(w, "new", 0, 4, 4);
 	store(w, "new", 1, 1, 4);
 	store(w, "below", 2, 2, BELOW_PAGES);
+	set_xattr(w, "below", "user.a");
 	make_names(w);
 	store(w, "d/f", 0, 70, 70);
 	rename_key(w, "below", "moved");
 	store(w, "moved", 0, 1, 3);
+	set_xattr(w, "moved", "user.other");
 	store(w, "new", 1, 2, 3);
 	rename_key(w, "d/f", "d/g");
 	store(w, "d/g", 3, 2, 70);

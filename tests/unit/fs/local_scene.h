@@ -245,6 +245,7 @@ int wfile_new(struct wfile **out, struct writer *w UNUSED, const struct wfile_pa
 	n->keep = p->keep;
 	if (p->attr)
 		n->attr = *p->attr;
+	vmofs_xattrs_get(n->attr.xattrs);
 	assert_int_equal(vmo_make_writable(n->vmo, NULL), 0);
 	n->next = wfiles;
 	wfiles = n;
@@ -274,6 +275,7 @@ void wfile_put(struct wfile *w)
 	*at = w->next;
 	vmo_close(w->vmo);
 	vmo_put(w->vmo);
+	vmofs_xattrs_put(w->attr.xattrs);
 	local_let_go(l, w->keep);
 	free(w);
 }
@@ -290,6 +292,19 @@ void wfile_stat(struct wfile *w, uint64_t *size, struct vmofs_change_attr *attr)
 {
 	*size = vmo_size(w->vmo);
 	*attr = w->attr;
+}
+
+struct vmofs_xattrs *wfile_xattrs(struct wfile *w)
+{
+	return vmofs_xattrs_get(w->attr.xattrs);
+}
+
+int wfile_set_attr(struct wfile *w, const struct vmofs_change_attr *attr)
+{
+	vmofs_xattrs_put(w->attr.xattrs);
+	w->attr.xattrs = vmofs_xattrs_get(attr->xattrs);
+	w->state = WFILE_DIRTY;
+	return 0;
 }
 
 /* The origin has it all. */
