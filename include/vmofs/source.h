@@ -97,6 +97,7 @@ struct vmofs_source_info {
 	unsigned page;    /* entries that one request brings; 0: all at once */
 	bool fixed;       /* no other names than there are can be made, and these cannot go */
 	bool links;       /* every entry tells of itself, and symbolic links can be made */
+	bool dirs;        /* HEAD of a key that ends in "/" tells of the directory itself */
 	bool complete;    /* FLAT of "" needs no network: ask it once for all */
 	struct timespec changed; /* of what it was read from, where it is a file */
 };

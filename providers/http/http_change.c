@@ -449,8 +449,11 @@ static int change_set_attr(struct vmofs_source *s, const char *key,
 	struct http_seen seen;
 	struct http_place p;
 	char url[URL_MAX];
+	size_t n = strlen(key);
 	int r = place_of(s, key, &p, url, err);
 
+	if (r == 0 && n && key[n - 1] == '/')
+		r = vmofs_err_set(err, -EOPNOTSUPP, "a web server keeps no attributes");
 	if (r == 0)
 		r = check_expected(&p, "change", url, expect, wait, &seen, err);
 	if (r == 0)

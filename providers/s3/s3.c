@@ -166,7 +166,7 @@ static void fill_info(const struct s3 *s, struct vmofs_source_info *info)
 	const char *name = s->o.bucket;
 	const char *slash;
 
-	*info = (struct vmofs_source_info){ .page = s->o.page };
+	*info = (struct vmofs_source_info){ .page = s->o.page, .dirs = true };
 	if (n > 1) {
 		slash = memrchr(s->o.prefix, '/', n - 1);
 		name = slash ? slash + 1 : s->o.prefix;

@@ -119,12 +119,28 @@ static int parse_mode(const char *p, mode_t *out)
 	return -EINVAL;
 }
 
+/* Of a directory s3fs writes a decimal one that may have no type; rclone writes none. */
+static int parse_dir_mode(const char *p, mode_t *out)
+{
+	uint64_t decimal = parse_number(p, 10);
+
+	if (decimal > 07777)
+		return parse_mode(p, out);
+	*out = (mode_t)decimal | S_IFDIR;
+	return 0;
+}
+
+static bool is_dir(const struct vmofs_entry *e)
+{
+	return e->key_len && e->key[e->key_len - 1] == '/';
+}
+
 void s3_head_apply(const struct s3_head *h, struct vmofs_entry *out)
 {
 	uint64_t uid = parse_number(h->meta_uid, 10), gid = parse_number(h->meta_gid, 10);
 
 	parse_mtime(h->meta_mtime, &out->mtime);
-	if (parse_mode(h->meta_mode, &out->mode) == 0)
+	if ((is_dir(out) ? parse_dir_mode : parse_mode)(h->meta_mode, &out->mode) == 0)
 		out->has |= VMOFS_HAS_MODE;
 	if (uid < UINT32_MAX) {
 		out->uid = (uid_t)uid;

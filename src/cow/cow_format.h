@@ -33,7 +33,7 @@
 enum cow_kind {
 	COW_FILE = 1, /* contents: extents of a file of data, the origin's below them */
 	COW_LINK,     /* a symbolic link that was made here */
-	COW_DIR, /* a directory that was made here: nothing that the origin has below its key counts */
+	COW_DIR, /* a directory that was made here, with its attributes: nothing that the origin has below its key counts */
 	COW_GONE,   /* what the origin has at that key, or below it, does not count */
 	COW_FORGET, /* nothing is known of the key any more: it is as the origin has it */
 	COW_NKINDS

@@ -94,6 +94,23 @@ static void add_prefix(struct told *t, const char *key, size_t len)
 	add(t, &e);
 }
 
+/* The same, of which something may be said itself. */
+static void add_dir_locked(struct told *t, struct cow *c, const char *key, size_t len)
+	REQUIRES(c->lock)
+{
+	const struct cow_entry *e = cow_find_locked(c, key, len);
+	char validator[32];
+	struct vmofs_entry v;
+
+	if (!e || e->kind != COW_DIR || !cow_entry_tell(e, &v, validator)) {
+		add_prefix(t, key, len);
+		return;
+	}
+	v.validator = "";
+	v.size = VMOFS_SIZE_UNKNOWN;
+	add(t, &v);
+}
+
 /* A directory that is there, even with nothing in it. */
 static void add_marker(struct told *t, const struct cow_entry *e)
 {
@@ -147,7 +164,7 @@ static void ours_in_dir_locked(struct cow *c, const char *dir, struct told *t) R
 			add_entry(t, e);
 		} else {
 			if (has_below_locked(c, e->key, part))
-				add_prefix(t, e->key, part);
+				add_dir_locked(t, c, e->key, part);
 			e = behind_locked(c, e->key, part);
 			continue;
 		}
@@ -169,7 +186,7 @@ static void ours_of_name_locked(struct cow *c, const char *key, bool prefix, str
 	memcpy(dir, key, len);
 	memcpy(dir + len, "/", 2);
 	if (has_below_locked(c, dir, len + 1))
-		add_prefix(t, dir, len + 1);
+		add_dir_locked(t, c, dir, len + 1);
 }
 
 static void ours(struct cow *c, const struct vmofs_query *q, struct told *t)

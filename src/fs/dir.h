@@ -27,8 +27,18 @@
 
 enum dir_state { DIR_UNLISTED, DIR_LISTING, DIR_LISTED, DIR_NSTATES };
 
+/* What a directory has of its own; the rest is the mount's. */
+struct dir_attr {
+	unsigned has; /* enum vmofs_entry_has: mode, owner, group */
+	mode_t mode;
+	uid_t uid;
+	gid_t gid;
+	bool timed; /* the node's time was told of the directory itself, or set: no marker's date counts */
+};
+
 struct dir {
-	struct node *node; /* whose contents these are */
+	struct node *node;    /* whose contents these are */
+	struct dir_attr attr; /* of the node */
 	struct node **slots;
 	uint32_t n_slots; /* used, holes included */
 	uint32_t cap_slots;

@@ -148,6 +148,8 @@ int local_mkdir(struct local *l, const struct local_create *c, struct fs_tree_at
 int local_rmdir(struct local *l, uint64_t parent, const char *name);
 int local_symlink(struct local *l, const struct local_create *c, const char *target,
 		  struct fs_tree_attr *attr);
+/* Mode, owner and time of a directory, by `has`. Of the root nothing changes. */
+int local_set_dir_attr(struct local *l, uint64_t ino, const struct vmofs_change_attr *a);
 /*
  * A directory with all that is in it, key by key; -EXDEV where that is too much. @no_replace: -EEXIST where @new_name is something. After
  * a failure in between a file may have both names at the origin, never none.

@@ -242,7 +242,13 @@ static struct vmofs_change_attr attr_of(const struct local_create *c)
 static int make_dir(struct local *l, const struct local_create *c, struct fs_tree_attr *attr)
 {
 	struct vmofs_change_attr a = attr_of(c);
-	struct vmofs_entry e = { .type = VMOFS_ENTRY_PREFIX, .validator = "", .mtime = a.mtime };
+	struct vmofs_entry e = { .type = VMOFS_ENTRY_PREFIX,
+				 .validator = "",
+				 .mtime = a.mtime,
+				 .has = a.has,
+				 .mode = a.mode,
+				 .uid = a.uid,
+				 .gid = a.gid };
 	char key[VMOFS_KEY_MAX];
 	int r = local_key_in(l, c->parent, c->name, "/", key);
 
@@ -543,10 +549,24 @@ static int rename_entered(struct local *l, struct renaming *x)
 	return r;
 }
 
+/* An empty one is made anew, with what it has of its own. */
+static int rename_empty_dir(struct local *l, struct renaming *x)
+{
+	struct vmofs_change_attr a;
+	int r = local_dir_attr(l, x->from.ino, &a);
+
+	if (!r)
+		r = origin_make_dir(l, x->key, &a);
+	if (r == -EEXIST && x->to.ino)
+		r = a.has || a.mtime.tv_sec ? local_tell_dir(l, x->key, &a) : 0;
+	if (!r)
+		r = local_origin_remove(l, x->from.key, NULL);
+	return r < 0 ? r : moved(l, x->rn);
+}
+
 /* Keys begin with those of the directories: all below have to be copied. */
 static int rename_dir(struct local *l, struct renaming *x)
 {
-	struct vmofs_change_attr a = { 0 };
 	int r = fs_tree_empty_wait(l->tree, x->from.ino, local_deadline(l));
 
 	bool full = r == -ENOTEMPTY;
@@ -555,14 +575,7 @@ static int rename_dir(struct local *l, struct renaming *x)
 		r = fs_tree_empty_wait(l->tree, x->to.ino, local_deadline(l));
 	if (full && (!r || !x->to.ino))
 		return local_move_dir(l, x->rn, x->from.key, x->key, x->to.ino);
-	if (r < 0)
-		return r;
-	r = origin_make_dir(l, x->key, &a);
-	if (r == -EEXIST && x->to.ino)
-		r = 0;
-	if (!r)
-		r = local_origin_remove(l, x->from.key, NULL);
-	return r < 0 ? r : moved(l, x->rn);
+	return r < 0 ? r : rename_empty_dir(l, x);
 }
 
 /* What of the key is beyond the name. */

@@ -7,7 +7,7 @@
  *   local_names.c  names: unlink, mkdir, rmdir, symlink, rename
  *   local_keep.c   what is open when the origin loses it
  *   local_turn.c   whose turn it is to change names
- *   local_xattr.c  extended attributes
+ *   local_xattr.c  extended attributes; local_dir.c: attributes of directories
  *   local_move.c   rename of a directory with something in it; local_keys.c: its keys at the origin
  */
 #ifndef FS_LOCAL_PRIVATE_H
@@ -113,6 +113,13 @@ uint64_t local_deadline(const struct local *l);
 /* The origin's version of what was removed as @key and is still open, if any. @take: the caller replaces it. */
 bool local_removal_of(struct local *l, const char *key, bool take, struct vmofs_version *out)
 	EXCLUDES(l->lock);
+
+/* ---- local_dir.c ---- */
+
+/* What the directory @ino has of its own. */
+int local_dir_attr(struct local *l, uint64_t ino, struct vmofs_change_attr *out);
+/* The origin has it so from now on; where it cannot, that is fine. */
+int local_tell_dir(struct local *l, const char *key, const struct vmofs_change_attr *a);
 
 /* ---- local_xattr.c ---- */
 

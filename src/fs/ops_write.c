@@ -405,21 +405,27 @@ static int set_attr(const struct fs_job *j, const struct vmofs_change_attr *a)
 	return r;
 }
 
-/* Directories and links are as the mount has them: who sets something of them is told that it is so. */
+/* Links are as the mount has them: who sets something of them is told that it is so. */
+static int change_attr(const struct fs_job *j, const struct stat *now)
+{
+	struct vmofs_change_attr a = changed_attr(j, now);
+	bool any = a.has || a.mtime.tv_sec;
+
+	if (S_ISREG(now->st_mode) && (any || j->flags & FUSE_SET_ATTR_SIZE))
+		return set_attr(j, &a);
+	return S_ISDIR(now->st_mode) && any ? local_set_dir_attr(local_of(j), j->ino, &a) : 0;
+}
+
 static void run_setattr(struct fs_job *j)
 {
 	struct fs_tree *t = j->session->p.tree;
-	struct vmofs_change_attr a;
 	struct fs_tree_attr now;
 	int r = t->ops->getattr(t, j->ino, NULL, &now);
 
-	if (!r && S_ISREG(now.st.st_mode)) {
-		a = changed_attr(j, &now.st);
-		if (j->flags & FUSE_SET_ATTR_SIZE || a.has || a.mtime.tv_sec)
-			r = set_attr(j, &a);
-		if (!r)
-			r = t->ops->getattr(t, j->ino, NULL, &now);
-	}
+	if (!r)
+		r = change_attr(j, &now.st);
+	if (!r)
+		r = t->ops->getattr(t, j->ino, NULL, &now);
 	if (r < 0)
 		reply_status(j->req, r);
 	else

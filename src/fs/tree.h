@@ -208,6 +208,8 @@ struct fs_tree_ops {
 	 */
 	int (*entry)(struct fs_tree *t, uint64_t ino, char key[VMOFS_KEY_MAX], char validator[512],
 		     struct vmofs_entry *e);
+	/* The origin has been told of the mode, owner or time (in @e) of a directory. -EROFS, -ENOENT, -ENOTDIR. */
+	int (*dir_attr)(struct fs_tree *t, uint64_t ino, const struct vmofs_entry *e);
 	/* The number that @name has, if it is known, without a reference; 0. */
 	uint64_t (*number)(struct fs_tree *t, uint64_t parent, const char *name);
 	/*

@@ -110,6 +110,7 @@ static void touch_dir(struct dir *d)
 
 	clock_gettime(CLOCK_REALTIME, &now);
 	d->node->mtime_ns = (int64_t)now.tv_sec * (int64_t)NSEC_PER_SEC + now.tv_nsec;
+	d->attr.timed = false;
 }
 
 /* Something is in @d, or @n has come there. */
@@ -177,6 +178,8 @@ static int made_in(struct tree *t, struct dir *d, const char *name, const struct
 	n->flags |= NODE_TOLD | NODE_HEADED;
 	if (is_dir)
 		touch_dir(tree_dir(t, n) ? n->dir : d);
+	if (is_dir)
+		tree_tell_dir(t, n, e);
 	if (local && !is_dir)
 		n->flags |= NODE_OPENED;
 	if (local)
@@ -206,6 +209,33 @@ int tree_made(struct fs_tree *base, uint64_t parent, const char *name, const str
 
 	tree_lock(t);
 	r = made_locked(t, parent, name, e, local, out);
+	tree_unlock(t);
+	return r;
+}
+
+static int dir_attr_locked(struct tree *t, uint64_t ino, const struct vmofs_entry *e)
+	REQUIRES(t->lock)
+{
+	struct dir *d;
+	int r = change_in(t, ino, &d);
+
+	if (r < 0)
+		return r;
+	/* Whoever was asked before does not know. */
+	if (d->node->parent)
+		tree_changed(t, d->node->parent->dir, node_name(d->node), d->node->name_len);
+	tree_tell_dir(t, d->node, e);
+	d->node->flags |= NODE_HEADED;
+	return 0;
+}
+
+int tree_dir_attr(struct fs_tree *base, uint64_t ino, const struct vmofs_entry *e)
+{
+	struct tree *t = tree_of_base(base);
+	int r;
+
+	tree_lock(t);
+	r = dir_attr_locked(t, ino, e);
 	tree_unlock(t);
 	return r;
 }
@@ -572,6 +602,21 @@ void tree_settled(struct fs_tree *base, uint64_t ino, const struct vmofs_entry *
 
 /* ---- looking ---- */
 
+/* What it has of its own. */
+static void dir_entry(const struct node *n, struct vmofs_entry *e)
+{
+	const struct dir *d = n->dir;
+
+	e->has = d ? d->attr.has : 0;
+	if (!e->has && !(d && d->attr.timed))
+		e->mtime = (struct timespec){ 0 };
+	if (!e->has)
+		return;
+	e->mode = d->attr.mode;
+	e->uid = d->attr.uid;
+	e->gid = d->attr.gid;
+}
+
 int tree_entry(struct fs_tree *base, uint64_t ino, char key[VMOFS_KEY_MAX], char validator[512],
 	       struct vmofs_entry *e)
 {
@@ -587,6 +632,8 @@ int tree_entry(struct fs_tree *base, uint64_t ino, char key[VMOFS_KEY_MAX], char
 		e->key = key;
 		e->key_len = (size_t)len;
 	}
+	if (len >= 0 && node_is_dir(n))
+		dir_entry(n, e);
 	if (len >= 0 && node_is_dir(n)) {
 		e->type = VMOFS_ENTRY_PREFIX;
 		e->size = 0;

@@ -189,10 +189,32 @@ struct node *tree_add_dir(struct tree *t, struct dir *d, const char *name, size_
 	mark_seen(d, n);
 	if (fresh)
 		n->fresh = fresh;
+	else /* its attributes may be others since */
+		n->flags &= (uint16_t)~NODE_HEADED;
 	if (fresh || is_news(d, n))
 		n->flags &= (uint16_t) ~(NODE_DOUBT | NODE_DOUBT_NEW);
 	tree_unkeep(t, n, NODE_MADE);
 	return n;
+}
+
+void tree_tell_dir(struct tree *t, struct node *n, const struct vmofs_entry *e)
+{
+	unsigned has = e->has & (VMOFS_HAS_MODE | VMOFS_HAS_UID | VMOFS_HAS_GID);
+	struct dir *d = has || e->mtime.tv_sec ? tree_dir(t, n) : NULL;
+
+	if (!d)
+		return;
+	d->attr.has |= has;
+	if (has & VMOFS_HAS_MODE)
+		d->attr.mode = e->mode & 07777;
+	if (has & VMOFS_HAS_UID)
+		d->attr.uid = e->uid;
+	if (has & VMOFS_HAS_GID)
+		d->attr.gid = e->gid;
+	if (!e->mtime.tv_sec)
+		return;
+	n->mtime_ns = (int64_t)e->mtime.tv_sec * (int64_t)NSEC_PER_SEC + e->mtime.tv_nsec;
+	d->attr.timed = true;
 }
 
 /* The same file as before, as far as @e can tell. */
@@ -281,10 +303,20 @@ void tree_add_marker(struct tree *t, struct dir *d, const struct vmofs_entry *e)
 	if (e->size && e->size != VMOFS_SIZE_UNKNOWN)
 		tree_hide(t, d, FS_HIDDEN_MARKER, e->key, e->key_len);
 	/* It may have been changed here since. */
-	if (e->mtime.tv_sec)
+	if (e->mtime.tv_sec && !d->attr.timed)
 		d->node->mtime_ns =
 			MAX(d->node->mtime_ns,
 			    (int64_t)e->mtime.tv_sec * (int64_t)NSEC_PER_SEC + e->mtime.tv_nsec);
+}
+
+/* @e is of the directory @part of @d, or of something in it. */
+static void add_prefix(struct tree *t, struct dir *d, const char *part, size_t len,
+		       const struct vmofs_entry *e) REQUIRES(t->lock)
+{
+	struct node *n = tree_add_dir(t, d, part, len, 0);
+
+	if (n && e->type == VMOFS_ENTRY_PREFIX && part + len + 1 == e->key + e->key_len && e->has)
+		tree_tell_dir(t, n, e);
 }
 
 /* A key with more parts than the listing should tell is shown by the first of them. */
@@ -306,7 +338,7 @@ void tree_add_listed(struct tree *t, struct dir *d, size_t base_len, const struc
 	else if (tree_key_is_old(t, e->key, base_len, base_len + part, seq))
 		return;
 	else if (slash || e->type == VMOFS_ENTRY_PREFIX)
-		(void)tree_add_dir(t, d, rest, part, 0);
+		add_prefix(t, d, rest, part, e);
 	else
 		tree_add_file(t, d, rest, len, e, 0);
 }

@@ -60,6 +60,7 @@ static void drop_dir(struct tree *t, struct node *n) REQUIRES(t->lock)
 	tree_unhide(t, n->dir);
 	dir_free(n->dir);
 	n->dir = NULL;
+	n->flags &= (uint16_t)~NODE_HEADED;
 }
 
 /* Nobody knows @n any more. */
@@ -143,7 +144,8 @@ static bool evict_dir(struct tree *t, struct dir *d) REQUIRES(t->lock)
 		dir_set_state(d, DIR_UNLISTED);
 	d->asked_ns = 0;
 	d->whole_ns = 0;
-	if (d->n_live)
+	/* What the kernel has been told of it stays so. */
+	if (d->n_live || (n->n_lookup && d->attr.has))
 		return true;
 	drop_dir(t, n);
 	if (n->flags & NODE_NAMELESS && !is_needed(n))

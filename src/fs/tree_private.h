@@ -74,8 +74,9 @@ struct tree_query {
 	/* What came; under the lock of the tree. */
 	bool insists; /* HEAD: it counts, whatever a listing says */
 	bool prefix;
-	struct node *file; /* owned */
-	size_t base_len;   /* of the directory's key, which `key` begins with */
+	struct vmofs_entry told; /* mode, owner, time of a directory itself; no texts of it */
+	struct node *file;       /* owned */
+	size_t base_len;         /* of the directory's key, which `key` begins with */
 	size_t name_len;
 	char key[]; /* and the name */
 };
@@ -89,6 +90,7 @@ struct tree {
 	struct fs_tree_source_params p;
 	unsigned can; /* of the source, fixed as all up to the lock */
 	unsigned page;
+	bool dirs;     /* HEAD tells of directories too, and is asked */
 	bool complete; /* one FLAT tells all, and it stays right until the source says otherwise */
 	uint64_t start_ns;
 	int64_t birth_ns;                /* CLOCK_REALTIME: the time of directories */
@@ -283,6 +285,7 @@ int tree_hold_file(struct fs_tree *base, uint64_t ino);
 void tree_settled(struct fs_tree *base, uint64_t ino, const struct vmofs_entry *e);
 int tree_entry(struct fs_tree *base, uint64_t ino, char key[VMOFS_KEY_MAX], char validator[512],
 	       struct vmofs_entry *e);
+int tree_dir_attr(struct fs_tree *base, uint64_t ino, const struct vmofs_entry *e);
 uint64_t tree_number_of(struct fs_tree *base, uint64_t parent, const char *name);
 int tree_empty(struct fs_tree *base, uint64_t ino, struct fs_tree_wait *w);
 
@@ -297,6 +300,8 @@ int tree_wait_for_listing(struct tree *t, struct dir *d, struct fs_tree_wait *w)
 /* ---- tree_query.c ---- */
 
 /* Whether HEAD is to be asked before the kernel is told of @n. */
+/* What the source, or who changed it here, says of the directory @n itself. Without memory nothing. */
+void tree_tell_dir(struct tree *t, struct node *n, const struct vmofs_entry *e) REQUIRES(t->lock);
 bool tree_needs_head(const struct tree *t, const struct node *n);
 /* These return what tree_wait_on() does, or -ENOMEM and the like; @w NULL: nobody waits. */
 int tree_list(struct tree *t, struct dir *d, struct fs_tree_wait *w) REQUIRES(t->lock);

@@ -81,6 +81,14 @@ void tree_query_suffix(struct tree_query *q, const struct node *n)
 {
 	if (n->flags & NODE_RCLONE)
 		memcpy(q->key + q->base_len + q->name_len, NAME_RCLONE, NAME_RCLONE_LEN);
+	else if (node_is_dir(n))
+		q->key[q->base_len + q->name_len] = '/';
+}
+
+/* HEAD of a directory's own key. */
+static bool is_of_dir(const struct tree_query *q)
+{
+	return q->key[q->base_len + q->name_len] == '/';
 }
 
 void tree_query_free(struct tree *t, struct tree_query *q)
@@ -181,8 +189,10 @@ int tree_ask_name(struct tree *t, struct dir *d, const char *name, struct fs_tre
 
 bool tree_needs_head(const struct tree *t, const struct node *n)
 {
-	if (n->flags & (NODE_DIR | NODE_HEADED | NODE_HELD))
+	if (n->flags & (NODE_HEADED | NODE_HELD))
 		return false;
+	if (node_is_dir(n))
+		return t->dirs && n->parent;
 	return n->size == VMOFS_SIZE_UNKNOWN || n->flags & NODE_VAGUE || t->p.object_metadata;
 }
 
@@ -226,6 +236,13 @@ static void list_entry(struct tree *t, struct tree_query *q, const struct vmofs_
 		tree_add_listed(t, q->dir, q->base_len, e, q->asked.seq);
 }
 
+static void prefix_entry(struct tree_query *q, const struct vmofs_entry *e, size_t len)
+{
+	q->prefix = true;
+	if (e->type == VMOFS_ENTRY_PREFIX && e->key_len == len + 1 && e->has)
+		q->told = *e;
+}
+
 /* Exactly the key, or that with a slash. */
 static void name_entry(struct tree *t UNUSED, struct tree_query *q, const struct vmofs_entry *e)
 	REQUIRES(t->lock)
@@ -236,7 +253,7 @@ static void name_entry(struct tree *t UNUSED, struct tree_query *q, const struct
 	if (e->key_len < len || memcmp(e->key, q->key, len))
 		return;
 	if (e->key_len > len && e->key[len] == '/')
-		q->prefix = true;
+		prefix_entry(q, e, len);
 	else if (e->key_len == len && e->type == VMOFS_ENTRY_FILE && !q->file)
 		q->file = node_new(name, q->name_len, e);
 }
@@ -244,7 +261,11 @@ static void name_entry(struct tree *t UNUSED, struct tree_query *q, const struct
 static void head_entry(struct tree *t UNUSED, struct tree_query *q, const struct vmofs_entry *e)
 	REQUIRES(t->lock)
 {
-	if (!q->file && e->type == VMOFS_ENTRY_FILE && !strcmp(e->key, q->key))
+	if (strcmp(e->key, q->key) != 0)
+		return;
+	if (is_of_dir(q))
+		q->told = *e;
+	else if (!q->file && e->type == VMOFS_ENTRY_FILE)
 		q->file = node_new(q->key + q->base_len, q->name_len, e);
 }
 
@@ -341,7 +362,9 @@ static void name_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 	if (is_old_news(t, q) || is_outdated(q, n))
 		return;
 	if (q->prefix) {
-		(void)tree_add_dir(t, q->dir, name, q->name_len, fresh);
+		n = tree_add_dir(t, q->dir, name, q->name_len, fresh);
+		if (n)
+			tree_tell_dir(t, n, &q->told);
 	} else if (q->file) {
 		link_entry(q->file, &e, validator, target);
 		e.key = q->key;
@@ -369,8 +392,13 @@ static void head_done(struct tree *t, struct tree_query *q) REQUIRES(t->lock)
 {
 	struct node *n = dir_find(q->dir, q->key + q->base_len, q->name_len);
 
-	if (!n || node_is_dir(n) || n->flags & NODE_HELD || is_old_news(t, q))
+	if (!n || node_is_dir(n) != is_of_dir(q) || n->flags & NODE_HELD || is_old_news(t, q))
 		return;
+	if (node_is_dir(n)) {
+		n->flags |= NODE_HEADED;
+		tree_tell_dir(t, n, &q->told);
+		return;
+	}
 	/* Else who waits asks again. */
 	if (q->insists || !is_outdated(q, n) || (q->file && is_told_version(q, n)))
 		tree_headed(t, n, steal_ptr(&q->file), q->asked_ns);

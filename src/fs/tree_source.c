@@ -22,7 +22,7 @@ enum { COOKIE_DOT = 1, COOKIE_DOTDOT = 2, COOKIE_FIRST = 2, HEADS_AHEAD = 8 };
 static mode_t node_mode(const struct tree *t, const struct node *n, const struct node_ext *x)
 {
 	if (node_is_dir(n))
-		return S_IFDIR | t->p.dir_mode;
+		return S_IFDIR | (x->has & VMOFS_HAS_MODE ? x->mode & 07777 : t->p.dir_mode);
 	if (n->flags & NODE_LINK)
 		return S_IFLNK | 0777;
 	return S_IFREG | (x->has & VMOFS_HAS_MODE ? x->mode & 07777 : t->p.file_mode);
@@ -47,6 +47,11 @@ void tree_fill_attr(struct tree *t, const struct node *n, struct fs_tree_attr *o
 	struct node_ext x = { 0 };
 
 	(void)node_ext(n, &x);
+	if (node_is_dir(n) && n->dir)
+		x = (struct node_ext){ .has = n->dir->attr.has,
+				       .mode = n->dir->attr.mode,
+				       .uid = n->dir->attr.uid,
+				       .gid = n->dir->attr.gid };
 	*out = (struct fs_tree_attr){
 		.st = {
 			.st_ino = n->ino,
@@ -643,6 +648,7 @@ static const struct fs_tree_ops source_tree_ops = {
 	.hold = tree_hold_file,
 	.settled = tree_settled,
 	.entry = tree_entry,
+	.dir_attr = tree_dir_attr,
 	.number = tree_number_of,
 	.empty = tree_empty,
 	.made_key = tree_made_key,
@@ -671,6 +677,7 @@ static void tree_init(struct tree *t, const struct fs_tree_source_params *p)
 	t->p = *p;
 	t->can = p->info->can;
 	t->page = p->info->page;
+	t->dirs = p->object_metadata && p->info->dirs;
 	t->complete = p->info->complete && t->can & BIT(VMOFS_QUERY_FLAT);
 	t->birth_ns = (int64_t)now.tv_sec * (int64_t)NSEC_PER_SEC;
 	t->start_ns = tree_now(t);
