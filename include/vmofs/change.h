@@ -47,6 +47,32 @@ struct vmofs_changed {
 	uint64_t len;
 };
 
+/*
+ * Parts of an object that is to be stored later, sent ahead of that: the origin keeps them, and nobody sees them. Embedded in what the
+ * source has of them; the members are as begin() has set them.
+ */
+struct vmofs_ahead {
+	uint64_t part;     /* bytes of each; the i-th is [i * part, (i + 1) * part) of the object */
+	unsigned parts;    /* at most so many of them */
+	unsigned parallel; /* so many sends at once */
+};
+
+/* What begin() needs to know: the object as it is to be. Borrowed. */
+struct vmofs_ahead_begin {
+	const char *key;
+	struct vmofs_version base; /* that the store will have; not all of them will do */
+	const struct vmofs_change_attr *attr; /* NULL: none */
+	struct vmofs_change_wait wait;
+};
+
+/* One part; the caller has the memory for it. */
+struct vmofs_ahead_send {
+	unsigned part;
+	struct vmofs_change_wait wait;
+	/* Contents of the object, as of a store. Not 0: send() ends with that. */
+	int (*read)(struct vmofs_ahead_send *g, uint64_t off, void *buf, uint64_t len);
+};
+
 /* Contents of one object, to be stored as a whole: the base with changes. Owned by the caller. */
 struct vmofs_store {
 	const char *key;
@@ -75,12 +101,35 @@ struct vmofs_store {
 	void (*give)(struct vmofs_store *st, uint64_t len);
 	/* So many bytes of contents have gone up, or been copied at the origin, since the last call; may be NULL. */
 	void (*progress)(struct vmofs_store *st, uint64_t up, uint64_t copied);
+	/*
+	 * What was sent ahead, for this key and base; NULL: nothing. store() takes it, whatever it returns, and no send is under way.
+	 * Part i is what comes where @ahead_holds[i]; all others are sent again.
+	 */
+	struct vmofs_ahead *ahead;
+	const bool *ahead_holds;
+	unsigned n_ahead;
+	/* Set before commit(): parts of it are used, so that the attributes will be those that begin() was told. */
+	bool ahead_used;
 
 	/* Results of a success. */
 	struct vmofs_version now;
 	unsigned requests;
 	uint64_t bytes_up;
 	uint64_t bytes_copied;
+};
+
+/*
+ * Sending ahead. Any thread; several send() of different parts at once, as many as `parallel`. A part may be sent once. What all return
+ * is as below; what fails leaves the other parts as they are.
+ */
+struct vmofs_ahead_ops {
+	/* Bytes of the parts that begin() would choose. Never blocks. */
+	uint64_t (*part)(struct vmofs_source *s);
+	int (*begin)(struct vmofs_source *s, const struct vmofs_ahead_begin *b,
+		     struct vmofs_ahead **out, struct vmofs_err *err);
+	int (*send)(struct vmofs_ahead *a, struct vmofs_ahead_send *g, struct vmofs_err *err);
+	/* No store comes: the origin forgets the parts. Frees @a. @cancel (may be NULL) ends the wait for the origin's answer. */
+	void (*drop)(struct vmofs_ahead *a, const atomic_bool *cancel);
 };
 
 /*
@@ -96,6 +145,7 @@ struct vmofs_store {
  * with @err filled.
  */
 struct vmofs_change_ops {
+	const struct vmofs_ahead_ops *ahead; /* NULL: the origin keeps nothing that is not seen */
 	int (*store)(struct vmofs_source *s, struct vmofs_store *st, struct vmofs_err *err);
 	/*
 	 * Whether @attempt made what is at @key now: 1, and @now is that; 0: it did not, and @now is what is there; -errno:

@@ -484,6 +484,7 @@ static int s3_can_xattrs(struct vmofs_source *source UNUSED, const struct vmofs_
 }
 
 const struct vmofs_change_ops s3_change_ops = {
+	.ahead = &s3_ahead_ops,
 	.store = s3_store,
 	.attempted = s3_attempted,
 	.remove = s3_remove,

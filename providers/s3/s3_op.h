@@ -146,6 +146,28 @@ int s3_final_run(struct s3_final *f, struct vmofs_err *err);
 
 /* -- uploads in parts (s3_upload.c) -- */
 
+/* What the server has said of a part. */
+struct s3_piece {
+	bool done;
+	char etag[130];
+	char checksum[16];
+};
+void s3_piece_take(struct s3_piece *p, const struct s3_op *op);
+
+enum { S3_UPLOAD_ID = 1024 };
+/* Begins an upload of @key (full) and records it. */
+int s3_upload_create(struct s3 *s, struct s3_desk *d, const char *key, const struct s3_props *props,
+		     const struct vmofs_change_wait *wait, char id[S3_UPLOAD_ID],
+		     unsigned *requests, struct vmofs_err *err);
+/* PUT of the @i-th part, from 0; its body, or the source, is still to be set. NULL: no memory. */
+struct s3_op *s3_part_op(struct s3 *s, struct s3_desk *d, const char *key, const char *id,
+			 unsigned i);
+/* Its contents, which are there. */
+int s3_part_body(struct s3_op *op, struct s3_body *b);
+
+struct s3_plan;
+struct s3_ahead;
+
 struct s3_upload {
 	struct s3 *s;
 	struct s3_desk *desk;
@@ -159,6 +181,7 @@ struct s3_upload {
 	const struct vmofs_change_wait *wait;
 	uint64_t size;
 	struct vmofs_store *store; /* NULL: nothing is uploaded */
+	struct s3_ahead *ahead;    /* the upload has begun, and has some of the parts; NULL */
 	int (*commit)(struct s3_final *f);
 
 	struct vmofs_version now;
@@ -167,8 +190,29 @@ struct s3_upload {
 	uint64_t bytes_copied;
 };
 
-struct s3_plan;
 int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_err *err);
+
+/* -- parts that were sent before the store (s3_ahead.c) -- */
+
+extern const struct vmofs_ahead_ops s3_ahead_ops;
+/* NULL of NULL. */
+struct s3_ahead *s3_ahead_of(struct vmofs_ahead *a);
+/* Whether the store of @full_key by @plan can have its parts. */
+bool s3_ahead_fits(const struct s3_ahead *a, const struct vmofs_store *st, const char *full_key,
+		   const struct s3_plan *plan);
+const char *s3_ahead_id(const struct s3_ahead *a);
+const char *s3_ahead_attempt(const struct s3_ahead *a);
+/* Only of parts that have arrived and that @st says to hold: NULL otherwise. */
+const struct s3_piece *s3_ahead_piece(const struct s3_ahead *a, const struct vmofs_store *st,
+				      unsigned i);
+/* A request was left under way: what it sends may arrive after the upload was aborted. */
+bool s3_ahead_is_astray(const struct s3_ahead *a);
+/* What all of it took. */
+void s3_ahead_count(const struct s3_ahead *a, unsigned *requests, uint64_t *bytes_up);
+/* The upload is aborted, and it is freed; NULL is fine. */
+void s3_ahead_drop(struct s3_ahead *a, const atomic_bool *cancel);
+/* The upload is the caller's. */
+void s3_ahead_free(struct s3_ahead *a);
 
 /* Tags have a request of their own. */
 int s3_take_tags(struct s3 *s, struct s3_desk *d, const char *full_key,

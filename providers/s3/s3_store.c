@@ -33,6 +33,7 @@ struct storing {
 	struct s3_acl acl;
 	struct s3_plan plan;
 	struct s3_body *body;
+	struct s3_ahead *ahead; /* NULL: nothing was sent ahead */
 };
 
 static void storing_clear(struct storing *g)
@@ -304,8 +305,16 @@ static int parts_store(struct storing *g, struct vmofs_err *err)
 			       .size = st->size,
 			       .store = st,
 			       .commit = final_commit };
-	int r = s3_upload_run(&u, &g->plan, err);
+	int r;
 
+	if (g->ahead && s3_ahead_fits(g->ahead, st, g->key, &g->plan)) {
+		u.ahead = g->ahead;
+		snprintf(st->attempt, sizeof st->attempt, "%s", s3_ahead_attempt(g->ahead));
+		st->ahead_used = true;
+	}
+	r = s3_upload_run(&u, &g->plan, err);
+	if (u.ahead)
+		s3_ahead_free(steal_ptr(&g->ahead));
 	st->requests += u.requests;
 	st->bytes_up += u.bytes_up;
 	st->bytes_copied += u.bytes_copied;
@@ -352,7 +361,9 @@ static int storing_again(struct storing *g, struct vmofs_err *err)
 
 int s3_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_err *err)
 {
-	struct storing g = { .s = container_of(source, struct s3, base), .st = st };
+	struct storing g = { .s = container_of(source, struct s3, base),
+			     .st = st,
+			     .ahead = s3_ahead_of(st->ahead) };
 	int r = storing_begin(&g, err);
 
 	if (r == 0)
@@ -364,6 +375,8 @@ int s3_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_e
 		st->now.exists = true;
 		st->now.size = st->size;
 	}
+	/* It could not be used. */
+	s3_ahead_drop(g.ahead, NULL);
 	storing_clear(&g);
 	return r;
 }

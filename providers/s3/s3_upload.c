@@ -23,15 +23,13 @@
 /* What has become of one part of the plan. */
 struct piece {
 	struct s3_op *op; /* NULL: not under way */
-	bool done;
-	char etag[130];
-	char checksum[16];
+	struct s3_piece got;
 };
 
 struct job {
 	struct s3_upload *u;
 	const struct s3_plan *plan;
-	char id[1024];
+	char id[S3_UPLOAD_ID];
 	struct piece *v;
 	unsigned
 		next[2]; /* the first part that was not begun, of those uploaded and those copied */
@@ -77,30 +75,40 @@ void s3_op_directives(struct s3_op *op, bool tags)
 		s3_op_header(op, "x-amz-checksum-algorithm", "CRC32");
 }
 
-static struct s3_op *create_make(struct s3_upload *u, bool checksums)
+/* An upload that is being created. */
+struct creation {
+	struct s3 *s;
+	struct s3_desk *desk;
+	const char *key;
+	const struct s3_props *props;
+	const struct vmofs_change_wait *wait;
+	char *id; /* S3_UPLOAD_ID */
+	unsigned *requests;
+};
+
+static struct s3_op *create_make(const struct creation *c, bool checksums)
 {
-	struct s3_op *op = s3_op_new(u->s, u->desk, "POST", u->key);
+	struct s3_op *op = s3_op_new(c->s, c->desk, "POST", c->key);
 
 	if (!op)
 		return NULL;
 	s3_op_query(op, "uploads", "");
-	s3_op_props(op, u->props);
+	s3_op_props(op, c->props);
 	if (checksums)
 		s3_op_header(op, "x-amz-checksum-algorithm", "CRC32C");
 	return op;
 }
 
-static int create_once(struct job *j, bool checksums, struct vmofs_err *err)
+static int create_once(const struct creation *c, bool checksums, struct vmofs_err *err)
 {
-	struct s3_upload *u = j->u;
-	struct s3_op *op = create_make(u, checksums);
-	int r = op ? s3_op_run(op, u->wait, 0) : -ENOMEM;
+	struct s3_op *op = create_make(c, checksums);
+	int r = op ? s3_op_run(op, c->wait, 0) : -ENOMEM;
 
 	if (!op)
 		return vmofs_err_set(err, r, "no memory for a request");
-	u->requests += s3_op_requests(op);
+	*c->requests += s3_op_requests(op);
 	if (r == 0 &&
-	    s3_answer_field(op->text ? op->text : "", op->len, "UploadId", j->id, sizeof j->id) <
+	    s3_answer_field(op->text ? op->text : "", op->len, "UploadId", c->id, S3_UPLOAD_ID) <
 		    0) {
 		op->code = r = -EBADMSG;
 		snprintf(op->msg, sizeof op->msg, "the server names no upload");
@@ -116,20 +124,52 @@ static int create_once(struct job *j, bool checksums, struct vmofs_err *err)
 }
 
 /* With checksums, where the server takes them. */
-static int job_create(struct job *j, struct vmofs_err *err)
+int s3_upload_create(struct s3 *s, struct s3_desk *d, const char *key, const struct s3_props *props,
+		     const struct vmofs_change_wait *wait, char id[S3_UPLOAD_ID],
+		     unsigned *requests, struct vmofs_err *err)
 {
-	bool checksums = !atomic_load(&j->u->s->no_checksums);
-	int r = create_once(j, checksums, err);
+	const struct creation c = { s, d, key, props, wait, id, requests };
+	bool checksums = !atomic_load(&s->no_checksums);
+	int r = create_once(&c, checksums, err);
 
 	if (r == -EOPNOTSUPP && checksums) {
 		*err = (struct vmofs_err){ 0 };
-		r = create_once(j, false, err);
+		r = create_once(&c, false, err);
 		if (r == 0)
-			atomic_store(&j->u->s->no_checksums, true);
+			atomic_store(&s->no_checksums, true);
 	}
 	if (r == 0)
-		s3_record_add(j->u->s, j->u->key, j->id);
+		s3_record_add(s, key, id);
 	return r;
+}
+
+/* Parts that were sent ahead are there already. */
+static void job_adopt(struct job *j)
+{
+	struct s3_upload *u = j->u;
+
+	snprintf(j->id, sizeof j->id, "%s", s3_ahead_id(u->ahead));
+	j->astray = s3_ahead_is_astray(u->ahead);
+	s3_ahead_count(u->ahead, &u->requests, &u->bytes_up);
+	for (unsigned i = 0; i < j->plan->n; i++) {
+		const struct s3_piece *p = s3_ahead_piece(u->ahead, u->store, i);
+
+		if (!p)
+			continue;
+		j->v[i].got = *p;
+		j->left--;
+	}
+}
+
+static int job_create(struct job *j, struct vmofs_err *err)
+{
+	struct s3_upload *u = j->u;
+
+	if (!u->ahead)
+		return s3_upload_create(u->s, u->desk, u->key, u->props, u->wait, j->id,
+					&u->requests, err);
+	job_adopt(j);
+	return 0;
 }
 
 /* Waited for, so that what has been begun is gone when the store has failed; but not for long. */
@@ -158,17 +198,35 @@ int s3_upload_abort(struct s3 *s, const char *full_key, const char *id, const at
 
 /* -- one part --------------------------------------------------------------------------------- */
 
-static struct s3_op *part_op(struct job *j, unsigned i)
+struct s3_op *s3_part_op(struct s3 *s, struct s3_desk *d, const char *key, const char *id,
+			 unsigned i)
 {
-	struct s3_op *op = s3_op_new(j->u->s, j->u->desk, "PUT", j->u->key);
+	struct s3_op *op = s3_op_new(s, d, "PUT", key);
 	char number[16];
 
 	if (!op)
 		return NULL;
 	snprintf(number, sizeof number, "%u", i + 1);
 	s3_op_query(op, "partNumber", number);
-	s3_op_query(op, "uploadId", j->id);
+	s3_op_query(op, "uploadId", id);
 	return op;
+}
+
+int s3_part_body(struct s3_op *op, struct s3_body *b)
+{
+	int r = s3_body_seal(op->s, b);
+
+	if (r < 0)
+		return r;
+	if (!atomic_load(&op->s->no_checksums))
+		s3_op_header(op, "x-amz-checksum-crc32c", b->crc32c);
+	s3_op_body(op, b);
+	return 0;
+}
+
+static struct s3_op *part_op(struct job *j, unsigned i)
+{
+	return s3_part_op(j->u->s, j->u->desk, j->u->key, j->id, i);
 }
 
 static int copy_begin(struct job *j, unsigned i)
@@ -200,24 +258,20 @@ static int put_begin(struct job *j, unsigned i)
 	int r = op ? st->read(st, p->off, b->data, p->len) : -ENOMEM;
 
 	if (r == 0)
-		r = s3_body_seal(j->u->s, b);
+		r = s3_part_body(op, b);
+	s3_body_put(b);
 	if (r != 0) {
 		s3_op_put(op);
-		s3_body_put(b);
 		st->give(st, p->len);
 		return r;
 	}
-	if (!atomic_load(&j->u->s->no_checksums))
-		s3_op_header(op, "x-amz-checksum-crc32c", b->crc32c);
-	s3_op_body(op, b);
-	s3_body_put(b);
 	j->v[i].op = op;
 	j->busy[false]++;
 	s3_op_send(op, j->u->wait, 0);
 	return 0;
 }
 
-static void piece_take(struct piece *p, const struct s3_op *op)
+void s3_piece_take(struct s3_piece *p, const struct s3_op *op)
 {
 	const char *text = op->text ? op->text : "";
 
@@ -270,7 +324,7 @@ static int part_end(struct job *j, unsigned i, struct vmofs_err *err)
 	j->busy[p->copy]--;
 	part_count(j, p, op);
 	if (r == 0) {
-		piece_take(&j->v[i], op);
+		s3_piece_take(&j->v[i].got, op);
 		j->left--;
 	} else {
 		r = part_explain(j, p, op, err);
@@ -288,7 +342,7 @@ static unsigned part_next(struct job *j, bool copy)
 {
 	unsigned i = j->next[copy];
 
-	while (i < j->plan->n && j->plan->v[i].copy != copy)
+	while (i < j->plan->n && (j->plan->v[i].copy != copy || j->v[i].got.done))
 		i++;
 	return j->next[copy] = i;
 }
@@ -402,7 +456,7 @@ static int job_list(struct job *j)
 	j->list = b;
 	n += (size_t)snprintf(out, cap, "<CompleteMultipartUpload>");
 	for (unsigned i = 0; i < j->plan->n; i++) {
-		const struct piece *p = &j->v[i];
+		const struct s3_piece *p = &j->v[i].got;
 		const char *sum = p->checksum;
 
 		n += (size_t)snprintf(

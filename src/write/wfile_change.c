@@ -113,7 +113,9 @@ int64_t wfile_write(struct wfile *f, uint64_t off, const void *buf, uint64_t len
 	if (append)
 		off = size;
 	begin(&c, f, now);
+	wahead_changing(f, MIN(off, size), off + len);
 	n = end(&c, write_all(&c, off, buf, len));
+	wahead_changed(f, off, off + (uint64_t)MAX(n, 0), true);
 	if (n > 0) {
 		if (off > size) {
 			mutex_lock(&f->w->lock);
@@ -176,16 +178,19 @@ int64_t wfile_write_back(struct wfile *f, uint64_t off, const void *buf, uint64_
 	struct change c;
 	uint64_t done = 0;
 	int64_t n = begin_back(f->w);
-	bool grows = off > vmo_size(f->vmo);
+	uint64_t size = vmo_size(f->vmo);
+	bool grows = off > size;
 
 	if (n < 0)
 		return n;
 	begin(&c, f, now);
+	wahead_changing(f, MIN(off, size), off + len);
 	while (n >= 0 && done < len) {
 		n = back_piece(&c, off + done, (const char *)buf + done, len - done);
 		done += n > 0 ? (uint64_t)n : 0;
 		c.dirtied |= n > 0;
 	}
+	wahead_changed(f, off, off + done, true);
 	room_end(&f->w->room, &c.turn);
 	if (done) {
 		mutex_lock(&f->w->lock);
@@ -273,7 +278,9 @@ int wfile_truncate(struct wfile *f, uint64_t size)
 		return r;
 	from = vmo_size(f->vmo);
 	begin(&c, f, false);
+	wahead_changing(f, MIN(from, size), UINT64_MAX);
 	r = (int)end(&c, resize(&c, size));
+	wahead_changed(f, MIN(from, size), UINT64_MAX, false);
 	if (r == 0)
 		resized(f, from, size);
 	wfile_leave(f);
@@ -317,6 +324,7 @@ static int zero_in(struct change *c, uint64_t off, uint64_t end_off, bool extend
 int wfile_zero(struct wfile *f, uint64_t off, uint64_t len, bool extend)
 {
 	struct change c;
+	uint64_t from;
 	int r;
 
 	if (off + len < off)
@@ -325,7 +333,10 @@ int wfile_zero(struct wfile *f, uint64_t off, uint64_t len, bool extend)
 	if (r < 0)
 		return r;
 	begin(&c, f, false);
+	from = MIN(off, vmo_size(f->vmo));
+	wahead_changing(f, from, off + len);
 	r = (int)end(&c, zero_in(&c, off, off + len, extend));
+	wahead_changed(f, from, off + len, false);
 	mutex_lock(&f->w->lock);
 	f->zeros = true;
 	mutex_unlock(&f->w->lock);
@@ -361,6 +372,7 @@ int wfile_set_attr(struct wfile *f, const struct vmofs_change_attr *attr)
 		return r;
 	mutex_lock(&f->w->lock);
 	set_attr_locked(f, attr);
+	f->attr_set++;
 	mutex_unlock(&f->w->lock);
 	wfile_changed(f, true, false);
 	wfile_leave(f);

@@ -29,6 +29,7 @@ static bool make_gone(struct wfile *f, bool hide)
 
 	mutex_lock(&f->w->lock);
 	held = wfile_disown_locked(f);
+	wahead_drop_locked(f);
 	if (f->state != WFILE_GONE)
 		wfile_set_state_locked(f, WFILE_GONE);
 	writer_not_due_locked(f);
@@ -186,6 +187,7 @@ static int rename_unstored(struct wfile *f, char **key, const struct vmofs_versi
 	r = o ? wlog_rename_locked(f, *key, base) : -ENOMEM;
 	if (r == 0) {
 		mutex_lock(&f->w->lock);
+		wahead_drop_locked(f); /* that is of the old key */
 		use_key_locked(f, key, steal_ptr(&o));
 		f->base = *base;
 		mutex_unlock(&f->w->lock);

@@ -383,6 +383,8 @@ static int start_threads(struct writer *w, struct vmofs_err *err)
 
 	if (r == 0 && w->p.journal)
 		r = workers_new(&w->committer, &commit);
+	if (r == 0)
+		r = wahead_start(w);
 	return r < 0
 		? vmofs_err_set(err, r, "cannot start the threads that store: %s", strerror(-r))
 		: 0;
@@ -427,6 +429,7 @@ void writer_free(struct writer *w)
 	assert(w->stopped && !w->n_files);
 	workers_free(w->storers);
 	workers_free(w->committer);
+	workers_free(w->aheads);
 	wmove_drop_all(w);
 	room_release(&w->room);
 	cond_destroy(&w->changed);
@@ -509,6 +512,7 @@ static void retire(struct wfile *f)
 	j = f->job;
 	f->job = NULL;
 	writer_not_due_locked(f);
+	wahead_drop_locked(f);
 	own = wfile_disown_locked(f);
 	mutex_unlock(&f->w->lock);
 	if (j)
@@ -517,12 +521,18 @@ static void retire(struct wfile *f)
 		wfile_unref(f);
 }
 
-static void begin_stop(struct writer *w)
+static void begin_stop_locked(struct wfile *f) REQUIRES(f->w->lock)
+{
+	atomic_store(&f->cancel, true);
+	wahead_cancel_locked(f);
+}
+
+static void begin_stop(struct writer *w) NO_TSA
 {
 	mutex_lock(&w->lock);
 	w->stopping = true;
 	for (struct rb_node *i = rb_first(&w->files); i; i = rb_next(i))
-		atomic_store(&of_ino(i)->cancel, true);
+		begin_stop_locked(of_ino(i));
 	cond_broadcast(&w->changed);
 	mutex_unlock(&w->lock);
 	room_stop(&w->room);
@@ -557,11 +567,13 @@ void writer_stop(struct writer *w)
 	mutex_lock(&w->lock);
 	w->storers = w->committer = NULL;
 	mutex_unlock(&w->lock);
+	wahead_stop(w);
 	wait_turns(w);
 	while ((f = next_left(w, &ino))) {
 		retire(f);
 		wfile_unref(f);
 	}
+	wahead_release(w);
 	w->stopped = true;
 }
 

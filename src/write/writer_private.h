@@ -69,15 +69,19 @@ struct writer {
 	struct workers
 		*storers; /* NULL, as the next one, after the stop; lock: lock, from the start on */
 	struct workers *committer; /* NULL: no journal */
+	struct workers *aheads;    /* NULL: the source takes nothing ahead */
+	atomic_bool aheads_end;    /* nobody waits any more for what is dropped */
 	atomic_ullong progress;    /* bytes that stores have moved; waits are measured by it */
 	struct mutex lock;
 	struct cond changed; /* a state, a turn, the end */
 	/* lock: lock, everything below, and what struct wfile says */
-	struct rb_tree files;         /* wfile.by_ino */
-	struct rb_tree due;           /* wfile.by_due */
-	struct rb_tree commits;       /* wfile.by_commit */
-	unsigned n_files;             /* of any kind, until they are freed */
-	unsigned n_in[WFILE_NSTATES]; /* of those in `files` */
+	struct rb_tree files;          /* wfile.by_ino */
+	struct rb_tree due;            /* wfile.by_due */
+	struct rb_tree commits;        /* wfile.by_commit */
+	unsigned n_files;              /* of any kind, until they are freed */
+	unsigned n_in[WFILE_NSTATES];  /* of those in `files` */
+	struct vmofs_list aheads_due;  /* wfile.by_ahead: something of it can be sent ahead */
+	struct vmofs_list aheads_left; /* struct wahead.link: what no store wants any more */
 	unsigned draining;
 	uint64_t pressed_ns; /* when a change pressed for stores last */
 	unsigned n_turns;    /* files that somebody changes */
@@ -98,6 +102,7 @@ struct old_key {
 };
 
 struct wjob;
+struct wahead;
 
 enum { GIVEN_UP_MAX = 4 };
 
@@ -158,8 +163,17 @@ struct wfile {
 	 * the journal: what it has from before must not be seen again. All beyond that is still here is dirty.
 	 */
 	uint64_t cut;
-	uint64_t store_cut;                  /* the least one since the store under way began */
-	bool zeros;                          /* ranges became zero since then */
+	uint64_t store_cut; /* the least one since the store under way began */
+	bool zeros;         /* ranges became zero since then */
+	/* What is sent ahead, see wahead.c. */
+	struct wahead *ahead; /* owned; NULL: nothing */
+	struct vmofs_list by_ahead;
+	bool in_aheads;
+	bool no_ahead;    /* the source did not want it */
+	uint64_t written; /* from its beginning on, without a gap */
+	unsigned n_changing;
+	uint64_t changing_from;              /* the least offset of those changes */
+	unsigned attr_set;                   /* counts attributes that somebody has set */
 	char attempt[VMOFS_ATTEMPT_LEN + 1]; /* of the store whose outcome is open, "": none */
 	/* Those over this base that were not there when the origin was asked, the last ones: they may still arrive. */
 	char given_up[GIVEN_UP_MAX][VMOFS_ATTEMPT_LEN + 1];
@@ -195,6 +209,8 @@ struct wjob {
 	bool committed;  /* commit() has been called */
 	bool unreadable; /* some of its contents could not be read */
 	bool refused;    /* another version is there, says the source */
+	bool attr_old; /* what was sent ahead has other attributes than those that were set since */
+	bool *ahead_holds;
 };
 
 uint64_t writer_now(struct writer *w);
@@ -254,6 +270,26 @@ int wfile_switch(struct wfile *f, struct vmofs_provider *to, uint64_t size,
 extern const char wstore_unreadable[];
 /* All of the local version as @key; -EEXIST: where something is. */
 int wstore_copy(struct wfile *f, const char *key, struct vmofs_err *err);
+
+/* ---- wahead.c ---- */
+
+enum { AHEAD_THREADS = 8 };
+
+int wahead_start(struct writer *w);
+/* Nobody sends any more, afterwards. */
+void wahead_stop(struct writer *w);
+/* Gives the rest back; no file is left. */
+void wahead_release(struct writer *w);
+/* Contents in [off, end) change from now on, until wahead_changed(); those between the size and a change beyond it as well. */
+void wahead_changing(struct wfile *f, uint64_t off, uint64_t end);
+/* @written: it was a write of that; false: from @off on it is another file now. */
+void wahead_changed(struct wfile *f, uint64_t off, uint64_t end, bool written);
+/* The store has its token: what was sent ahead is st.ahead. -ECANCELED: the store was called off meanwhile. */
+int wahead_take(struct wjob *j);
+/* No store will want it. */
+void wahead_drop_locked(struct wfile *f) REQUIRES(f->w->lock);
+/* What is under way ends soon. */
+void wahead_cancel_locked(struct wfile *f) REQUIRES(f->w->lock);
 
 /* ---- wlog.c: the file's log in the journal; all block ---- */
 

@@ -25,6 +25,7 @@ void wstore_free(struct wjob *j)
 		vmo_writeback_abandon(j->token);
 	vmofs_xattrs_put(j->attr.xattrs);
 	free(j->changed);
+	free(j->ahead_holds);
 	free(j->key);
 	free(j);
 }
@@ -295,6 +296,9 @@ static int store(struct wjob *j, struct vmofs_err *err)
 		j->st.now = j->base;
 		return 0;
 	}
+	r = wahead_take(j);
+	if (r < 0)
+		return r;
 	fill(j);
 	return ask_source(j, err);
 }

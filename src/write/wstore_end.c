@@ -175,6 +175,18 @@ static bool based_on_locked(struct wfile *f, bool whole, const struct vmofs_vers
 	return whole && f->change_seq == f->begin_seq;
 }
 
+/*
+ * What was sent ahead has the attributes of its beginning. Those that somebody has set since then are a change that this store does not
+ * have: the next one stores them alone.
+ */
+static void attr_is_old_locked(struct wfile *f, struct wjob *j) REQUIRES(f->w->lock)
+{
+	if (!j->attr_old || !j->st.ahead_used)
+		return;
+	f->begin_seq--;
+	j->attr_seq--;
+}
+
 static void count_locked(struct wfile *f, const struct wjob *j) REQUIRES(f->w->lock)
 {
 	struct writer_stats *s = &f->w->stats;
@@ -242,8 +254,10 @@ static int stored(struct wfile *f, struct wjob *j, struct vmofs_provider *to,
 		j->token = NULL;
 	}
 	mutex_lock(&f->w->lock);
-	if (j) /* what was cut off before is not there any more */
+	if (j) { /* what was cut off before is not there any more */
 		f->cut = f->store_cut;
+		attr_is_old_locked(f, j);
+	}
 	clean = based_on_locked(f, j != NULL, now);
 	mutex_unlock(&f->w->lock);
 	/* Who waits for the store finds the journal as it is after it. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Versions are counted and never freed before the origin is: who has an old one may read it as long as nobody has put another. */
-#include "lib/fake_change.h"
+#include "lib/fake_change_private.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,42 +10,8 @@
 
 #include "base/loop.h"
 #include "base/macros.h"
-#include "base/sync.h"
-#include "base/worker.h"
 
-enum { KEYS_MAX = 8192 };
 #define GATE_LOOK_NS (10 * NSEC_PER_MSEC)
-
-struct object {
-	char key[256];
-	uint8_t *data; /* owned; NULL: it is not there */
-	uint64_t len;
-	uint64_t version;
-	char attempt[VMOFS_ATTEMPT_LEN + 1];
-};
-
-struct fake_change {
-	struct vmofs_source base; /* first */
-	struct vmofs_source_ops ops;
-	struct worker *worker;
-	struct mutex lock;
-	struct cond moved;
-	/* lock: lock, everything below */
-	struct object objects[KEYS_MAX];
-	unsigned n;
-	uint64_t versions;
-	enum fake_change_trouble trouble;
-	int code;
-	unsigned times;
-	bool deaf;
-	bool (*dead)(void);
-	bool struck;        /* one of the stores has met it */
-	struct object late; /* on its way; data NULL: nothing is */
-	struct vmofs_version late_base;
-	bool gate;
-	unsigned at_gate;
-	struct fake_change_counts counts;
-};
 
 /* ---- objects ---- */
 
@@ -218,9 +184,8 @@ static int assemble(struct fake_change *c, struct vmofs_store *st, uint8_t *out,
 	mutex_unlock(&c->lock);
 	for (unsigned i = 0; r == 0 && i < st->n_changed; i++) {
 		assert(st->take(st, st->changed[i].len) || i);
-		r = st->read(st, st->changed[i].off, out + st->changed[i].off, st->changed[i].len);
+		r = fake_ahead_read(st, &st->changed[i], out, up);
 		st->give(st, st->changed[i].len);
-		*up += st->changed[i].len;
 		if (st->progress)
 			st->progress(st, st->changed[i].len, 0);
 	}
@@ -319,11 +284,15 @@ static int fake_store(struct vmofs_source *s, struct vmofs_store *st, struct vmo
 	int r;
 
 	check_ranges(st);
-	if (what == FAKE_CHANGE_REFUSED)
+	if (what == FAKE_CHANGE_REFUSED) {
+		fake_ahead_take(c, st);
 		return vmofs_err_set(err, code, "the origin refuses");
+	}
 	data = malloc(st->size + 1);
 	assert(data);
+	fake_ahead_use(st);
 	r = assemble(c, st, data, &up);
+	fake_ahead_take(c, st);
 	if (!r)
 		r = pass_gate(c, &st->wait);
 	if (!r)
@@ -574,7 +543,8 @@ struct fake_change *fake_change_new(void)
 	struct fake_change *c = calloc(1, sizeof *c);
 
 	assert(c);
-	c->ops = (struct vmofs_source_ops){ .object = fake_object, .change = &change_ops };
+	c->ops = (struct vmofs_source_ops){ .object = fake_object, .change = &c->change };
+	c->change = change_ops;
 	c->base.ops = &c->ops;
 	c->worker = worker_new("fake-change");
 	assert(c->worker);

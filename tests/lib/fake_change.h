@@ -48,7 +48,23 @@ void fake_change_gate(struct fake_change *c, bool closed);
 /* Until @n stores wait there. */
 void fake_change_wait_gate(struct fake_change *c, unsigned n);
 
+/* Before a writer has it: parts of @part bytes are taken ahead, @parallel at once; 0: none are. Only of what is not there. */
+void fake_change_ahead(struct fake_change *c, uint64_t part, unsigned parallel);
+/* Parts that are sent ahead wait when they have been read, until it is closed no more. */
+void fake_change_gate_sends(struct fake_change *c, bool closed);
+/* Until @n of them wait there. */
+void fake_change_wait_sends(struct fake_change *c, unsigned n);
+/* Until @n parts have arrived ahead, and nothing more is under way. */
+void fake_change_wait_ahead(struct fake_change *c, unsigned n);
+/* The next @begins begins and @sends sends fail. */
+void fake_change_ahead_fails(struct fake_change *c, unsigned begins, unsigned sends);
+/* Until @n of those that were begun have been dropped. */
+void fake_change_wait_dropped(struct fake_change *c, unsigned n);
+
 struct fake_change_counts {
+	unsigned begun; /* ahead; each is used or dropped */
+	unsigned used, dropped;
+	unsigned sent;   /* parts ahead */
 	unsigned stores; /* that succeeded */
 	unsigned tries;
 	unsigned asked; /* attempted() */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -209,6 +210,24 @@ static void do_write(struct model *m)
 	m->dirty = true;
 }
 
+/* From its beginning to its end: of a new one, parts are sent ahead. */
+static void do_fill(struct model *m)
+{
+	static uint8_t buf[MAX_SIZE];
+	uint64_t size = prng_below(&rnd, MAX_SIZE) + 1, n;
+
+	for (uint64_t i = 0; i < size; i++)
+		buf[i] = (uint8_t)prng_next(&rnd);
+	for (uint64_t off = 0; off < size; off += n) {
+		n = 1 + prng_below(&rnd, MIN(size - off, 9000));
+		assert_int_equal(wfile_write(m->f, off, buf + off, n, false, false), n);
+	}
+	if (size > m->here.size)
+		set_size(m, size);
+	memcpy(m->here.data, buf, size);
+	m->dirty = true;
+}
+
 static void do_truncate(struct model *m)
 {
 	uint64_t size = prng_below(&rnd, MAX_SIZE + 1);
@@ -369,6 +388,15 @@ static void do_remove(struct model *m)
 	m->origin = (struct contents){ 0 };
 	wfile_put(m->f);
 	open_file(m);
+}
+
+static void do_new(struct model *m)
+{
+	do_remove(m);
+	do_fill(m);
+	/* Time for parts to go. */
+	if (prng_chance(&rnd, 50))
+		usleep(200);
 }
 
 /* ---- crashes ---- */
@@ -547,8 +575,10 @@ static void one_step(void)
 		printf("step %u: %s %u size %u origin %u commits %u dirty %d\n", step, m->key,
 		       (unsigned)what, (unsigned)m->here.size, (unsigned)m->origin.size,
 		       m->n_commits, m->dirty);
-	if (what < 35)
+	if (what < 29)
 		do_write(m);
+	else if (what < 35)
+		do_fill(m);
 	else if (what < 43)
 		do_truncate(m);
 	else if (what < 50)
@@ -559,8 +589,10 @@ static void one_step(void)
 		do_evict(m);
 	else if (what < 68)
 		do_fsync(m);
-	else if (what < 80)
+	else if (what < 77)
 		do_store(m);
+	else if (what < 80)
+		do_new(m);
 	else if (what < 83)
 		do_refused(m);
 	else if (what < 87)
@@ -587,6 +619,7 @@ static void run(uint64_t seed)
 	fake_disk_reset();
 	origin = fake_change_new();
 	fake_change_asker(origin, is_dead);
+	fake_change_ahead(origin, 4096, 2);
 	start();
 	for (unsigned i = 0; i < FILES; i++) {
 		struct model *m = &files[i];
