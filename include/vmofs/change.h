@@ -110,6 +110,11 @@ struct vmofs_store {
 	unsigned n_ahead;
 	/* Set before commit(): parts of it are used, so that the attributes will be those that begin() was told. */
 	bool ahead_used;
+	/*
+	 * Bytes of [off, off + len), unchanged ones, that read() would have to fetch from the origin, as far as that is known
+	 * without waiting; may be NULL: all.
+	 */
+	uint64_t (*lacks)(struct vmofs_store *st, uint64_t off, uint64_t len);
 
 	/* Results of a success. */
 	struct vmofs_version now;

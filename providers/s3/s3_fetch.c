@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/macros.h"
+#include "s3/s3_assemble.h"
 #include "s3/s3_private.h"
 
 #define PAGE_BODY_MAX MIB(32)
@@ -27,7 +28,8 @@ bool s3_entry_show(const struct s3 *s, const struct s3_page *p, const struct s3_
 	size_t cut = strlen(s->o.prefix);
 	const char *key = s3_page_key(p, e);
 
-	if (e->key_len <= cut || memcmp(key, s->o.prefix, cut) != 0)
+	if (e->key_len <= cut || memcmp(key, s->o.prefix, cut) != 0 ||
+	    (!e->prefix && s3_temp_is_key(key, e->key_len)))
 		return false;
 	*out = (struct vmofs_entry){
 		.type = e->prefix ? VMOFS_ENTRY_PREFIX : VMOFS_ENTRY_FILE,

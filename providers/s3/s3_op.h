@@ -168,6 +168,14 @@ int s3_part_body(struct s3_op *op, struct s3_body *b);
 struct s3_plan;
 struct s3_ahead;
 
+/* An object of ours that lives as long as one store (s3_assemble.c). */
+struct s3_temp {
+	char *key; /* full, owned */
+	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	struct vmofs_version is;
+	char version_id[128]; /* "" */
+};
+
 struct s3_upload {
 	struct s3 *s;
 	struct s3_desk *desk;
@@ -183,8 +191,13 @@ struct s3_upload {
 	struct vmofs_store *store; /* NULL: nothing is uploaded */
 	struct s3_ahead *ahead;    /* the upload has begun, and has some of the parts; NULL */
 	int (*commit)(struct s3_final *f);
+	const struct s3_temp
+		*temps; /* that parts are copied from: the first is a part's from == 1 */
 
 	struct vmofs_version now;
+	char version_id[128];
+	bool temp_failed; /* one of the temps could not be copied; nothing was completed */
+	bool unknown;     /* of a failure: the completion may have been acted upon, or will be */
 	unsigned requests;
 	uint64_t bytes_up;
 	uint64_t bytes_copied;

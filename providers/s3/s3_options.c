@@ -33,6 +33,8 @@ const struct vmofs_option s3_options[] = {
 	{ "upload-parallel", "N", "4", "parts of one object that are under way at the same time" },
 	{ "acl", "keep|ignore|require", "keep",
 	  "access control lists of objects that are replaced, copied or renamed" },
+	{ "small-parts", "assemble|fetch", "assemble",
+	  "how a change smaller than a part is stored: joined by the server, or with bytes around it" },
 	S3_CREDENTIAL_OPTIONS,
 	{ NULL, NULL, NULL, NULL },
 };
@@ -255,6 +257,17 @@ static int read_number(const struct vmofs_config *c, const char *name, unsigned 
 	return 0;
 }
 
+static int read_small_parts(struct s3_options *o, const struct vmofs_config *c,
+			    struct vmofs_err *err)
+{
+	enum { ASSEMBLE, FETCH };
+	static const char *const words[] = { [ASSEMBLE] = "assemble", [FETCH] = "fetch", NULL };
+	int choice = config_choice(c, "small-parts", words, err);
+
+	o->assemble = choice == ASSEMBLE;
+	return choice < 0 ? choice : 0;
+}
+
 static int read_upload(struct s3_options *o, const struct vmofs_config *c, struct vmofs_err *err)
 {
 	int r = read_number(c, "upload-parallel", 64, &o->upload_parallel, err);
@@ -263,7 +276,7 @@ static int read_upload(struct s3_options *o, const struct vmofs_config *c, struc
 		r = config_size(c, "upload-part", &o->upload_part, err);
 	if (r == 0 && (o->upload_part < MIB(5) || o->upload_part > GIB(1)))
 		r = vmofs_err_set(err, -EINVAL, "option 'upload-part': between 5M and 1G");
-	return r;
+	return r == 0 ? read_small_parts(o, c, err) : r;
 }
 
 int s3_options_read(struct s3_options *o, const struct vmofs_config *c,

@@ -148,7 +148,7 @@ static void ways_find(struct planner *p)
 
 /* -- parts ------------------------------------------------------------------------------------ */
 
-static int part_add(struct s3_plan *out, uint64_t off, uint64_t len, bool copy)
+int s3_plan_part(struct s3_plan *out, const struct s3_part *p)
 {
 	if (out->n == out->cap) {
 		unsigned cap = out->cap ? 2 * out->cap : 64;
@@ -159,31 +159,44 @@ static int part_add(struct s3_plan *out, uint64_t off, uint64_t len, bool copy)
 		out->v = v;
 		out->cap = cap;
 	}
-	out->v[out->n++] = (struct s3_part){ off, len, copy };
-	*(copy ? &out->copied : &out->uploaded) += len;
+	out->v[out->n++] = *p;
+	*(p->copy ? &out->copied : &out->uploaded) += p->len;
 	return 0;
 }
 
-/* Cuts [off, end) into parts of about @usual bytes; only the last of the object may be short. */
-static int parts_add(struct s3_plan *out, const struct planner *p, uint64_t off, uint64_t end,
-		     uint64_t usual, bool copy)
+static int part_add(struct s3_plan *out, uint64_t off, uint64_t len, bool copy)
 {
-	uint64_t len = end - off, n = (len + usual - 1) / usual;
+	const struct s3_part p = { off, len, copy, 0 };
+
+	return s3_plan_part(out, &p);
+}
+
+int s3_plan_add(struct s3_plan *out, const struct s3_stretch *s, uint64_t min, uint64_t usual)
+{
+	uint64_t off = s->off, len = s->end - off, n = (len + usual - 1) / usual;
 	int r = 0;
 
-	if (end == p->size) {
-		for (; off < end && r == 0; off += MIN(usual, end - off))
-			r = part_add(out, off, MIN(usual, end - off), copy);
+	if (s->last) {
+		for (; off < s->end && r == 0; off += MIN(usual, s->end - off))
+			r = part_add(out, off, MIN(usual, s->end - off), s->copy);
 		return r;
 	}
-	n = MAX(MIN(n, len / p->min), 1);
+	n = MAX(MIN(n, len / min), 1);
 	for (uint64_t i = 0; i < n && r == 0; i++) {
 		uint64_t a = off + len / n * i + MIN(i, len % n);
 		uint64_t b = off + len / n * (i + 1) + MIN(i + 1, len % n);
 
-		r = part_add(out, a, b - a, copy);
+		r = part_add(out, a, b - a, s->copy);
 	}
 	return r;
+}
+
+static int parts_add(struct s3_plan *out, const struct planner *p, uint64_t off, uint64_t end,
+		     uint64_t usual, bool copy)
+{
+	const struct s3_stretch s = { off, end, copy, end == p->size };
+
+	return s3_plan_add(out, &s, p->min, usual);
 }
 
 struct region {

@@ -22,7 +22,8 @@ extern const struct s3_limits s3_limits; /* of S3 itself, with part and copy as 
 struct s3_part {
 	uint64_t off;
 	uint64_t len;
-	bool copy; /* from the base, where it is at the same place */
+	bool copy;     /* from the base, where it is at the same place */
+	unsigned from; /* of a copy, not 0: all of this joint instead (s3_assemble.h) */
 };
 
 struct s3_plan {
@@ -40,5 +41,16 @@ struct s3_plan {
 int s3_plan_make(struct s3_plan *out, const struct s3_limits *l, uint64_t size, uint64_t base_size,
 		 const struct vmofs_changed *changed, unsigned n_changed);
 void s3_plan_clear(struct s3_plan *p);
+
+/* A stretch of the object, to be cut into parts. */
+struct s3_stretch {
+	uint64_t off;
+	uint64_t end;
+	bool copy;
+	bool last; /* it ends the object */
+};
+/* Parts of about @usual bytes; none but the last of the object is shorter than @min. -ENOMEM. */
+int s3_plan_add(struct s3_plan *out, const struct s3_stretch *s, uint64_t min, uint64_t usual);
+int s3_plan_part(struct s3_plan *out, const struct s3_part *p);
 
 #endif

@@ -13,6 +13,7 @@
  *   s3_plan.c     which parts                  s3_upload.c    uploads in parts
  *   s3_op.c       requests that wait           s3_final.c     the one that counts, preconditions
  *   s3_props.c    metadata that is kept        s3_record.c    uploads that were left
+ *   s3_joints.c   small changes: which joints  s3_assemble.c  and how they are made
  *   s3_answer.c   short XML answers            s3_acl.c       access control lists, s3_grants.c
  */
 #ifndef PROVIDERS_S3_PRIVATE_H
@@ -55,6 +56,7 @@ struct s3_options {
 	uint64_t upload_part;
 	unsigned upload_parallel;
 	enum s3_acl_mode acl;
+	bool assemble; /* changes that are smaller than a part, at the server */
 	char *sse_key; /* secrets: values of the three SSE-C headers; NULL: none */
 	char *sse_md5;
 };
@@ -98,6 +100,7 @@ struct s3 {
 	atomic_uint acl_refusals;           /* before */
 	atomic_bool no_groups;              /* it refuses grants to everybody */
 	_Atomic(struct s3_record *) record; /* of uploads; NULL: none yet */
+	atomic_uint unassembled; /* tries of s3_assemble.c that failed, since one that did not */
 
 	struct mutex lock;
 	char region[S3_REGION]; /* lock: lock */

@@ -18,6 +18,7 @@
 #include "base/digest.h"
 #include "base/log.h"
 #include "base/macros.h"
+#include "s3/s3_assemble.h"
 
 #define RECORD_MAX  MIB(4)
 #define ABORTS_MAX  200
@@ -152,14 +153,22 @@ void s3_record_parse(char *p, size_t n, void (*fn)(void *arg, const char *id, co
 struct sweep {
 	struct s3 *s;
 	unsigned aborted;
+	bool objects; /* those this time, not uploads */
 	bool all;
 };
 
 static void sweep_one(void *arg, const char *id, const char *key)
 {
 	struct sweep *w = arg;
-	int r = w->aborted < ABORTS_MAX ? s3_upload_abort(w->s, key, id, &w->s->stopping) : -EAGAIN;
+	bool object = strncmp(id, S3_TEMP_ID, sizeof S3_TEMP_ID - 1) == 0;
+	int r = -EAGAIN;
 
+	if (object != w->objects)
+		return;
+	if (object)
+		r = s3_temp_sweep(w->s, key, id + sizeof S3_TEMP_ID - 1, &w->s->stopping);
+	else if (w->aborted < ABORTS_MAX)
+		r = s3_upload_abort(w->s, key, id, &w->s->stopping);
 	if (r == 0)
 		w->aborted++;
 	else
@@ -172,17 +181,21 @@ static void sweep_file(struct s3 *s, int dir, const char *name, int fd)
 	cleanup(mem_freep) char *text = NULL;
 	struct sweep w = { .s = s, .all = true };
 	struct stat st;
-	ssize_t n;
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > (off_t)RECORD_MAX)
 		return;
 	text = malloc((size_t)st.st_size + 1);
-	n = text ? pread(fd, text, (size_t)st.st_size, 0) : -1;
-	if (n < 0)
-		return;
-	s3_record_parse(text, (size_t)n, sweep_one, &w);
+	/* Objects are looked for when no upload can make one any more. */
+	for (unsigned i = 0; i < 2; i++) {
+		ssize_t n = text ? pread(fd, text, (size_t)st.st_size, 0) : -1;
+
+		if (n < 0)
+			return;
+		w.objects = i > 0;
+		s3_record_parse(text, (size_t)n, sweep_one, &w);
+	}
 	if (w.aborted > 0)
-		log_info("aborted %u uploads to 's3://%s' that another process had left", w.aborted,
+		log_info("ended %u uploads to 's3://%s' that another process had left", w.aborted,
 			 s->o.bucket);
 	if (w.all)
 		unlinkat(dir, name, 0);

@@ -2,7 +2,8 @@
 /*
  * The uploads in parts that this process has begun and not ended, by their ids, in a small file of its own: S3 keeps the parts of an
  * upload until somebody aborts it, and nothing in its listing of uploads tells whose they are. A process that has died leaves its
- * file, unlocked, and the next one for the same bucket on this machine aborts exactly what stands in it.
+ * file, unlocked, and the next one for the same bucket on this machine aborts exactly what stands in it. Temporary objects (s3_assemble.h)
+ * stand in it too, with ids that begin with S3_TEMP_ID: they are removed.
  *
  * The file is not synced: after a loss of power, uploads may be left that nobody aborts but a lifecycle rule of the bucket. Where no file can be
  * made, that is all there is.

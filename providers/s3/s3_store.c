@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/macros.h"
 #include "s3/s3_acl.h"
+#include "s3/s3_assemble.h"
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
 
@@ -312,7 +313,7 @@ static int parts_store(struct storing *g, struct vmofs_err *err)
 		snprintf(st->attempt, sizeof st->attempt, "%s", s3_ahead_attempt(g->ahead));
 		st->ahead_used = true;
 	}
-	r = s3_upload_run(&u, &g->plan, err);
+	r = s3_assemble_run(&u, &g->plan, err);
 	if (u.ahead)
 		s3_ahead_free(steal_ptr(&g->ahead));
 	st->requests += u.requests;

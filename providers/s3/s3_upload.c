@@ -229,19 +229,38 @@ static struct s3_op *part_op(struct job *j, unsigned i)
 	return s3_part_op(j->u->s, j->u->desk, j->u->key, j->id, i);
 }
 
+/* All of an object that was made a moment ago; the range says how long it has to be. */
+static void copy_temp(struct s3_op *op, const struct s3_temp *t, uint64_t len)
+{
+	char range[64];
+
+	snprintf(range, sizeof range, "bytes=0-%" PRIu64, len - 1);
+	s3_op_source(op, t->key, t->version_id, t->is.validator);
+	s3_op_header(op, "x-amz-copy-source-range", range);
+}
+
+static void copy_base(struct s3_op *op, const struct s3_upload *u, const struct s3_part *p)
+{
+	char range[64];
+
+	snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, p->off, p->off + p->len - 1);
+	s3_op_source(op, u->from, u->base_version_id, u->base->validator);
+	/* AWS takes no range of an object of 5 MiB. */
+	if (p->len < u->base->size)
+		s3_op_header(op, "x-amz-copy-source-range", range);
+}
+
 static int copy_begin(struct job *j, unsigned i)
 {
 	const struct s3_part *p = &j->plan->v[i];
 	struct s3_op *op = part_op(j, i);
-	char range[64];
 
 	if (!op)
 		return -ENOMEM;
-	snprintf(range, sizeof range, "bytes=%" PRIu64 "-%" PRIu64, p->off, p->off + p->len - 1);
-	s3_op_source(op, j->u->from, j->u->base_version_id, j->u->base->validator);
-	/* AWS takes no range of an object of 5 MiB. */
-	if (p->len < j->u->base->size)
-		s3_op_header(op, "x-amz-copy-source-range", range);
+	if (p->from)
+		copy_temp(op, &j->u->temps[p->from - 1], p->len);
+	else
+		copy_base(op, j->u, p);
 	j->v[i].op = op;
 	j->busy[true]++;
 	s3_op_send(op, j->u->wait, p->len);
@@ -295,7 +314,7 @@ static void part_count(struct job *j, const struct s3_part *p, const struct s3_o
 	if (op->code != 0)
 		return;
 	*(p->copy ? &u->bytes_copied : &u->bytes_up) += p->len;
-	if (st && st->progress)
+	if (st && st->progress && !p->from) /* those bytes were told when the joint was made */
 		st->progress(st, p->copy ? 0 : p->len, p->copy ? p->len : 0);
 }
 
@@ -303,7 +322,8 @@ static void part_count(struct job *j, const struct s3_part *p, const struct s3_o
 static int part_explain(struct job *j, const struct s3_part *p, struct s3_op *op,
 			struct vmofs_err *err)
 {
-	if (p->copy &&
+	j->u->temp_failed |= p->from != 0;
+	if (p->copy && !p->from &&
 	    (op->status == 412 ||
 	     (op->status == 404 && strcmp(op->error_code, "NoSuchUpload") != 0)))
 		return vmofs_err_set(err, -ESTALE,
@@ -509,6 +529,7 @@ static int job_complete(struct job *j, bool *unknown, struct vmofs_err *err)
 	u->requests += f.requests;
 	u->now = f.now;
 	u->now.size = u->size;
+	snprintf(u->version_id, sizeof u->version_id, "%s", f.version_id);
 	return r;
 }
 
@@ -528,6 +549,7 @@ int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_
 	if (r == 0)
 		r = job_complete(&j, &unknown, err);
 	job_leave(&j);
+	u->unknown = unknown;
 	if (r == 0)
 		s3_record_del(u->s, j.id);
 	else if (unknown)

@@ -503,6 +503,22 @@ uint64_t vmo_n_resident(struct vmo *v)
 	return n;
 }
 
+uint64_t vmo_n_absent(struct vmo *v, uint64_t off, uint64_t len)
+{
+	uint64_t at, limit, n = 0;
+
+	vmo_lock(v);
+	limit = page_ceil(MIN(v->size, off + len));
+	for (at = page_floor(off); at < limit;) {
+		struct page_run run = page_list_run(&v->pages, at, limit);
+
+		n += run.kind == PAGE_ABSENT ? run.end - at : 0;
+		at = run.end;
+	}
+	mutex_unlock(&v->source->lock);
+	return page_bytes(n);
+}
+
 uint64_t vmo_n_dirty(struct vmo *v)
 {
 	uint64_t n;

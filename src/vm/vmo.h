@@ -388,6 +388,8 @@ int vmo_clone(struct vmo **out, struct vmo *parent, uint64_t off, uint64_t len,
 /* State of the page at @off as this VMO itself holds it (PAGE_ABSENT in a clone: see the parent). */
 enum page_state vmo_page_state(struct vmo *v, uint64_t off);
 uint64_t vmo_n_resident(struct vmo *v); /* pages with memory, this VMO's own */
+/* Bytes of the pages of [off, off + len) that this VMO has nothing of: to read them asks the provider. */
+uint64_t vmo_n_absent(struct vmo *v, uint64_t off, uint64_t len);
 /* Bytes of the book-keeping: leaves, intervals, requests. */
 uint64_t vmo_overhead_bytes(struct vmo *v);
 /* "0-3,7": resident pages as byte ranges for the user.vmofs.resident xattr: calls @fn per run. */

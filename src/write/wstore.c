@@ -186,6 +186,11 @@ static void moved(struct vmofs_store *st, uint64_t up, uint64_t copied)
 	mutex_unlock(&f->w->lock);
 }
 
+static uint64_t lacks(struct vmofs_store *st, uint64_t off, uint64_t len)
+{
+	return vmo_n_absent(job_of(st)->f->vmo, off, len);
+}
+
 /* ---- the store ---- */
 
 static uint64_t changed_bytes(const struct vmofs_store *st)
@@ -239,6 +244,7 @@ static void fill(struct wjob *j)
 	st->take = take_memory;
 	st->give = give_memory;
 	st->progress = moved;
+	st->lacks = lacks;
 	vmofs_attempt_new(st->attempt);
 	set_deadline(j);
 }
