@@ -330,7 +330,8 @@ static int part_explain(struct job *j, const struct s3_part *p, struct s3_op *op
 				     "cannot store 's3://%s/%s': it has been changed by somebody "
 				     "else",
 				     j->u->s->o.bucket, j->u->key);
-	if (op->code == -ENOENT)
+	/* That of a joint says nothing of the base. */
+	if (op->code == -ENOENT || (op->code == -ESTALE && p->from))
 		op->code = -EIO;
 	return s3_op_explain(op, "store", err);
 }
