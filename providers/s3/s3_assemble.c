@@ -99,20 +99,37 @@ int s3_temp_sweep(struct s3 *s, const char *full_key, const char *attempt,
 	return r == -ENOENT ? 0 : r;
 }
 
+/* More such tries may end better: it is not known why this one did not. */
+static bool is_passing(int r)
+{
+	return r == -EIO || r == -ETIMEDOUT || r == -EBADMSG || r == -EINTR || r == -ENOMEM;
+}
+
+/* True: it was the last. */
+static bool count_failure(struct s3 *s, int r)
+{
+	unsigned n = is_passing(r) ? 1 : TRIES, was = atomic_fetch_add(&s->unassembled, n);
+
+	return was < TRIES && was + n >= TRIES;
+}
+
 /* It stays in the record, for the next process that uploads to this bucket. */
 static void tell_left(struct s3 *s, const struct s3_temp *t, int r)
 {
-	log_warn("cannot remove the temporary object 's3://%s/%s': %s", s->o.bucket, t->key,
-		 strerror(-r));
-	if (r == -EACCES)
-		atomic_store(&s->unassembled, TRIES);
+	if (r != -EINTR)
+		log_warn(
+			"cannot remove the temporary object 's3://%s/%s' (%s): the next mount will try",
+			s->o.bucket, t->key, strerror(-r));
+	count_failure(s, r);
 }
 
-/* All of them at the same time. */
-static void assembly_end(struct assembly *a, struct s3_upload *u)
+/* All of them at the same time. False: there may be some left. */
+static bool assembly_end(struct assembly *a, struct s3_upload *u)
 {
-	struct vmofs_change_wait w = { .deadline_ns = loop_now_ns() + REMOVE_WITHIN };
+	struct vmofs_change_wait w = { .deadline_ns = loop_now_ns() + REMOVE_WITHIN,
+				       .cancel = &u->s->stopping };
 	struct s3_op *ops[S3_JOINTS_MAX] = { 0 };
+	bool all = true;
 
 	for (unsigned i = 0; i < a->n; i++) {
 		ops[i] = remove_op(u->s, u->desk, a->v[i].key, a->v[i].version_id);
@@ -132,8 +149,10 @@ static void assembly_end(struct assembly *a, struct s3_upload *u)
 		}
 		tell_left(u->s, &a->v[i], r);
 		free(a->v[i].key);
+		all = false;
 	}
 	a->n = 0;
+	return all;
 }
 
 /* -- making ----------------------------------------------------------------------------------- */
@@ -168,10 +187,11 @@ static void temp_props(struct s3_props *out, const struct s3_props *p, const cha
 /* Of one that may be there in spite of a failure: not in the record any more if it is known that it is not. */
 static void temp_undo(struct s3_upload *u, struct s3_temp *t, bool unknown)
 {
-	int r = unknown ? s3_record_settle(u->s, t->attempt, false, NULL) : 0;
+	const atomic_bool *stop = &u->s->stopping;
+	int r = unknown ? s3_record_settle(u->s, t->attempt, false, stop) : 0;
 
 	if (r >= 0 && unknown)
-		r = s3_temp_sweep(u->s, t->key, t->attempt, NULL);
+		r = s3_temp_sweep(u->s, t->key, t->attempt, stop);
 	if (r >= 0) {
 		temp_forget(u->s, t);
 		return;
@@ -277,11 +297,8 @@ static bool is_final(int r)
 
 static void tell_failed(struct s3 *s, int r, const struct vmofs_err *err)
 {
-	bool perhaps = r == -EIO || r == -ETIMEDOUT || r == -EBADMSG;
-	unsigned was = atomic_fetch_add(&s->unassembled, perhaps ? 1 : TRIES);
-
 	log_info("a small change is stored with the bytes around it: %s", err->msg);
-	if (was < TRIES && was + (perhaps ? 1 : TRIES) >= TRIES)
+	if (count_failure(s, r))
 		log_warn(
 			"small changes of 's3://%s' are stored with the bytes around them, 5 MiB at least: the server makes no "
 			"temporary objects for them (%s)",
@@ -302,9 +319,8 @@ static int assembled(struct s3_upload *u, const struct s3_plan *plan, const stru
 		u->temps = NULL;
 	}
 	*again = r < 0 && !is_final(r) && (!made || u->temp_failed);
-	if (made && !u->temp_failed)
+	if (assembly_end(&a, u) && made && !u->temp_failed)
 		atomic_store(&u->s->unassembled, 0);
-	assembly_end(&a, u);
 	return r;
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which changes get a joint. The usual plan tells where bytes would be fetched only to fill a part; a joint takes the place of
- * such a group where enough of the base is before it. Then the object is planned again as if joints had changed as a whole,
- * and where the planner uploads, it is cut at their borders. A joint that leaves less than a part beside it is given up, and
- * all is done again without. Pure functions, any thread.
+ * Which changes get a joint. Changes with less than a part between them go up together, with what is between them. Where the
+ * usual plan would fetch more to fill a part with, and enough of the base is before them, they get a joint. Then the object
+ * is planned again as if joints had changed as a whole, and where that plan uploads, it is cut at their borders. A joint that leaves
+ * less than a part beside it is given up, and all is done again without. Pure functions, any thread.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -12,16 +12,7 @@
 #include "base/macros.h"
 #include "s3/s3_assemble.h"
 
-/* -- finding them ----------------------------------------------------------------------------- */
-
-/* What is uploaded between two copies, and the changes in it: there is one at least. */
-struct group {
-	uint64_t off;
-	uint64_t end;
-	uint64_t at;     /* where the first change begins */
-	uint64_t to;     /* where the last one ends */
-	uint64_t before; /* where the one before this group ends */
-};
+/* -- what is fetched -------------------------------------------------------------------------- */
 
 static uint64_t lacks(const struct s3_joints_task *t, uint64_t off, uint64_t end)
 {
@@ -30,18 +21,105 @@ static uint64_t lacks(const struct s3_joints_task *t, uint64_t off, uint64_t end
 	return t->lacks ? t->lacks(t->arg, off, end - off) : end - off;
 }
 
-static void joint_try(struct s3_joints *j, const struct s3_joints_task *t, const struct group *g)
+/* Bytes of [off, end) that have to be fetched to be sent; *c: the first change that may be in it. */
+static uint64_t fetches_in(const struct s3_joints_task *t, uint64_t off, uint64_t end, unsigned *c)
 {
-	uint64_t min = t->l->min, room = g->at - g->before;
-	uint64_t saved = lacks(t, g->off, g->at) + lacks(t, g->to, g->end);
-	struct s3_joint v = { .at = g->at, .end = g->to };
+	uint64_t n = 0;
 
-	/* The end of the object may be short as it is; and all that a joint copies has to be the base's. */
-	if (j->n == S3_JOINTS_MAX || g->to == t->size || room < min || saved < min / 5)
-		return;
-	v.off = room >= 2 * min ? g->at - min : g->before;
-	if (v.end - v.off <= t->l->max)
-		j->v[j->n++] = v;
+	while (*c < t->n_changed && t->changed[*c].off < end) {
+		const struct vmofs_changed *v = &t->changed[*c];
+
+		n += lacks(t, off, v->off);
+		off = MAX(off, v->off + v->len);
+		if (off > end)
+			return n;
+		(*c)++;
+	}
+	return n + lacks(t, off, end);
+}
+
+/* Of a plan; what joints upload may have gaps too. */
+static uint64_t fetches(const struct s3_joints_task *t, const struct s3_plan *p,
+			const struct s3_joints *j)
+{
+	uint64_t n = 0;
+	unsigned c = 0;
+
+	for (unsigned i = 0; i < p->n; i++) {
+		const struct s3_part *v = &p->v[i];
+
+		if (v->from)
+			n += fetches_in(t, j->v[v->from - 1].at, v->off + v->len, &c);
+		else if (!v->copy)
+			n += fetches_in(t, v->off, v->off + v->len, &c);
+	}
+	return n;
+}
+
+/* -- finding them ----------------------------------------------------------------------------- */
+
+/* Changes with less than a part between them, and what has not changed on both sides. */
+struct cluster {
+	uint64_t before;
+	uint64_t off;
+	uint64_t end;
+	uint64_t behind;
+};
+
+/* From change *c on, which is moved to the next cluster's; @before: where the last one ends. */
+static struct cluster cluster_next(const struct s3_joints_task *t, uint64_t before, unsigned *c)
+{
+	const struct vmofs_changed *v = t->changed;
+	struct cluster k = { before, v[*c].off, v[*c].off + v[*c].len, t->size };
+
+	for ((*c)++; *c < t->n_changed; (*c)++) {
+		if (v[*c].off - k.end >= t->l->min) {
+			k.behind = v[*c].off;
+			break;
+		}
+		k.end = v[*c].off + v[*c].len;
+	}
+	return k;
+}
+
+/* What the usual plan fetches beside the cluster; *i: the first of its parts that may be there. */
+static uint64_t fetched_beside(const struct s3_joints_task *t, const struct s3_plan *usual,
+			       const struct cluster *k, unsigned *i)
+{
+	uint64_t n = 0;
+
+	while (*i < usual->n && usual->v[*i].off + usual->v[*i].len <= k->before)
+		(*i)++;
+	for (unsigned p = *i; p < usual->n && usual->v[p].off < k->behind; p++) {
+		const struct s3_part *v = &usual->v[p];
+
+		if (v->copy)
+			continue;
+		n += lacks(t, MAX(v->off, k->before), MIN(v->off + v->len, k->off));
+		n += lacks(t, MAX(v->off, k->end), MIN(v->off + v->len, k->behind));
+	}
+	return n;
+}
+
+static void joints_find(struct s3_joints *j, const struct s3_joints_task *t,
+			const struct s3_plan *usual)
+{
+	uint64_t min = t->l->min, before = 0;
+	unsigned c = 0, i = 0;
+
+	j->n = 0;
+	while (c < t->n_changed && j->n < S3_JOINTS_MAX) {
+		struct cluster k = cluster_next(t, before, &c);
+		uint64_t room = k.off - before;
+
+		before = k.end;
+		/* The end of the object may be short as it is; and all that a joint copies has to be the base's. */
+		if (k.end == t->size || room < min || k.end - k.off >= min ||
+		    fetched_beside(t, usual, &k, &i) < min / 5)
+			continue;
+		j->v[j->n++] =
+			(struct s3_joint){ room >= 2 * min ? k.off - min : k.before, k.off, k.end };
+	}
 }
 
 /* The first part from @i on that is (not) uploaded. */
@@ -50,29 +128,6 @@ static unsigned skip(const struct s3_plan *p, unsigned i, bool copy)
 	while (i < p->n && p->v[i].copy == copy)
 		i++;
 	return i;
-}
-
-static void joints_find(struct s3_joints *j, const struct s3_joints_task *t,
-			const struct s3_plan *usual)
-{
-	uint64_t before = 0;
-	unsigned c = 0;
-
-	j->n = 0;
-	for (unsigned i = skip(usual, 0, true), e; i < usual->n; i = skip(usual, e, true)) {
-		struct group g = { .off = usual->v[i].off, .before = before };
-
-		e = skip(usual, i, false);
-		g.end = usual->v[e - 1].off + usual->v[e - 1].len;
-		g.at = g.to = g.end;
-		for (; c < t->n_changed && t->changed[c].off < g.end; c++) {
-			g.at = MIN(g.at, t->changed[c].off);
-			g.to = t->changed[c].off + t->changed[c].len;
-		}
-		if (g.at < g.to)
-			joint_try(j, t, &g);
-		before = MAX(before, g.to);
-	}
 }
 
 /* -- planning with them ----------------------------------------------------------------------- */
@@ -169,65 +224,29 @@ static int plan_try(struct s3_plan *out, const struct s3_joints_task *t, const s
 	return r;
 }
 
-/* Bytes of [off, end) that have to be fetched to be sent; *c: the first change that may be in it. */
-static uint64_t fetches_in(const struct s3_joints_task *t, uint64_t off, uint64_t end, unsigned *c)
-{
-	uint64_t n = 0;
-
-	while (*c < t->n_changed && t->changed[*c].off < end) {
-		const struct vmofs_changed *v = &t->changed[*c];
-
-		n += lacks(t, off, v->off);
-		off = MAX(off, v->off + v->len);
-		if (off > end)
-			return n;
-		(*c)++;
-	}
-	return n + lacks(t, off, end);
-}
-
-/* Of a plan; what joints upload may have gaps too. */
-static uint64_t fetches(const struct s3_joints_task *t, const struct s3_plan *p,
-			const struct s3_joints *j)
-{
-	uint64_t n = 0;
-	unsigned c = 0;
-
-	for (unsigned i = 0; i < p->n; i++) {
-		const struct s3_part *v = &p->v[i];
-
-		if (v->from)
-			n += fetches_in(t, j->v[v->from - 1].at, v->off + v->len, &c);
-		else if (!v->copy)
-			n += fetches_in(t, v->off, v->off + v->len, &c);
-	}
-	return n;
-}
-
+/* As many of the joints as can be, and are worth it together. */
 int s3_joints_plan(struct s3_plan *out, struct s3_joints *j, const struct s3_joints_task *t,
 		   const struct s3_plan *usual)
 {
-	unsigned bad = 0;
-	int r = 0;
+	uint64_t worth = t->l->min / 5, was;
+	unsigned bad;
+	int r;
 
 	*out = (struct s3_plan){ 0 };
 	joints_find(j, t, usual);
+	was = j->n > 0 ? fetches(t, usual, j) : 0;
 	while (j->n > 0) {
+		bad = 0;
 		r = plan_try(out, t, j, &bad);
-		if (r == 0 && bad == j->n)
+		if (r == 0 && bad == j->n && out->n <= t->l->parts &&
+		    fetches(t, out, j) + j->n * worth <= was)
 			break;
+		bad = r < 0 || bad == j->n ? j->n - 1 : bad;
 		s3_plan_clear(out);
-		if (r < 0)
-			bad = 0;
+		if (r == -ENOMEM)
+			return r;
 		memmove(&j->v[bad], &j->v[bad + 1], (j->n - bad - 1) * sizeof *j->v);
 		j->n--;
-		if (r == -ENOMEM)
-			j->n = 0;
 	}
-	if (j->n > 0 &&
-	    (out->n > t->l->parts || fetches(t, out, j) + t->l->min / 5 > fetches(t, usual, j))) {
-		s3_plan_clear(out);
-		j->n = 0;
-	}
-	return r == -ENOMEM ? r : 0;
+	return 0;
 }

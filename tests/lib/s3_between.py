@@ -6,6 +6,8 @@
     b.arm(3, after=...)               called when the server has done it, before the answer is
     b.arm(3, lose=True)               passed on, and its answer is lost
     b.arm(3, lose=True, always=True)  that of the 3rd and all that follow
+    b.arm(3, refuse=403)              not passed on: this is the answer
+    b.arm(3, match="uploads", ...)    the 3rd of those that have this in their lines
     Between(url, strict=True)         looks at the preconditions of completions, as AWS does, where the server does not; b.client is then a
                                       boto3 client of the server, and who else changes objects holds b.turn meanwhile
     Between(url, skip=("GET ",))      such requests are not counted
@@ -53,9 +55,11 @@ class Between:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
-    def arm(self, number, before=None, after=None, lose=False, always=False):
+    def arm(self, number, before=None, after=None, lose=False, always=False, refuse=None, match=""):
+        if refuse:
+            before = lambda: Refusal(refuse)
         with self._lock:
-            self.lines, self._armed = [], (number, before, after, lose, always)
+            self.lines, self._armed = [], (number, before, after, lose, always, match)
             self._last = self._armed
 
     def at(self):
@@ -82,12 +86,12 @@ class Between:
         if line.startswith(self._skip):
             return None, None, False
         with self._lock:
-            number = len(self.lines)
             self.lines.append(line)
             if not self._armed:
                 return None, None, False
-            at, before, after, lose, always = self._armed
-            if number != at and not (always and number > at):
+            at, before, after, lose, always, match = self._armed
+            number = sum(match in line for line in self.lines) - 1
+            if match not in line or number != at and not (always and number > at):
                 return None, None, False
             self._calls += 1
             return before, after, lose
@@ -119,8 +123,9 @@ class Between:
         h.wfile.flush()
 
     def _pass(self, h, body, before, after):
-        if before:
-            before()
+        refusal = before() if before else None
+        if isinstance(refusal, Refusal):
+            return refusal, b"<Error><Code>Refused</Code><Message>as the case wants it</Message></Error>"
         if self._strict and h.command == "POST" and "uploadId=" in h.path:
             with self.turn:
                 answer, data = self._refusal(h) or self._ask(h, body)
@@ -151,12 +156,15 @@ class Between:
         except self.client.exceptions.ClientError:
             tag = None
         if (match and match != tag) or (none and tag):
-            return Refusal(), b"<Error><Code>PreconditionFailed</Code><Message>another version</Message></Error>"
+            return Refusal(412), b"<Error><Code>PreconditionFailed</Code><Message>another version</Message></Error>"
         return None
 
 
 class Refusal:
-    status, reason = 412, "Precondition Failed"
+    reason = "Refused"
+
+    def __init__(self, status):
+        self.status = status
 
     def getheaders(self):
         return [("Content-Type", "application/xml")]

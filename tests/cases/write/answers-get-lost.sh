@@ -38,10 +38,10 @@ def change(key, n):
     os.pwrite(fd, new, len(base) // 2)
     return name, base[:len(base) // 2] + new + base[len(base) // 2 + len(new):], fd
 UNKNOWN = open(unknown, "w", buffering=1)
-def not_told(name, at, lines):
-    """The server has begun an upload, and nobody was told which."""
+def not_told(at, lines):
+    """The server has begun an upload, and nobody was told which: of the file, or of what is put together for it."""
     if at < len(lines) and lines[at].startswith("POST ") and lines[at].endswith("?uploads="):
-        UNKNOWN.write(f"{name}\n")
+        UNKNOWN.write(lines[at].split("?")[0].split("/")[-1] + "\n")
 KINDS = ("new", "small", "large") if quick == "no" else ("small", "new")
 n = 0
 mount("remote")
@@ -60,7 +60,7 @@ for key in KINDS:
                     sys.exit(f"the answer to request {at} was lost: fsync of {name}: {e}; {between.lines}")
         os.close(fd)
         had, lines = between.disarm()
-        not_told(name, at, lines)
+        not_told(at, lines)
         if stored(name) != want:
             sys.exit(f"the answer to request {at} was lost: {name} is not what was written; {lines}")
         if open(f"{mnt}/{name}", "rb").read() != want:
@@ -85,7 +85,7 @@ for key in KINDS:
             subprocess.run([vmofs, "sync", f"{mnt}/{name}"], capture_output=True, timeout=120)
             os.close(fd)
             had, lines = between.disarm()
-            not_told(name, at, lines)
+            not_told(at, lines)
             if not killed.is_set():
                 break
             subprocess.run(["umount", "-l", mnt], check=True)
@@ -106,3 +106,4 @@ sync_all
 vmofs_umount
 # But for those whose beginning was not answered: nobody knows whose they are.
 [ "$TEST_FLAVOUR" != gcc ] || assert_eq "" "$(s3 uploads bucket | grep -vwFf "$TEST_TMP/unknown")" "uploads that are left"
+assert_eq "" "$(s3 ls s3://bucket/ | grep vmofs-tmp)" "temporary objects that are left"
