@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The joints of a store: temporary objects that the server puts together from the base and a small change, copied as parts of the upload that
- * counts, and removed after it. Each stands in the record of uploads as long as it may be there, and has a name that nobody else
+ * counts, and removed after it. They are made while the server copies the rest of the base. Each stands in the record of uploads as long as it may be there, and has a name that nobody else
  * can have: 128 random bits, which it also keeps as its attempt. What goes wrong with them is no failure of the store: then it goes by
  * the usual plan. A thread that may block.
  */
@@ -24,8 +24,11 @@
 #define TRIES 3
 
 struct assembly {
+	const struct s3_joints *j;
+	struct s3_desk *desk;
 	struct s3_temp v[S3_JOINTS_MAX];
-	unsigned n;
+	unsigned n;  /* those that are there */
+	bool failed; /* another one could not be made */
 };
 
 /* -- names ------------------------------------------------------------------------------------ */
@@ -132,7 +135,7 @@ static bool assembly_end(struct assembly *a, struct s3_upload *u)
 	bool all = true;
 
 	for (unsigned i = 0; i < a->n; i++) {
-		ops[i] = remove_op(u->s, u->desk, a->v[i].key, a->v[i].version_id);
+		ops[i] = remove_op(u->s, a->desk, a->v[i].key, a->v[i].version_id);
 		if (ops[i])
 			s3_op_send(ops[i], &w, 0);
 	}
@@ -140,7 +143,7 @@ static bool assembly_end(struct assembly *a, struct s3_upload *u)
 		int r = ops[i] ? 0 : -ENOMEM;
 
 		while (r == 0 && !s3_op_finished(ops[i]))
-			r = s3_desk_wait(u->desk, &w);
+			r = s3_desk_wait(a->desk, &w);
 		u->requests += s3_op_requests(ops[i]);
 		r = remove_end(ops[i], r);
 		if (r == 0) {
@@ -151,7 +154,7 @@ static bool assembly_end(struct assembly *a, struct s3_upload *u)
 		free(a->v[i].key);
 		all = false;
 	}
-	a->n = 0;
+	s3_desk_put(a->desk);
 	return all;
 }
 
@@ -200,15 +203,15 @@ static void temp_undo(struct s3_upload *u, struct s3_temp *t, bool unknown)
 	free(t->key);
 }
 
-static int temp_upload(struct s3_upload *u, const struct s3_joint *j, struct s3_temp *t,
-		       struct vmofs_err *err)
+static int temp_upload(struct s3_upload *u, struct s3_desk *desk, const struct s3_joint *j,
+		       struct s3_temp *t, bool *unknown, struct vmofs_err *err)
 {
 	struct s3_part parts[] = { { j->off, j->at - j->off, true, 0 },
 				   { j->at, j->end - j->at, false, 0 } };
 	const struct s3_plan plan = { .v = parts, .n = ARRAY_LEN(parts) };
 	struct s3_props props;
 	struct s3_upload own = { .s = u->s,
-				 .desk = u->desk,
+				 .desk = desk,
 				 .key = t->key,
 				 .from = u->from,
 				 .base = u->base,
@@ -226,35 +229,37 @@ static int temp_upload(struct s3_upload *u, const struct s3_joint *j, struct s3_
 	u->requests += own.requests;
 	u->bytes_up += own.bytes_up;
 	u->bytes_copied += own.bytes_copied;
-	u->unknown = own.unknown;
+	*unknown = own.unknown;
 	t->is = own.now;
 	memcpy(t->version_id, own.version_id, sizeof t->version_id);
 	return r;
 }
 
-static int temp_make(struct s3_upload *u, const struct s3_joint *j, struct s3_temp *t,
-		     struct vmofs_err *err)
+static int temp_make(struct s3_upload *u, struct s3_desk *desk, const struct s3_joint *j,
+		     struct s3_temp *t, struct vmofs_err *err)
 {
+	bool unknown = false;
 	int r = temp_name(u->s, t);
 
 	if (r < 0)
 		return vmofs_err_set(err, r, "no memory for an upload");
 	s3_record_add(u->s, t->key, temp_id(t).text);
-	r = temp_upload(u, j, t, err);
+	r = temp_upload(u, desk, j, t, &unknown, err);
 	if (r != 0)
-		temp_undo(u, t, u->unknown);
+		temp_undo(u, t, unknown);
 	return r;
 }
 
-static int assembly_make(struct assembly *a, struct s3_upload *u, const struct s3_joints *j,
-			 struct vmofs_err *err)
+static int assembly_make(struct s3_upload *u, struct vmofs_err *err)
 {
+	struct assembly *a = u->arg;
 	int r = 0;
 
-	for (unsigned i = 0; i < j->n && r == 0; i++) {
-		r = temp_make(u, &j->v[i], &a->v[i], err);
+	for (unsigned i = 0; i < a->j->n && r == 0; i++) {
+		r = temp_make(u, a->desk, &a->j->v[i], &a->v[i], err);
 		a->n += r == 0;
 	}
+	a->failed = r != 0;
 	return r;
 }
 
@@ -309,17 +314,19 @@ static void tell_failed(struct s3 *s, int r, const struct vmofs_err *err)
 static int assembled(struct s3_upload *u, const struct s3_plan *plan, const struct s3_joints *j,
 		     bool *again, struct vmofs_err *err)
 {
-	struct assembly a = { .n = 0 };
-	int r = assembly_make(&a, u, j, err);
-	bool made = r == 0;
+	struct assembly a = { .j = j, .desk = s3_desk_new() };
+	int r;
 
-	if (made) {
-		u->temps = a.v;
-		r = s3_upload_run(u, plan, err);
-		u->temps = NULL;
-	}
-	*again = r < 0 && !is_final(r) && (!made || u->temp_failed);
-	if (assembly_end(&a, u) && made && !u->temp_failed)
+	if (!a.desk)
+		return vmofs_err_set(err, -ENOMEM, "no memory for an upload");
+	u->prepare = assembly_make;
+	u->arg = &a;
+	u->temps = a.v;
+	r = s3_upload_run(u, plan, err);
+	u->prepare = NULL;
+	u->temps = NULL;
+	*again = r < 0 && !is_final(r) && (a.failed || u->temp_failed);
+	if (assembly_end(&a, u) && r == 0)
 		atomic_store(&u->s->unassembled, 0);
 	return r;
 }

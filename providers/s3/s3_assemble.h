@@ -15,7 +15,7 @@
 #include "s3/s3_op.h"
 #include "s3/s3_plan.h"
 
-/* They are made one after the other, in three round trips each. */
+/* They are made one after the other, in three round trips each, while the rest is copied. */
 #define S3_JOINTS_MAX 8
 
 /* -- which (s3_joints.c); pure -- */

@@ -191,8 +191,13 @@ struct s3_upload {
 	struct vmofs_store *store; /* NULL: nothing is uploaded */
 	struct s3_ahead *ahead;    /* the upload has begun, and has some of the parts; NULL */
 	int (*commit)(struct s3_final *f);
-	const struct s3_temp
-		*temps; /* that parts are copied from: the first is a part's from == 1 */
+	/*
+	 * Makes the temps, waiting at another desk, while the server copies what is the base's already; NULL: there are none. Not
+	 * 0: the upload ends with that.
+	 */
+	int (*prepare)(struct s3_upload *u, struct vmofs_err *err);
+	void *arg;                   /* for prepare() */
+	const struct s3_temp *temps; /* copied from where a part's from is 1 and more */
 
 	struct vmofs_version now;
 	char version_id[128];

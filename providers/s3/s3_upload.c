@@ -35,7 +35,8 @@ struct job {
 		next[2]; /* the first part that was not begun, of those uploaded and those copied */
 	unsigned busy[2];
 	unsigned left;
-	bool astray; /* parts were left under way: they may arrive after an abort, and stay */
+	bool prepared; /* the temps are there */
+	bool astray;   /* parts were left under way: they may arrive after an abort, and stay */
 	struct s3_body *list; /* of the completion */
 };
 
@@ -363,7 +364,9 @@ static unsigned part_next(struct job *j, bool copy)
 {
 	unsigned i = j->next[copy];
 
-	while (i < j->plan->n && (j->plan->v[i].copy != copy || j->v[i].got.done))
+	while (i < j->plan->n &&
+	       (j->plan->v[i].copy != copy || (j->plan->v[i].from && !j->prepared) || j->v[i].op ||
+		j->v[i].got.done))
 		i++;
 	return j->next[copy] = i;
 }
@@ -375,6 +378,19 @@ static int begin_copies(struct job *j)
 	while (r == 0 && j->busy[true] < j->u->s->o.upload_parallel &&
 	       part_next(j, true) < j->plan->n)
 		r = copy_begin(j, j->next[true]++);
+	return r;
+}
+
+static int job_prepare(struct job *j, struct vmofs_err *err)
+{
+	int r = j->u->prepare ? begin_copies(j) : 0;
+
+	if (r == 0 && j->u->prepare)
+		r = j->u->prepare(j->u, err);
+	else if (r < 0)
+		vmofs_err_set(err, r, "no memory for a request");
+	j->prepared = true;
+	j->next[true] = 0;
 	return r;
 }
 
@@ -545,6 +561,8 @@ int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_
 	if (!j.v)
 		return vmofs_err_set(err, r, "no memory for an upload");
 	r = job_create(&j, err);
+	if (r == 0)
+		r = job_prepare(&j, err);
 	if (r == 0)
 		r = job_parts(&j, err);
 	if (r == 0)

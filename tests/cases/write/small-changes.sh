@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # FLAVOURS: gcc asan
-# TIMEOUT: 300
+# TIMEOUT: 600
 # A small change of a large object is put together by the server: the temporary object has a name that mounts do not show, it is gone after the store, after
 # each refusal and after kill -9, in a bucket with versions too; another version that comes meanwhile is not overwritten.
 . "$TEST_LIB/common.sh"
