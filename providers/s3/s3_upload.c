@@ -312,10 +312,10 @@ static void part_count(struct job *j, const struct s3_part *p, const struct s3_o
 	struct vmofs_store *st = u->store;
 
 	u->requests += op->ask.http.requests;
-	if (op->code != 0)
+	if (op->code != 0 || p->from) /* those bytes were counted when the joint was made */
 		return;
 	*(p->copy ? &u->bytes_copied : &u->bytes_up) += p->len;
-	if (st && st->progress && !p->from) /* those bytes were told when the joint was made */
+	if (st && st->progress)
 		st->progress(st, p->copy ? 0 : p->len, p->copy ? p->len : 0);
 }
 
