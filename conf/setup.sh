@@ -30,7 +30,7 @@ die() { printf 'setup: error: %s\n' "$*" >&2; exit 1; }
 
 # Each word is PACKAGE or PACKAGE=COMMAND; the second form is content with the command from elsewhere.
 BUILD='gcc=gcc libc6-dev cmake=cmake ninja-build=ninja pkg-config=pkg-config libfuse3-dev fuse3=fusermount3
-	libcurl4-openssl-dev libssl-dev libzstd-dev libjansson-dev libexpat1-dev'
+	libcurl4-openssl-dev libssl-dev libzstd-dev zlib1g-dev libjansson-dev libexpat1-dev'
 TEST='libcmocka-dev clang=clang clang-format=clang-format nginx-light=nginx
 	python3=python3 python3-boto3 curl=curl openssl=openssl iproute2=ip util-linux procps=ps attr=getfattr git=git
 	sqlite3=sqlite3 rsync=rsync

@@ -18,7 +18,7 @@ BEGIN {
 	see["vm"]        = "base store vm";
 	see["net"]       = "base net";
 	see["providers"] = "base net";
-	see["image"]     = "base store net image";
+	see["image"]     = "base store vm net providers image";
 	see["write"]     = "base store vm write";
 	see["cow"]       = "base store vm cow";
 	see["fs"]        = "base store vm net providers image write fs";
@@ -30,7 +30,7 @@ BEGIN {
 	owner["fuse"]           = "src/fs/";
 	owner["linux/fuse"]     = "src/fs/";
 	owner["openssl/"]       = "src/net/ src/base/digest";
-	owner["zstd"]           = "src/base/unzstd providers/zstd/";
+	owner["zstd"]           = "src/base/unzstd providers/zstd/ src/image/";
 	owner["zlib"]           = "providers/gzip/ src/image/";
 	owner["jansson"]        = "src/daemon/ src/cli/ src/image/ src/net/ providers/s3/ providers/http/";
 	owner["archive"]        = "src/image/";
