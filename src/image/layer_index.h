@@ -37,6 +37,7 @@
 #define LAYER_PATH_MAX   4096u /* of an entry or a target, without a zero */
 #define LAYER_DEPTH_MAX  1024u
 #define LAYER_DIGEST_LEN 32u
+#define LAYER_WINDOW_MAX 32768u /* what inflate can refer to */
 
 enum layer_layout {
 	LAYER_LAYOUT_TAR = 1, /* the uncompressed tar, byte by byte */
@@ -133,6 +134,7 @@ struct layer_index {
 	uint32_t n_dirents;
 	uint32_t n_spans;
 	uint32_t n_digests;
+	uint32_t n_layers; /* MERGED: of how many, inodes' `layer` is below it; else 1 */
 	size_t names_len;
 	size_t xattrs_len;
 	size_t windows_len;
@@ -140,7 +142,7 @@ struct layer_index {
 
 /*
  * Fills @x from the memory [p, p + len), 8 byte aligned, which must stay. Every record is looked at: O(len). -EBADMSG with
- * @err: it is not one, of another version, or damaged.
+ * @err: it is not one, of another version, or damaged; -ENOMEM (a bit for each 4 bytes of xattrs).
  */
 int layer_index_check(struct layer_index *x, const void *p, size_t len, struct vmofs_err *err);
 
@@ -157,7 +159,7 @@ static inline const struct layer_inode *layer_inode(const struct layer_index *x,
 /* The dirent @name of the directory @dir; NULL: there is none, or @dir is no directory. O(log n). */
 const struct layer_dirent *layer_lookup(const struct layer_index *x, uint64_t dir, const char *name,
 					size_t len);
-/* The inode at a path ("" and "/" are the root), without following links; 0: there is none. */
+/* The inode at a path ("" and "/" are the root, "." says nothing), without following links; 0: there is none. */
 uint32_t layer_walk(const struct layer_index *x, const char *path);
 
 static inline const char *layer_name(const struct layer_index *x, const struct layer_dirent *d)
@@ -187,5 +189,8 @@ struct layer_xattr layer_xattr(const struct layer_index *x, const struct layer_i
 uint32_t layer_span_at(const struct layer_index *x, uint64_t data);
 /* Its SHA-256; NULL: it has none. */
 const uint8_t *layer_span_digest(const struct layer_index *x, const struct layer_span *s);
+/* DEFLATE: unpacks its window to @out. Its length, 0: none is needed; -EBADMSG: it cannot be unpacked; -ENOMEM. */
+int layer_span_window(const struct layer_index *x, const struct layer_span *s,
+		      uint8_t out[LAYER_WINDOW_MAX]);
 
 #endif
