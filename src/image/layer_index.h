@@ -91,6 +91,13 @@ enum layer_span_kind {
 	LAYER_SPAN_NKINDS
 };
 
+/* Of what a span's SHA-256 is. */
+enum layer_digest_of {
+	LAYER_DIGEST_DATA, /* of the data_len bytes that come out */
+	LAYER_DIGEST_BLOB, /* of the blob_len bytes at `blob`, which are exact then (SOCI) */
+	LAYER_NDIGESTS
+};
+
 struct layer_span {
 	uint64_t data;
 	uint64_t data_len; /* not 0 */
@@ -101,10 +108,11 @@ struct layer_span {
 	uint64_t window;     /* DEFLATE: byte offset in windows; its length there is window_len */
 	uint32_t window_len; /* 0: none is needed */
 	uint32_t
-		digest; /* number of its SHA-256 among digests (of data_len bytes), from 1; 0: it has none */
+		digest; /* number of its SHA-256 among digests (`digest_of`), from 1; 0: it has none */
 	uint8_t kind; /* enum layer_span_kind */
 	uint8_t bits; /* DEFLATE: how many of the first byte's high bits belong to it, 0 to 7 */
-	uint8_t pad[6];
+	uint8_t digest_of; /* enum layer_digest_of */
+	uint8_t pad[5];
 };
 
 /* What the index is of. */
