@@ -536,6 +536,7 @@ int layer_build_span(struct layer_build *b, const struct layer_span *span,
 	if (digest) {
 		memcpy(b->digests[b->n_digests], digest, LAYER_DIGEST_LEN);
 		s.digest = (uint32_t)++b->n_digests;
+		s.digest_of = span->digest_of;
 	}
 	b->spans[b->n_spans++] = s;
 	return 0;

@@ -426,6 +426,8 @@ static const char *layer_span_wrong(const struct layer_index *x, const struct la
 		return "its part of the blob";
 	if (!layer_window_ok(x, s))
 		return "its window";
+	if (s->digest_of >= LAYER_NDIGESTS || (s->digest_of && !s->digest))
+		return "what its digest is of";
 	return s->digest > x->n_digests ? "its digest" : NULL;
 }
 

@@ -342,18 +342,25 @@ static void test_pages(void **state UNUSED)
 	s.data = at[0];
 	assert_int_equal(layer_build_span(b, &s, digest[0], NULL, 0), 0);
 	s.data = at[0] + 10;
+	s.digest_of = LAYER_DIGEST_BLOB;
 	assert_int_equal(layer_build_span(b, &s, NULL, NULL, 0), 0);
+	s.data = at[0] + 20;
+	assert_int_equal(layer_build_span(b, &s, digest[0], NULL, 0), 0);
 	end(b, &id, &x);
 	assert_int_equal(id.data_size, 12288);
-	assert_int_equal(x.n_spans, 3);
+	assert_int_equal(x.n_spans, 4);
 	assert_memory_equal(layer_span_digest(&x, &x.spans[0]), digest[0], LAYER_DIGEST_LEN);
 	assert_null(layer_span_digest(&x, &x.spans[1]));
-	assert_memory_equal(layer_span_digest(&x, &x.spans[2]), digest[1], LAYER_DIGEST_LEN);
+	assert_int_equal(x.spans[1].digest_of, LAYER_DIGEST_DATA);
+	assert_memory_equal(layer_span_digest(&x, &x.spans[2]), digest[0], LAYER_DIGEST_LEN);
+	assert_int_equal(x.spans[2].digest_of, LAYER_DIGEST_BLOB);
+	assert_memory_equal(layer_span_digest(&x, &x.spans[3]), digest[1], LAYER_DIGEST_LEN);
 	assert_int_equal(layer_span_at(&x, 0), 0);
 	assert_int_equal(layer_span_at(&x, 9), 0);
 	assert_int_equal(layer_span_at(&x, 10), 1);
 	assert_int_equal(layer_span_at(&x, 20), 2);
-	assert_int_equal(layer_span_at(&x, 8202), 3);
+	assert_int_equal(layer_span_at(&x, 30), 3);
+	assert_int_equal(layer_span_at(&x, 8202), 4);
 	free((void *)(uintptr_t)x.p);
 }
 
