@@ -47,6 +47,8 @@ int layer_index_map(struct layer_index *x, int fd, struct vmofs_err *err)
 	if (p == MAP_FAILED)
 		return vmofs_err_set(err, -errno, "cannot map a layer's index");
 	r = layer_index_check(x, p, (size_t)st.st_size, err);
+	/* The check has seen all of it, most of which nobody may ever ask for: the file has it, this process need not. */
+	madvise(p, (size_t)st.st_size, MADV_DONTNEED);
 	if (r < 0) {
 		munmap(p, (size_t)st.st_size);
 		*x = (struct layer_index){ 0 };
