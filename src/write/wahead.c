@@ -47,7 +47,7 @@ struct wahead {
 	unsigned n;    /* parts that there is room for */
 	unsigned attr_set;
 	struct vmofs_change_attr attr; /* xattrs: counted */
-	atomic_bool cancel; /* of what is under way */
+	atomic_bool cancel;            /* of what is under way */
 
 	/* lock: w->lock, everything below */
 	struct vmofs_list link; /* in w->aheads_left */
