@@ -46,7 +46,7 @@ struct journal_log;
 
 #define JOURNAL_KEY_MAX       4096 /* with the final zero, as all of them */
 #define JOURNAL_VALIDATOR_MAX 512
-#define JOURNAL_ATTEMPT_MAX   40
+#define JOURNAL_ATTEMPT_MAX   176
 #define JOURNAL_SOURCE_MAX    8192
 
 /* The version that the changes are of. */
@@ -116,7 +116,7 @@ int journal_sync(struct journal_log *l);
  * The next three are as durable as the contents that they are about: synced when something in this log has been made durable
  * before (or was found after a start), else just written. A log that has no commit yet just keeps it in mind.
  *
- * The contents committed last are about to be stored as @attempt. "": none is under way any more.
+ * The contents committed last are about to be stored as @attempt, a text that only the caller understands. "": none is under way any more.
  */
 int journal_attempt(struct journal_log *l, const char *attempt);
 struct journal_range {
@@ -145,7 +145,7 @@ struct journal_found {
 	const char *key;
 	struct journal_base base;
 	struct journal_state state;
-	const char *attempt;     /* "" none, or one that was begun and not known to have ended */
+	const char *attempt;     /* as journal_attempt() was told last; "" none */
 	struct journal_log *log; /* the receiver's from now on */
 };
 /*

@@ -3,6 +3,7 @@
  * A file's log in the journal: what goes into a commit, what a store means for it. A commit has the file as it was at one moment of the
  * call, with some pages newer than that; sizes and pages agree. All of it blocks; log_lock is held across system calls.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,8 @@
 
 /* What is copied under the VMO's lock at once. */
 #define COPY_BYTES MIB(1)
+
+static_assert(WLOG_ATTEMPTS <= JOURNAL_ATTEMPT_MAX, "they fit");
 
 /* A file that is cut all the time is given up, until the next commit. */
 enum { PASSES = 64 };
@@ -191,22 +194,36 @@ static void base_of(struct wfile *f, struct journal_base *b)
 	mutex_unlock(&f->w->lock);
 }
 
-/* What the log is to say of attempts now. */
-static void attempt_of(struct wfile *f, char attempt[VMOFS_ATTEMPT_LEN + 1])
+/* What the log is to say of attempts now; @open: also of the one under way. */
+static void attempts_of(struct wfile *f, bool open, char text[WLOG_ATTEMPTS])
 {
+	size_t n = 0;
+
 	mutex_lock(&f->w->lock);
+	text[0] = '\0';
 	if (f->leaving)
-		snprintf(attempt, VMOFS_ATTEMPT_LEN + 1, "%s", WLOG_LEAVING);
-	else if (f->attempt[0] || !f->n_given_up)
-		memcpy(attempt, f->attempt, sizeof f->attempt);
-	else
-		memcpy(attempt, f->given_up[f->n_given_up - 1], sizeof f->attempt);
+		snprintf(text, WLOG_ATTEMPTS, "%s", WLOG_LEAVING);
+	else if (open && f->attempt[0])
+		n = (size_t)snprintf(text, WLOG_ATTEMPTS, "%s", f->attempt);
+	for (unsigned i = f->leaving ? 0 : f->n_given_up; i-- > 0;)
+		n += (size_t)snprintf(text + n, WLOG_ATTEMPTS - n, "%s%s", n ? " " : "",
+				      f->given_up[i]);
 	mutex_unlock(&f->w->lock);
+}
+
+bool wlog_next_attempt(const char **at, char attempt[VMOFS_ATTEMPT_LEN + 1])
+{
+	size_t n = strcspn(*at, " ");
+
+	snprintf(attempt, VMOFS_ATTEMPT_LEN + 1, "%.*s", (int)n, *at);
+	*at += n;
+	*at += strspn(*at, " ");
+	return n > 0;
 }
 
 static int need_log(struct wfile *f) REQUIRES(f->log_lock)
 {
-	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	char attempts[WLOG_ATTEMPTS];
 	struct journal_base base;
 	int r;
 
@@ -219,9 +236,9 @@ static int need_log(struct wfile *f) REQUIRES(f->log_lock)
 	f->log_any = false;
 	f->log_stale = false;
 	fresh_all(f);
-	attempt_of(f, attempt);
-	if (attempt[0])
-		(void)journal_attempt(f->log, attempt);
+	attempts_of(f, true, attempts);
+	if (attempts[0])
+		(void)journal_attempt(f->log, attempts);
 	return 0;
 }
 
@@ -300,11 +317,11 @@ static int sync_log(struct wfile *f) REQUIRES(f->log_lock)
 /* The log is as new as what is being stored. Who commits need not be who stores, and may come when that is over. */
 static void tell_attempt(struct wfile *f) REQUIRES(f->log_lock)
 {
-	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	char attempts[WLOG_ATTEMPTS];
 	int r;
 
-	attempt_of(f, attempt);
-	r = journal_attempt(f->log, attempt);
+	attempts_of(f, true, attempts);
+	r = journal_attempt(f->log, attempts);
 	f->log_behind = r < 0;
 	if (r < 0)
 		log_warn("the journal does not know that '%s' is being stored: %s", f->key,
@@ -403,12 +420,15 @@ void wlog_attempt(struct wfile *f)
 
 void wlog_no_attempt(struct wfile *f)
 {
+	char attempts[WLOG_ATTEMPTS];
+
 	if (!f->w->p.journal)
 		return;
 	mutex_lock(&f->log_lock);
 	f->log_behind = false;
+	attempts_of(f, false, attempts);
 	if (f->log)
-		(void)journal_attempt(f->log, "");
+		(void)journal_attempt(f->log, attempts);
 	mutex_unlock(&f->log_lock);
 }
 
@@ -544,11 +564,13 @@ int wlog_rename_locked(struct wfile *f, const char *key, const struct vmofs_vers
 
 void wlog_leaving(struct wfile *f, bool leaving)
 {
+	char attempts[WLOG_ATTEMPTS];
 	int r = 0;
 
 	mutex_lock(&f->log_lock);
+	attempts_of(f, true, attempts);
 	if (f->log)
-		r = journal_attempt(f->log, leaving ? WLOG_LEAVING : "");
+		r = journal_attempt(f->log, leaving ? WLOG_LEAVING : attempts);
 	mutex_unlock(&f->log_lock);
 	if (r < 0)
 		log_warn("the journal does not know that '%s' %s: %s", f->key,

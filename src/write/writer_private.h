@@ -306,8 +306,12 @@ void wlog_stored_locked(struct wfile *f, bool clean) REQUIRES(f->log_lock);
 /* Also to another base; all that the log has is changed. */
 int wlog_rename_locked(struct wfile *f, const char *key, const struct vmofs_version *base)
 	REQUIRES(f->log_lock);
-/* What stands for an attempt in a log: the file counts only while the origin has its base. */
+/* What stands for attempts in a log: the file counts only while the origin has its base. */
 #define WLOG_LEAVING "leaving"
+/* Attempts in a log: that of the store whose outcome is open, then those that were given up, the last one first; a space between. */
+enum { WLOG_ATTEMPTS = (GIVEN_UP_MAX + 1) * (VMOFS_ATTEMPT_LEN + 1) };
+/* The one at *@at, which moves behind it. False: there is none. */
+bool wlog_next_attempt(const char **at, char attempt[VMOFS_ATTEMPT_LEN + 1]);
 /* f->leaving has changed. */
 void wlog_leaving(struct wfile *f, bool leaving);
 /* The base is what f->base says now, and all that the log has is changed. */

@@ -147,7 +147,7 @@ static int apply_anyway(struct wfile *f, const struct journal_state *st)
 
 /* ---- what the origin has ---- */
 
-/* The version that it is of now: 1: the attempt has arrived, @base is that; 0: not, or there was none; else not known. */
+/* The version that it is of now: 1: an attempt has arrived, @base is that; 0: not, or there was none; else not known. */
 static int find_out(struct recovery *rec, const struct journal_found *found,
 		    struct vmofs_version *base)
 {
@@ -155,13 +155,14 @@ static int find_out(struct recovery *rec, const struct journal_found *found,
 	struct vmofs_change_wait wait = { loop_now_ns() + ASK_NS, NULL };
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct vmofs_version now = { 0 };
-	int r;
+	char attempt[VMOFS_ATTEMPT_LEN + 1];
+	const char *at = found->attempt;
+	int r = 0;
 
 	*base = (struct vmofs_version){ .exists = found->base.exists, .size = found->base.size };
 	snprintf(base->validator, sizeof base->validator, "%s", found->base.validator);
-	if (!found->attempt[0])
-		return 0;
-	r = s->ops->change->attempted(s, found->key, found->attempt, &now, &wait, &err);
+	while (r == 0 && wlog_next_attempt(&at, attempt))
+		r = s->ops->change->attempted(s, found->key, attempt, &now, &wait, &err);
 	if (r > 0)
 		*base = now;
 	if (r < 0)
@@ -198,6 +199,19 @@ static int has_left(struct recovery *rec, struct journal_found *found)
 
 /* ---- one file ---- */
 
+/* Those that were given up may be on their way, from before; the first one too, unless its outcome is @open. */
+static void take_attempts(struct wfile *f, const char *text, bool open)
+{
+	char attempt[VMOFS_ATTEMPT_LEN + 1];
+
+	if (open)
+		(void)wlog_next_attempt(&text, f->attempt);
+	while (f->n_given_up < GIVEN_UP_MAX && wlog_next_attempt(&text, attempt)) {
+		memmove(f->given_up[1], f->given_up[0], f->n_given_up++ * sizeof attempt);
+		memcpy(f->given_up[0], attempt, sizeof attempt);
+	}
+}
+
 static void set_up(struct wfile *f, const struct journal_found *found, int outcome)
 {
 	uint64_t now = writer_now(f->w);
@@ -226,13 +240,9 @@ static void set_up(struct wfile *f, const struct journal_found *found, int outco
 	if (outcome < 0) {
 		f->stuck = true;
 		f->committing = true;
-		snprintf(f->attempt, sizeof f->attempt, "%s", found->attempt);
 	}
-	/* It may be on its way, from before. */
-	if (outcome == 0 && found->attempt[0]) {
-		snprintf(f->given_up[0], sizeof f->given_up[0], "%s", found->attempt);
-		f->n_given_up = 1;
-	}
+	if (outcome <= 0)
+		take_attempts(f, found->attempt, outcome < 0);
 }
 
 /* From now on it may be stored. */

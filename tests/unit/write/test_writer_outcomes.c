@@ -414,6 +414,25 @@ static void test_end_and_late(void **state UNUSED)
 	}
 }
 
+/* So does the first one of two whose daemons ended, when the second one is lost. */
+static void test_two_ends_and_late(void **state UNUSED)
+{
+	struct wfile *f = end_with(FAKE_CHANGE_LATE);
+
+	fake_change_trouble(origin, FAKE_CHANGE_LOST, -EIO, 1, true);
+	f = start_again(f);
+	assert_true(sync_file(f) < 0);
+	f = start_again(f);
+	fake_change_gate(origin, true);
+	fake_change_trouble(origin, FAKE_CHANGE_NONE, 0, 0, false);
+	begin_store(f);
+	fake_change_wait_gate(origin, 1);
+	assert_true(fake_change_arrive(origin));
+	fake_change_gate(origin, false);
+	sync_at_last(f);
+	check_again(f);
+}
+
 /* ---- conflicts ---- */
 
 /* The other client comes between; what is here of the old version is [0, len). */
@@ -489,14 +508,14 @@ static void test_resolved_unheard(void **state UNUSED)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(test_every_code),       CASE(test_asked_later),
-		CASE(test_replaced_unheard), CASE(test_late),
-		CASE(test_late_and_cut),     CASE(test_late_and_new),
-		CASE(test_too_late),         CASE(test_other_while_late),
-		CASE(test_end_and_arrived),  CASE(test_end_and_lost),
-		CASE(test_end_and_deaf),     CASE(test_end_and_late),
-		CASE(test_conflict_is_kept), CASE(test_conflict_in_part),
-		CASE(test_resolved_unheard),
+		CASE(test_every_code),        CASE(test_asked_later),
+		CASE(test_replaced_unheard),  CASE(test_late),
+		CASE(test_late_and_cut),      CASE(test_late_and_new),
+		CASE(test_too_late),          CASE(test_other_while_late),
+		CASE(test_end_and_arrived),   CASE(test_end_and_lost),
+		CASE(test_end_and_deaf),      CASE(test_end_and_late),
+		CASE(test_two_ends_and_late), CASE(test_conflict_is_kept),
+		CASE(test_conflict_in_part),  CASE(test_resolved_unheard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
