@@ -17,6 +17,7 @@ struct fake_ahead {
 	char key[256];
 	char attempt[VMOFS_ATTEMPT_LEN + 1];
 	uint8_t *parts[4096]; /* owned; NULL: not there. lock: c->lock */
+	unsigned sending;     /* lock: c->lock */
 };
 
 static struct fake_ahead *ahead_of(struct vmofs_ahead *a)
@@ -109,11 +110,13 @@ static int ahead_send(struct vmofs_ahead *base, struct vmofs_ahead_send *g, stru
 	int r;
 
 	mutex_lock(&a->c->lock);
-	assert(a->c->sending < a->c->parallel);
+	assert(a->sending < a->c->parallel);
+	a->sending++;
 	a->c->sending++;
 	mutex_unlock(&a->c->lock);
 	r = send_part(a, g);
 	mutex_lock(&a->c->lock);
+	a->sending--;
 	a->c->sending--;
 	cond_broadcast(&a->c->moved);
 	mutex_unlock(&a->c->lock);
@@ -220,7 +223,7 @@ void fake_ahead_take(struct fake_change *c, struct vmofs_store *st)
 		return;
 	assert(!st->base.exists && !strcmp(ahead_of(st->ahead)->key, st->key));
 	mutex_lock(&c->lock);
-	assert(!c->sending);
+	assert(!ahead_of(st->ahead)->sending);
 	c->counts.used++;
 	mutex_unlock(&c->lock);
 	ahead_free(ahead_of(st->ahead));
