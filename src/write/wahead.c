@@ -47,7 +47,7 @@ struct wahead {
 	unsigned n;    /* parts that there is room for */
 	unsigned attr_set;
 	struct vmofs_change_attr attr; /* xattrs: counted */
-	atomic_bool cancel;            /* of what is under way */
+	atomic_bool cancel;            /* of sends */
 
 	/* lock: w->lock, everything below */
 	struct vmofs_list link; /* in w->aheads_left */
@@ -286,13 +286,17 @@ static void begun(struct wfile *f, struct wahead *a, struct vmofs_ahead *up)
 	mutex_unlock(&f->w->lock);
 }
 
+/*
+ * Only the stop calls it off: what the origin has begun, and nobody has heard of, nobody can drop. Where no store wants it any more it
+ * is dropped when it is there.
+ */
 static void begin(struct wfile *f, struct wahead *a, const char *key)
 {
 	struct vmofs_source *s = f->w->p.source;
 	struct vmofs_err err = VMOFS_ERR_INIT;
 	struct vmofs_ahead_begin b = { .key = key,
 				       .attr = &a->attr,
-				       .wait = { loop_now_ns() + SEND_NS, &a->cancel } };
+				       .wait = { loop_now_ns() + SEND_NS, &f->w->aheads_end } };
 	struct vmofs_ahead *up = NULL;
 	int r = ahead_ops(f->w)->begin(s, &b, &up, &err);
 

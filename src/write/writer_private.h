@@ -70,7 +70,7 @@ struct writer {
 		*storers; /* NULL, as the next one, after the stop; lock: lock, from the start on */
 	struct workers *committer; /* NULL: no journal */
 	struct workers *aheads;    /* NULL: the source takes nothing ahead */
-	atomic_bool aheads_end;    /* nobody waits any more for what is dropped */
+	atomic_bool aheads_end;    /* nobody waits any more for what is begun or dropped */
 	atomic_ullong progress;    /* bytes that stores have moved; waits are measured by it */
 	struct mutex lock;
 	struct cond changed; /* a state, a turn, the end */

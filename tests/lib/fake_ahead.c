@@ -48,6 +48,23 @@ static bool fails(struct fake_change *c, unsigned *times)
 	return yes;
 }
 
+/* False: who asked has gone, without an answer. */
+static bool pass_begins(struct fake_change *c, const struct vmofs_change_wait *wait)
+{
+	bool gone;
+
+	mutex_lock(&c->lock);
+	c->counts.begun++;
+	c->at_begins++;
+	cond_broadcast(&c->moved);
+	while (c->begins_gate && !atomic_load(wait->cancel))
+		cond_wait_until(&c->moved, &c->lock, loop_now_ns() + SEND_LOOK_NS);
+	gone = c->begins_gate;
+	c->at_begins--;
+	mutex_unlock(&c->lock);
+	return !gone;
+}
+
 static int ahead_begin(struct vmofs_source *s, const struct vmofs_ahead_begin *b,
 		       struct vmofs_ahead **out, struct vmofs_err *err)
 {
@@ -57,15 +74,14 @@ static int ahead_begin(struct vmofs_source *s, const struct vmofs_ahead_begin *b
 	assert(!b->base.exists);
 	if (fails(c, &c->begins_fail))
 		return vmofs_err_set(err, -EIO, "nothing is taken ahead");
+	if (!pass_begins(c, &b->wait))
+		return vmofs_err_set(err, -EINTR, "interrupted");
 	a = calloc(1, sizeof *a);
 	assert(a);
 	a->base = (struct vmofs_ahead){ c->part, ARRAY_LEN(a->parts), c->parallel };
 	a->c = c;
 	snprintf(a->key, sizeof a->key, "%s", b->key);
 	vmofs_attempt_new(a->attempt);
-	mutex_lock(&c->lock);
-	c->counts.begun++;
-	mutex_unlock(&c->lock);
 	*out = &a->base;
 	return 0;
 }
@@ -160,6 +176,22 @@ void fake_change_wait_sends(struct fake_change *c, unsigned n)
 {
 	mutex_lock(&c->lock);
 	while (c->at_sends < n)
+		cond_wait(&c->moved, &c->lock);
+	mutex_unlock(&c->lock);
+}
+
+void fake_change_gate_begins(struct fake_change *c, bool closed)
+{
+	mutex_lock(&c->lock);
+	c->begins_gate = closed;
+	cond_broadcast(&c->moved);
+	mutex_unlock(&c->lock);
+}
+
+void fake_change_wait_begins(struct fake_change *c, unsigned n)
+{
+	mutex_lock(&c->lock);
+	while (c->at_begins < n)
 		cond_wait(&c->moved, &c->lock);
 	mutex_unlock(&c->lock);
 }

@@ -56,6 +56,9 @@ void fake_change_gate_sends(struct fake_change *c, bool closed);
 void fake_change_wait_sends(struct fake_change *c, unsigned n);
 /* Until @n parts have arrived ahead, and nothing more is under way. */
 void fake_change_wait_ahead(struct fake_change *c, unsigned n);
+/* The same of begins, whose answers wait; who is called off meanwhile does not hear of what has been begun. */
+void fake_change_gate_begins(struct fake_change *c, bool closed);
+void fake_change_wait_begins(struct fake_change *c, unsigned n);
 /* The next @begins begins and @sends sends fail. */
 void fake_change_ahead_fails(struct fake_change *c, unsigned begins, unsigned sends);
 /* Until @n of those that were begun have been dropped. */

@@ -42,6 +42,8 @@ struct fake_change {
 	unsigned parallel;
 	bool sends_gate;
 	unsigned at_sends, sending;
+	bool begins_gate;
+	unsigned at_begins;
 	unsigned begins_fail, sends_fail;
 	struct fake_change_counts counts;
 };

@@ -270,6 +270,43 @@ static void test_removed(void **state UNUSED)
 	wfile_put(f);
 }
 
+/* Nor is one forgotten whose answer comes later than the end of its file. */
+static void test_removed_at_the_beginning(void **state UNUSED)
+{
+	struct wfile *f = open_file("new");
+	struct vmofs_version base;
+	bool is_there;
+
+	fake_change_gate_begins(origin, true);
+	write_some(f, 0, SIZE);
+	fake_change_wait_begins(origin, 1);
+	assert_int_equal(wfile_removed(f, &is_there, &base), 0);
+	usleep(50000);
+	fake_change_gate_begins(origin, false);
+	for (unsigned i = 0; i < 500 && !counts().dropped; i++)
+		usleep(10000);
+	assert_int_equal(counts().dropped, 1);
+	wfile_put(f);
+}
+
+/* What comes of a file with another name is sent ahead too. */
+static void test_renamed_at_the_beginning(void **state UNUSED)
+{
+	struct wfile *f = open_file("new");
+
+	fake_change_gate_begins(origin, true);
+	write_some(f, 0, 4 * PART);
+	fake_change_wait_begins(origin, 1);
+	assert_int_equal(wfile_renamed(f, "other", NULL, NULL), 0);
+	usleep(50000);
+	fake_change_gate_begins(origin, false);
+	fake_change_wait_dropped(origin, 1);
+	write_some(f, 4 * PART, SIZE);
+	fake_change_wait_ahead(origin, PARTS);
+	check_stored(f, "other", SIZE, SIZE - PARTS * PART);
+	wfile_put(f);
+}
+
 static void test_renamed(void **state UNUSED)
 {
 	struct wfile *f = open_file("new");
@@ -389,6 +426,8 @@ int main(void)
 		CASE(test_mapping),
 		CASE(test_given_up),
 		CASE(test_removed),
+		CASE(test_removed_at_the_beginning),
+		CASE(test_renamed_at_the_beginning),
 		CASE(test_renamed),
 		CASE(test_store_fails),
 		CASE(test_unheard),
