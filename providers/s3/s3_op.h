@@ -203,6 +203,7 @@ struct s3_upload {
 	char version_id[128];
 	bool temp_failed; /* one of the temps could not be copied; nothing was completed */
 	bool unknown;     /* of a failure: the completion may have been acted upon, or will be */
+	bool gone; /* of a failure: the server does not know the upload; nothing was completed */
 	unsigned requests;
 	uint64_t bytes_up;
 	uint64_t bytes_copied;

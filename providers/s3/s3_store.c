@@ -290,6 +290,31 @@ static bool is_same(const struct vmofs_store *st)
 
 /* -- parts ------------------------------------------------------------------------------------ */
 
+/* Parts were sent ahead: the attempt is that of their upload. */
+static void take_ahead(struct storing *g, struct s3_upload *u)
+{
+	struct vmofs_store *st = g->st;
+
+	u->ahead = g->ahead;
+	snprintf(st->attempt, sizeof st->attempt, "%s", s3_ahead_attempt(g->ahead));
+	st->ahead_used = true;
+}
+
+/*
+ * An upload that has waited for its store may have been aborted meanwhile, by the rules of the bucket or by somebody: all goes up
+ * again, by another of the same attempt, which the store may have been told.
+ */
+static int ahead_is_gone(struct storing *g, struct s3_upload *u, struct vmofs_err *err)
+{
+	struct vmofs_store *st = g->st;
+
+	*err = (struct vmofs_err)VMOFS_ERR_INIT;
+	u->ahead = NULL;
+	st->ahead_used = false;
+	s3_props_set(&g->props, "x-amz-meta-vmofs-attempt", st->attempt);
+	return s3_assemble_run(u, &g->plan, err);
+}
+
 static int parts_store(struct storing *g, struct vmofs_err *err)
 {
 	struct vmofs_store *st = g->st;
@@ -308,14 +333,13 @@ static int parts_store(struct storing *g, struct vmofs_err *err)
 			       .commit = final_commit };
 	int r;
 
-	if (g->ahead && s3_ahead_fits(g->ahead, st, g->key, &g->plan)) {
-		u.ahead = g->ahead;
-		snprintf(st->attempt, sizeof st->attempt, "%s", s3_ahead_attempt(g->ahead));
-		st->ahead_used = true;
-	}
+	if (g->ahead && s3_ahead_fits(g->ahead, st, g->key, &g->plan))
+		take_ahead(g, &u);
 	r = s3_assemble_run(&u, &g->plan, err);
 	if (u.ahead)
 		s3_ahead_free(steal_ptr(&g->ahead));
+	if (u.ahead && u.gone && (r == -ENOENT || r == -EIO))
+		r = ahead_is_gone(g, &u, err);
 	st->requests += u.requests;
 	st->bytes_up += u.bytes_up;
 	st->bytes_copied += u.bytes_copied;

@@ -324,6 +324,7 @@ static int part_explain(struct job *j, const struct s3_part *p, struct s3_op *op
 			struct vmofs_err *err)
 {
 	j->u->temp_failed |= p->from != 0;
+	j->u->gone |= strcmp(op->error_code, "NoSuchUpload") == 0;
 	if (p->copy && !p->from &&
 	    (op->status == 412 ||
 	     (op->status == 404 && strcmp(op->error_code, "NoSuchUpload") != 0)))
@@ -543,6 +544,7 @@ static int job_complete(struct job *j, bool *unknown, struct vmofs_err *err)
 	f.store = u->store;
 	r = s3_final_run(&f, err);
 	*unknown = f.unknown;
+	u->gone = r == -ENOENT && !f.unknown;
 	u->requests += f.requests;
 	u->now = f.now;
 	u->now.size = u->size;
