@@ -25,6 +25,7 @@ struct s3_ahead {
 	/* lock: lock */
 	struct s3_piece *v;
 	unsigned cap;
+	unsigned tried; /* all parts that a request was sent of are below */
 	unsigned requests;
 	uint64_t bytes;
 	bool astray;
@@ -142,6 +143,7 @@ static int note(struct s3_ahead *a, unsigned i, struct s3_op *op, int r)
 	unsigned requests = s3_op_requests(op);
 
 	mutex_lock(&a->lock);
+	a->tried = MAX(a->tried, i + 1);
 	a->requests += requests;
 	a->astray |= !over;
 	if (r == 0)
@@ -225,19 +227,18 @@ const struct s3_piece *s3_ahead_piece(const struct s3_ahead *a, const struct vmo
 										   : NULL;
 }
 
-/* A number that the plan does not have must not have been sent: what becomes of it each server decides for itself. */
+/*
+ * A number that the plan does not have must not have been sent: what becomes of it each server decides for itself. What was not heard
+ * of may have arrived.
+ */
 bool s3_ahead_fits(const struct s3_ahead *a, const struct vmofs_store *st, const char *full_key,
 		   const struct s3_plan *plan)
 {
-	if (st->base.exists || strcmp(a->key, full_key) != 0)
+	if (st->base.exists || strcmp(a->key, full_key) != 0 || a->tried > plan->n)
 		return false;
-	for (unsigned i = 0; i < a->cap; i++) {
-		const struct s3_part *p = i < plan->n ? &plan->v[i] : NULL;
+	for (unsigned i = 0; i < plan->n; i++) {
+		const struct s3_part *p = &plan->v[i];
 
-		if (!a->v[i].done)
-			continue;
-		if (!p)
-			return false;
 		if (s3_ahead_piece(a, st, i) &&
 		    (p->copy || p->off != i * a->base.part || p->len != a->base.part))
 			return false;

@@ -178,6 +178,25 @@ static void test_gone_at_a_part(void **state)
 	check_second(b);
 }
 
+/* What was refused, or not heard of, may be there all the same: an object with fewer parts is not made of that upload. */
+static void test_a_part_too_many(void **state)
+{
+	struct change_bed *b = *state;
+	struct vmofs_ahead *a;
+
+	say_uploads(b);
+	say(b, -1, PUT("4") "one", 400, "", ERR("InvalidRequest"));
+	say(b, 1, COMPLETE "one", 200, "", DONE);
+	say_arrive(b);
+	say(b, 1, COMPLETE "two", 200, "", DONE);
+	a = begin(b);
+	assert_int_equal(send(b, a, 0), 0);
+	assert_true(send(b, a, 3) < 0);
+	assert_int_equal(store(b, a, 3 * PART, 1), 0);
+	check_second(b);
+	assert_true(was_asked(b, "DELETE /b/f?uploadId=one"));
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, change_bed_set_up, change_bed_tear_down)
 
 int main(void)
@@ -186,6 +205,7 @@ int main(void)
 		CASE(test_each_part_goes_once),
 		CASE(test_gone_at_the_completion),
 		CASE(test_gone_at_a_part),
+		CASE(test_a_part_too_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
