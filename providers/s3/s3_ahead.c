@@ -15,6 +15,12 @@
 #include "s3/s3_plan.h"
 #include "s3/s3_record.h"
 
+/*
+ * Parts in memory. Who is called off leaves what is under way to end by itself, which is counted nowhere else: files may come and go
+ * faster than that.
+ */
+enum { BODIES_MAX = 16 };
+
 struct s3_ahead {
 	struct vmofs_ahead base; /* first */
 	struct s3 *s;            /* counted */
@@ -171,11 +177,25 @@ static int send(struct s3_ahead *a, struct vmofs_ahead_send *g, struct s3_op *op
 	return r;
 }
 
+/* NULL: no memory, or too much of it is under way. */
+static struct s3_body *body_new(struct s3_ahead *a)
+{
+	struct s3_body *b = NULL;
+
+	if (atomic_fetch_add(&a->s->ahead_bodies, 1) < BODIES_MAX)
+		b = s3_body_new(a->base.part);
+	if (b)
+		b->among = &a->s->ahead_bodies;
+	else
+		atomic_fetch_sub(&a->s->ahead_bodies, 1);
+	return b;
+}
+
 static int ahead_send(struct vmofs_ahead *base, struct vmofs_ahead_send *g, struct vmofs_err *err)
 {
 	struct s3_ahead *a = s3_ahead_of(base);
 	struct s3_desk *d = s3_desk_new();
-	struct s3_body *b = s3_body_new(a->base.part);
+	struct s3_body *b = body_new(a);
 	struct s3_op *op = d && b ? s3_part_op(a->s, d, a->key, a->id, g->part) : NULL;
 	int r = op ? send(a, g, op, b, err) : vmofs_err_set(err, -ENOMEM, "no memory for a part");
 

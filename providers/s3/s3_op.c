@@ -75,6 +75,7 @@ struct s3_body *s3_body_new(size_t len)
 	if (!b)
 		return NULL;
 	atomic_init(&b->refs, 1);
+	b->among = NULL;
 	b->len = len;
 	return b;
 }
@@ -87,8 +88,11 @@ struct s3_body *s3_body_get(struct s3_body *b)
 
 void s3_body_put(struct s3_body *b)
 {
-	if (b && atomic_fetch_sub(&b->refs, 1) == 1)
-		free(b);
+	if (!b || atomic_fetch_sub(&b->refs, 1) > 1)
+		return;
+	if (b->among)
+		atomic_fetch_sub(b->among, 1);
+	free(b);
 }
 
 /* Over TLS nobody changes the bytes on their way; in the clear the signature covers them. */

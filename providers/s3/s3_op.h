@@ -39,6 +39,7 @@ void s3_props_clear(struct s3_props *p);
 /* Bytes of a request, shared by those who send them. */
 struct s3_body {
 	atomic_uint refs;
+	atomic_uint *among; /* it is one of so many, until its end; NULL. Of the source */
 	size_t len;
 	char payload[72]; /* of the signature */
 	char crc32c[12];

@@ -100,6 +100,7 @@ struct s3 {
 	atomic_uint acl_refusals;           /* before */
 	atomic_bool no_groups;              /* it refuses grants to everybody */
 	_Atomic(struct s3_record *) record; /* of uploads; NULL: none yet */
+	atomic_uint ahead_bodies;           /* of parts sent ahead, in memory */
 	atomic_uint unassembled; /* tries of s3_assemble.c that failed, since one that did not */
 
 	struct mutex lock;

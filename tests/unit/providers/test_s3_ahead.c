@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Parts of an object that are sent ahead, and the store that takes them, against a server that answers by a script. */
 #include <errno.h>
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <vmofs/change.h>
@@ -197,6 +199,44 @@ static void test_a_part_too_many(void **state)
 	assert_true(was_asked(b, "DELETE /b/f?uploadId=one"));
 }
 
+/* What was left under way stays in the record, for the next mount. */
+static void forget_uploads(struct change_bed *b)
+{
+	char pattern[128];
+	glob_t g;
+
+	snprintf(pattern, sizeof pattern, "%s/vmofs/uploads/*", b->dir);
+	if (glob(pattern, 0, NULL, &g) == 0)
+		for (size_t i = 0; i < g.gl_pathc; i++)
+			unlink(g.gl_pathv[i]);
+	globfree(&g);
+}
+
+/* The server is slow, and files are removed sooner than their parts arrive: memory does not grow with each of them. */
+static void test_called_off_again_and_again(void **state)
+{
+	struct change_bed *b = *state;
+	atomic_bool cancel = true;
+	struct vmofs_ahead_send g = { .read = send_read, .wait.cancel = &cancel };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_ahead *a;
+	int r = -EINTR;
+
+	say_uploads(b);
+	say_arrive(b);
+	a = begin(b);
+	script_httpd_gate(b->h, true);
+	for (; g.part < 20 && r == -EINTR; g.part++)
+		r = b->s->ops->change->ahead->send(a, &g, &err);
+	assert_int_equal(r, -ENOMEM);
+	script_httpd_gate(b->h, false);
+	for (unsigned i = 0; i < 1000 && send(b, a, 30) != 0; i++)
+		usleep(10000);
+	assert_int_equal(send(b, a, 31), 0);
+	b->s->ops->change->ahead->drop(a, NULL);
+	forget_uploads(b);
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, change_bed_set_up, change_bed_tear_down)
 
 int main(void)
@@ -206,6 +246,7 @@ int main(void)
 		CASE(test_gone_at_the_completion),
 		CASE(test_gone_at_a_part),
 		CASE(test_a_part_too_many),
+		CASE(test_called_off_again_and_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
