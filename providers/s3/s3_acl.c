@@ -61,6 +61,22 @@ static int answered(struct s3_acl *a)
 	return r;
 }
 
+/* A gateway, or the connection: the next answer may be another one. None in time is not asked for again. */
+static bool is_passing(const struct s3_op *op)
+{
+	return op->code == -EIO && (op->status == 0 || op->status >= 500);
+}
+
+/* Whoever changes something next asks whether the bucket has any. */
+static void unknown_again(struct s3_acl *a)
+{
+	enum s3_acls on = S3_ACLS_ON;
+
+	if (a->first)
+		atomic_compare_exchange_strong(&a->s->acls, &on, S3_ACLS_UNKNOWN);
+	a->first = false;
+}
+
 /* Lists are off. Servers that do not know the question answer anything. */
 static bool is_off(const struct s3_op *op)
 {
@@ -150,10 +166,7 @@ static int ask_again(struct s3_acl *a)
 
 static int interrupted(struct s3_acl *a, int r, const char *verb, struct vmofs_err *err)
 {
-	enum s3_acls on = S3_ACLS_ON;
-
-	if (a->first)
-		atomic_compare_exchange_strong(&a->s->acls, &on, S3_ACLS_UNKNOWN);
+	unknown_again(a);
 	return vmofs_err_set(err, r, "cannot %s 's3://%s/%s'", verb, a->s->o.bucket, a->key);
 }
 
@@ -166,11 +179,16 @@ int s3_acl_take(struct s3_acl *a, struct s3_props *p, const char *verb, struct v
 	if (r == 0 && a->first) {
 		if (is_off(a->op)) {
 			atomic_store(&a->s->acls, S3_ACLS_OFF);
+			a->first = false;
 			return 0;
 		}
+		/* 500 may be what it answers to all that it does not know. */
+		if (is_passing(a->op) && a->op->status != 500)
+			unknown_again(a);
 		r = ask_again(a);
+		a->first = a->first && r < 0;
 	}
-	for (unsigned i = 1; i < TRIES && r == 0 && a->op->status == 500; i++)
+	for (unsigned i = 1; i < TRIES && r == 0 && is_passing(a->op); i++)
 		r = ask_again(a);
 	return r < 0 ? interrupted(a, r, verb, err) : take_answer(a, p, verb, err);
 }
@@ -199,6 +217,8 @@ void s3_acl_end(struct s3_acl *a, bool ok)
 		else
 			give_up(a->s, "the server refuses them");
 	}
+	/* It came to nothing before the answer was looked at. */
+	unknown_again(a);
 	s3_op_put(a->op);
 	a->op = NULL;
 }

@@ -12,7 +12,7 @@ struct s3_acl {
 	const struct vmofs_change_wait *wait;
 	struct s3_op *op; /* owned; NULL: not asked, or no memory */
 	bool asked;
-	bool first;   /* what is asked is whether the bucket has any */
+	bool first;   /* what is asked is whether the bucket has any; nobody knows yet */
 	bool given;   /* the props have them */
 	bool groups;  /* and some are everybody's */
 	bool dropped; /* s3_acl_refused() */

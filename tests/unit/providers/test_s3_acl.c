@@ -135,6 +135,51 @@ static void test_answers_that_are_none(void **state)
 	assert_int_equal(times_asked(b, "GET /b/f?acl"), 5);
 }
 
+/* A gateway, or the way to the server, fails for a moment. */
+static void test_it_fails_for_a_moment(void **state)
+{
+	struct change_bed *b = *state;
+
+	say(b, 1, "GET /b/f?acl", 502, "", "");
+	say(b, 1, "GET /b/f?acl", 0, "", "");
+	say(b, 1, "GET /b/f?acl", 200, "", LIST(MINE OTHERS));
+	say_copies(b);
+	assert_int_equal(copy(b), 0);
+	assert_grants(text_of(b, "PUT /b/g", 0), "x-amz-grant-read");
+	assert_int_equal(times_asked(b, "GET /b/f?acl"), 3);
+}
+
+/* The change that asked first came to nothing. */
+static void test_the_first_is_not_the_last(void **state)
+{
+	struct change_bed *b = *state;
+
+	say(b, -1, "GET /b?ownershipControls", 200, "", CONTROLS);
+	say(b, 1, "HEAD /b/f", 404, "", "");
+	say_copies(b);
+	assert_int_equal(copy(b), -ENOENT);
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(times_asked(b, "GET /b?ownershipControls"), 2);
+	assert_false(was_asked(b, "GET /b/f?acl"));
+}
+
+/* Where nobody knows whether there are lists, somebody asks again. */
+static void test_nobody_answers_the_first(void **state)
+{
+	struct change_bed *b = *state;
+
+	say(b, 1, "GET /b?ownershipControls", 502, "", "");
+	say(b, -1, "GET /b?ownershipControls", 200, "", CONTROLS);
+	say(b, -1, "GET /b/f?acl", 200, "", LIST(MINE));
+	say_copies(b);
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(times_asked(b, "GET /b?ownershipControls"), 2);
+	assert_int_equal(times_asked(b, "GET /b/f?acl"), 1);
+}
+
 /* As where public access is blocked: of others' grants that says nothing. */
 static void test_grants_are_refused(void **state)
 {
@@ -283,6 +328,9 @@ int main(void)
 		T(test_not_allowed_to_be_read),
 		T(test_not_known_to_the_server),
 		T(test_answers_that_are_none),
+		T(test_it_fails_for_a_moment),
+		T(test_the_first_is_not_the_last),
+		T(test_nobody_answers_the_first),
 		T(test_grants_are_refused),
 		T(test_grants_to_nobody),
 		T(test_stored),
