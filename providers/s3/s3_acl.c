@@ -195,14 +195,16 @@ int s3_acl_take(struct s3_acl *a, struct s3_props *p, const char *verb, struct v
 
 /* -- refused ---------------------------------------------------------------------------------- */
 
+/* -EACCES: nobody may give them; else it is what is in this one: somebody who is not there any more, or too many for one request. */
 bool s3_acl_refused(struct s3_acl *a, struct s3_props *p, int code)
 {
-	if (!a->given || (code != -EACCES && code != -EINVAL) || a->s->o.acl == S3_ACL_REQUIRE)
+	if (!a->given || (code != -EACCES && code != -EINVAL && code != -E2BIG) ||
+	    a->s->o.acl == S3_ACL_REQUIRE)
 		return false;
 	for (unsigned i = 0; i < S3_RIGHTS; i++)
 		s3_props_set(p, s3_grants_header(i), NULL);
 	a->given = false;
-	a->dropped = true;
+	a->dropped = code;
 	return true;
 }
 
@@ -212,9 +214,9 @@ void s3_acl_end(struct s3_acl *a, bool ok)
 	if (a->dropped && ok) {
 		log_warn("the access control list of 's3://%s/%s' is lost: the server refuses it",
 			 a->s->o.bucket, a->key);
-		if (a->groups)
+		if (a->dropped == -EACCES && a->groups)
 			atomic_store(&a->s->no_groups, true);
-		else
+		else if (a->dropped == -EACCES)
 			give_up(a->s, "the server refuses them");
 	}
 	/* It came to nothing before the answer was looked at. */

@@ -12,10 +12,10 @@ struct s3_acl {
 	const struct vmofs_change_wait *wait;
 	struct s3_op *op; /* owned; NULL: not asked, or no memory */
 	bool asked;
-	bool first;   /* what is asked is whether the bucket has any; nobody knows yet */
-	bool given;   /* the props have them */
-	bool groups;  /* and some are everybody's */
-	bool dropped; /* s3_acl_refused() */
+	bool first;  /* what is asked is whether the bucket has any; nobody knows yet */
+	bool given;  /* the props have them */
+	bool groups; /* and some are everybody's */
+	int dropped; /* why, by s3_acl_refused(); 0: they are not */
 	unsigned requests;
 };
 

@@ -243,6 +243,7 @@ static const struct {
 	{ "NotImplemented", 0, -EOPNOTSUPP },
 	{ "MethodNotAllowed", 0, -EOPNOTSUPP },
 	{ "MetadataTooLarge", 0, -E2BIG },
+	{ "RequestHeaderSectionTooLarge", 0, -E2BIG },
 	{ "AccessControlListNotSupported", 0, -EACCES },
 	{ "InvalidArgument", 0, -EINVAL },
 	{ NULL, 501, -EOPNOTSUPP },
@@ -250,6 +251,7 @@ static const struct {
 	{ NULL, 507, -ENOSPC },
 	{ NULL, 413, -EFBIG },
 	{ NULL, 414, -ENAMETOOLONG },
+	{ NULL, 431, -E2BIG },
 };
 
 static int result_of(const struct s3_op *op, int code)
