@@ -83,14 +83,28 @@ static int remove_end(struct s3_op *op, int r)
 	return r;
 }
 
+/* A record may be damaged, and a server may call its uploads what it likes. */
+static bool is_temp_of(const char *full_key, const char *attempt)
+{
+	size_t len = strlen(full_key);
+
+	return strlen(attempt) == VMOFS_ATTEMPT_LEN && s3_temp_is_key(full_key, len) &&
+		strcmp(full_key + len - VMOFS_ATTEMPT_LEN, attempt) == 0;
+}
+
 int s3_temp_sweep(struct s3 *s, const char *full_key, const char *attempt,
 		  const atomic_bool *cancel)
 {
 	struct vmofs_change_wait w = { .deadline_ns = loop_now_ns() + REMOVE_WITHIN,
 				       .cancel = cancel };
-	struct s3_desk *d = s3_desk_new();
+	struct s3_desk *d;
 	struct s3_op *head = NULL, *op = NULL;
-	int r = d ? s3_look(s, d, full_key, &w, &head) : -ENOMEM;
+	int r;
+
+	if (!is_temp_of(full_key, attempt))
+		return 0;
+	d = s3_desk_new();
+	r = d ? s3_look(s, d, full_key, &w, &head) : -ENOMEM;
 
 	if (r == 0 && strcmp(head->head.attempt, attempt) == 0) {
 		op = remove_op(s, d, full_key, head->head.version_id);

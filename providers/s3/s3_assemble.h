@@ -56,7 +56,7 @@ int s3_assemble_run(struct s3_upload *u, const struct s3_plan *usual, struct vmo
 
 /* What a joint is called in the record of uploads: this, and its attempt. */
 #define S3_TEMP_ID "object:"
-/* The joint of a process that is gone, if it is there: 0 also when it is not. */
+/* The joint of a process that is gone, if it is there: 0 also when it is not, or can be none. */
 int s3_temp_sweep(struct s3 *s, const char *full_key, const char *attempt,
 		  const atomic_bool *cancel);
 /* Whether a key, or the end of one, is that of a joint: mounts do not show them. */

@@ -18,6 +18,7 @@
 #include "base/loop.h"
 #include "base/macros.h"
 #include "lib/change_bed.h"
+#include "s3/s3_assemble.h"
 
 #define CREATED "<X><UploadId>up</UploadId></X>"
 #define DONE    "<X><ETag>&quot;new-2&quot;</ETag></X>"
@@ -297,6 +298,38 @@ static void test_it_is_not_known(void **state)
 	assert_true(was_asked(b, "HEAD " TEMP));
 }
 
+/* Whatever stands in a record of the disk. */
+static void test_only_what_is_ours_is_removed(void **state)
+{
+	static const struct {
+		const char *key, *attempt;
+		bool is;
+	} v[] = {
+		{ "f", "", false },
+		{ "f", ATTEMPT, false },
+		{ "vmofs-tmp-" ATTEMPT, "", false },
+		{ "vmofs-tmp-0" ATTEMPT, ATTEMPT, false },
+		{ "vmofs-tmp-" ATTEMPT, ATTEMPT, false }, /* somebody has put another there */
+		{ "vmofs-tmp-" ATTEMPT, ATTEMPT, true },
+		{ "a/vmofs-tmp-" ATTEMPT, ATTEMPT, true },
+	};
+	struct change_bed *b = *state;
+	struct s3 *s = container_of(b->s, struct s3, base);
+
+	say(b, 1, "HEAD /b/f", 200, "ETag: \"a\"\r\n", "123");
+	say(b, 1, "HEAD /b/f", 200, "ETag: \"a\"\r\n" OURS, "123");
+	say(b, -1, "HEAD /b/vmofs-tmp-0" ATTEMPT, 200, "ETag: \"a\"\r\n" OURS, "123");
+	say(b, 1, "HEAD " TEMP, 200, "ETag: \"a\"\r\n", "123");
+	say(b, -1, "HEAD ", 200, "ETag: \"a\"\r\n" OURS, "123");
+	say(b, -1, "DELETE ", 204, "", "");
+	for (size_t i = 0, n = 0; i < ARRAY_LEN(v); i++) {
+		assert_int_equal(s3_temp_sweep(s, v[i].key, v[i].attempt, NULL), 0);
+		n += v[i].is;
+		if (count(b, "DELETE ") != n)
+			fail_msg("'%s' of '%s'", v[i].key, v[i].attempt);
+	}
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, change_bed_set_up, change_bed_tear_down)
 
 int main(void)
@@ -310,6 +343,7 @@ int main(void)
 		TEST(test_the_base_changes_meanwhile),
 		TEST(test_the_base_changes_after_it),
 		TEST(test_it_is_not_known),
+		TEST(test_only_what_is_ours_is_removed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
