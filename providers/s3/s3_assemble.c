@@ -339,7 +339,7 @@ static int assembled(struct s3_upload *u, const struct s3_plan *plan, const stru
 	r = s3_upload_run(u, plan, err);
 	u->prepare = NULL;
 	u->temps = NULL;
-	*again = r < 0 && !is_final(r) && (a.failed || u->temp_failed);
+	*again = r < 0 && !is_final(r) && (a.failed || u->temp_failed || u->refused);
 	if (assembly_end(&a, u) && r == 0)
 		atomic_store(&u->s->unassembled, 0);
 	return r;

@@ -203,6 +203,7 @@ struct s3_upload {
 	struct vmofs_version now;
 	char version_id[128];
 	bool temp_failed; /* one of the temps could not be copied; nothing was completed */
+	bool refused;     /* all parts were there, and the server does not make an object of them */
 	bool unknown;     /* of a failure: the completion may have been acted upon, or will be */
 	bool gone; /* of a failure: the server does not know the upload; nothing was completed */
 	unsigned requests;

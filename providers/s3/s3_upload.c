@@ -567,8 +567,10 @@ int s3_upload_run(struct s3_upload *u, const struct s3_plan *plan, struct vmofs_
 		r = job_prepare(&j, err);
 	if (r == 0)
 		r = job_parts(&j, err);
-	if (r == 0)
+	if (r == 0) {
 		r = job_complete(&j, &unknown, err);
+		u->refused = r == -EIO && !unknown;
+	}
 	job_leave(&j);
 	u->unknown = unknown;
 	if (r == 0)

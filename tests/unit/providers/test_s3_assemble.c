@@ -19,6 +19,7 @@
 #include "base/macros.h"
 #include "lib/change_bed.h"
 #include "s3/s3_assemble.h"
+#include "s3/s3_record.h"
 
 #define CREATED "<X><UploadId>up</UploadId></X>"
 #define DONE    "<X><ETag>&quot;new-2&quot;</ETag></X>"
@@ -246,6 +247,49 @@ static void test_no_copy_from_it(void **state)
 	}
 }
 
+/* Copied it was, and then the server does not like what it has. */
+static void test_no_completion_with_it(void **state)
+{
+	static const int statuses[] = { 400, 200 };
+	struct vmofs_err err;
+
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		struct change_bed *b = *state;
+		struct storing s = { 0 };
+
+		say_base(b);
+		say_temp(b);
+		say(b, 1, "POST /b/f?uploads", 200, "", CREATED);
+		say(b, 1, "POST /b/f?uploadId=", statuses[i], "", ERR("EntityTooSmall"));
+		say_upload(b);
+		assert_int_equal(store(b, &s, &err), 0);
+		assert_string_equal(s.st.now.validator, "\"new-2\"");
+		assert_int_equal(count(b, "POST /b/f?uploads"), 2);
+		assert_int_equal(count(b, "DELETE " TEMP), 1);
+		assert_int_equal(count(b, "DELETE /b/f?uploadId="), 1);
+		change_bed_tear_down(state);
+		change_bed_set_up(state);
+	}
+}
+
+/* It may have been acted upon, or still be: nobody makes it again before it is known. */
+static void test_the_completion_is_not_known(void **state)
+{
+	struct change_bed *b = *state;
+	struct storing s = { 0 };
+	struct vmofs_err err;
+
+	say_base(b);
+	say_temp(b);
+	say(b, -1, "POST /b/f?uploadId=", 500, "", ERR("InternalError"));
+	say_upload(b);
+	assert_int_equal(store(b, &s, &err), -EIO);
+	assert_int_equal(count(b, "POST /b/f?uploads"), 1);
+	assert_int_equal(count(b, "DELETE " TEMP), 1);
+	assert_false(was_asked(b, "DELETE /b/f?uploadId="));
+	s3_record_settle(container_of(b->s, struct s3, base), ATTEMPT, false, NULL);
+}
+
 static void test_the_base_changes_meanwhile(void **state)
 {
 	struct change_bed *b = *state;
@@ -340,6 +384,8 @@ int main(void)
 		TEST(test_the_server_refuses),
 		TEST(test_no_copy_into_it),
 		TEST(test_no_copy_from_it),
+		TEST(test_no_completion_with_it),
+		TEST(test_the_completion_is_not_known),
 		TEST(test_the_base_changes_meanwhile),
 		TEST(test_the_base_changes_after_it),
 		TEST(test_it_is_not_known),
