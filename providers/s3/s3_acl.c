@@ -89,15 +89,22 @@ static bool is_off(const struct s3_op *op)
 
 /* -- what comes of it -------------------------------------------------------------------------- */
 
-static void add_grants(struct s3_acl *a, const struct s3_grants *g, struct s3_props *p)
+/* What of the list can be given; 0, or as s3_grants_parse(). */
+static int add_grants(struct s3_acl *a, bool groups, struct s3_props *p)
 {
-	if (!g->others || (g->groups && atomic_load(&a->s->no_groups)))
-		return;
-	a->given = true;
-	a->groups = g->groups;
-	for (unsigned i = 0; i < S3_RIGHTS; i++)
-		if (g->line[i][0])
-			s3_props_set(p, s3_grants_header(i), g->line[i]);
+	struct s3_grants *g = calloc(1, sizeof *g);
+	int r = g ? s3_grants_parse(g, a->op->text ? a->op->text : "", a->op->len, groups)
+		  : -ENOMEM;
+
+	if (r == 0 && g->others) {
+		a->given = true;
+		a->groups = g->groups;
+		for (unsigned i = 0; i < S3_RIGHTS; i++)
+			if (g->line[i][0])
+				s3_props_set(p, s3_grants_header(i), g->line[i]);
+	}
+	free(g);
+	return r;
 }
 
 static void give_up(struct s3 *s, const char *why)
@@ -127,19 +134,14 @@ static int unreadable(struct s3_acl *a, const char *why, bool never, const char 
 
 static int take_list(struct s3_acl *a, struct s3_props *p, const char *verb, struct vmofs_err *err)
 {
-	struct s3_grants *g = calloc(1, sizeof *g);
-	int r;
+	int r = add_grants(a, !atomic_load(&a->s->no_groups), p);
 
-	if (!g)
-		return vmofs_err_set(err, -ENOMEM, "no memory for a list");
-	r = s3_grants_parse(g, a->op->text ? a->op->text : "", a->op->len);
-	if (r == 0) {
-		atomic_store(&a->s->acl_read, true);
-		add_grants(a, g, p);
-	}
-	free(g);
-	return r == 0 ? 0
-		      : unreadable(a, "the server's answer is not understood", false, verb, err);
+	if (r == -ENOMEM)
+		return vmofs_err_set(err, r, "no memory for a list");
+	if (r < 0)
+		return unreadable(a, "the server's answer is not understood", false, verb, err);
+	atomic_store(&a->s->acl_read, true);
+	return 0;
 }
 
 static int take_answer(struct s3_acl *a, struct s3_props *p, const char *verb,
@@ -203,8 +205,12 @@ bool s3_acl_refused(struct s3_acl *a, struct s3_props *p, int code)
 		return false;
 	for (unsigned i = 0; i < S3_RIGHTS; i++)
 		s3_props_set(p, s3_grants_header(i), NULL);
-	a->given = false;
 	a->dropped = code;
+	a->ungrouped = a->groups && code == -EACCES;
+	a->given = a->groups = false;
+	/* Others' may be given all the same; where there are none, or they cannot be, it goes without any. */
+	if (a->ungrouped)
+		(void)add_grants(a, false, p);
 	return true;
 }
 
@@ -212,9 +218,9 @@ bool s3_acl_refused(struct s3_acl *a, struct s3_props *p, int code)
 void s3_acl_end(struct s3_acl *a, bool ok)
 {
 	if (a->dropped && ok) {
-		log_warn("the access control list of 's3://%s/%s' is lost: the server refuses it",
-			 a->s->o.bucket, a->key);
-		if (a->dropped == -EACCES && a->groups)
+		log_warn("the access control list of 's3://%s/%s' is lost%s: the server refuses it",
+			 a->s->o.bucket, a->key, a->given ? " in part" : "");
+		if (a->ungrouped)
 			atomic_store(&a->s->no_groups, true);
 		else if (a->dropped == -EACCES)
 			give_up(a->s, "the server refuses them");

@@ -12,10 +12,11 @@ struct s3_acl {
 	const struct vmofs_change_wait *wait;
 	struct s3_op *op; /* owned; NULL: not asked, or no memory */
 	bool asked;
-	bool first;  /* what is asked is whether the bucket has any; nobody knows yet */
-	bool given;  /* the props have them */
-	bool groups; /* and some are everybody's */
-	int dropped; /* why, by s3_acl_refused(); 0: they are not */
+	bool first;     /* what is asked is whether the bucket has any; nobody knows yet */
+	bool given;     /* the props have them */
+	bool groups;    /* and some are everybody's */
+	int dropped;    /* why, by s3_acl_refused(); 0: they are not */
+	bool ungrouped; /* and it was everybody's alone */
 	unsigned requests;
 };
 
@@ -24,7 +25,7 @@ void s3_acl_ask(struct s3_acl *a, struct s3 *s, struct s3_desk *d, const char *f
 		const struct vmofs_change_wait *wait);
 /* Waits, and adds what the next version shall have: 0, -errno. */
 int s3_acl_take(struct s3_acl *a, struct s3_props *p, const char *verb, struct vmofs_err *err);
-/* The request with these props was refused with @code: true, they are taken out, and it is worth another try. */
+/* The request with these props was refused with @code: true, some or all are taken out, and it is worth another try, up to twice. */
 bool s3_acl_refused(struct s3_acl *a, struct s3_props *p, int code);
 /* @ok: the version was made. Of zeros nothing. */
 void s3_acl_end(struct s3_acl *a, bool ok);

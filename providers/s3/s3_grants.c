@@ -65,7 +65,7 @@ static int right_of(const char *p, size_t n)
 	return -EBADMSG;
 }
 
-static int take_grant(struct s3_grants *g, const char *p, size_t n, const char *owner)
+static int take_grant(struct s3_grants *g, const char *p, size_t n, const char *owner, bool groups)
 {
 	char name[512];
 	int right = right_of(p, n);
@@ -77,6 +77,8 @@ static int take_grant(struct s3_grants *g, const char *p, size_t n, const char *
 			continue;
 		if (!is_plain(name))
 			return -EBADMSG;
+		if (i == 1 && !groups)
+			return 0;
 		g->groups |= i == 1;
 		/* What every object has needs no saying. */
 		g->others |= right != 0 || i != 0 || strcmp(name, owner) != 0;
@@ -91,7 +93,7 @@ static const char *find(const char *p, const char *end, const char *name)
 	return p < end ? memmem(p, (size_t)(end - p), name, strlen(name)) : NULL;
 }
 
-int s3_grants_parse(struct s3_grants *g, const char *text, size_t n)
+int s3_grants_parse(struct s3_grants *g, const char *text, size_t n, bool groups)
 {
 	const char *end = text + n, *list = find(text, end, "<AccessControlList>"), *close;
 	const char *from;
@@ -104,7 +106,7 @@ int s3_grants_parse(struct s3_grants *g, const char *text, size_t n)
 	from = list;
 	while (r == 0 && (from = find(from, end, "<Grant>"))) {
 		close = find(from, end, "</Grant>");
-		r = close ? take_grant(g, from, (size_t)(close - from), owner) : -EBADMSG;
+		r = close ? take_grant(g, from, (size_t)(close - from), owner, groups) : -EBADMSG;
 		from = close;
 	}
 	return r;

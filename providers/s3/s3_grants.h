@@ -14,8 +14,8 @@ struct s3_grants {
 	bool groups;                          /* some are everybody's, or a group's */
 };
 
-/* 0; -EBADMSG: that is no list, or not all of it can be said in headers; -E2BIG: nor this. */
-int s3_grants_parse(struct s3_grants *g, const char *text, size_t n);
+/* With those of @groups, or without. 0; -EBADMSG: that is no list, or not all of it can be said in headers; -E2BIG: nor this. */
+int s3_grants_parse(struct s3_grants *g, const char *text, size_t n, bool groups);
 /* "x-amz-grant-read" ... */
 const char *s3_grants_header(unsigned right);
 

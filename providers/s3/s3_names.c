@@ -318,7 +318,7 @@ static int copy_run(struct change *c, const char *verb, const struct vmofs_versi
 {
 	int r = copy_once(c, verb, expect, now, err);
 
-	if (s3_acl_refused(&c->acl, &c->props, r)) {
+	while (s3_acl_refused(&c->acl, &c->props, r)) {
 		*err = (struct vmofs_err){ 0 };
 		r = copy_once(c, verb, expect, now, err);
 	}

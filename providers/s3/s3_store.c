@@ -393,7 +393,7 @@ int s3_store(struct vmofs_source *source, struct vmofs_store *st, struct vmofs_e
 
 	if (r == 0)
 		r = storing_run(&g, err);
-	if (s3_acl_refused(&g.acl, &g.props, r))
+	while (s3_acl_refused(&g.acl, &g.props, r))
 		r = storing_again(&g, err);
 	s3_acl_end(&g.acl, r == 0);
 	if (r == 0) {

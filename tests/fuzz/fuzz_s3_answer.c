@@ -15,7 +15,7 @@ static void grants(const char *p, size_t size)
 {
 	static struct s3_grants g;
 
-	if (s3_grants_parse(&g, p, size) < 0)
+	if (s3_grants_parse(&g, p, size, true) < 0)
 		return;
 	for (unsigned i = 0; i < S3_RIGHTS; i++) {
 		assert(memchr(g.line[i], 0, sizeof g.line[i]));

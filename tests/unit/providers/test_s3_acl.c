@@ -186,10 +186,11 @@ static void test_grants_are_refused(void **state)
 	struct change_bed *b = *state;
 
 	say(b, 2, "GET /b/f?acl", 200, "", LIST(MINE EVERYBODY));
+	say(b, 1, "GET /b/f?acl", 200, "", LIST(MINE OTHERS EVERYBODY));
 	say(b, 2, "GET /b/f?acl", 200, "", LIST(MINE OTHERS));
 	say(b, 1, "PUT /b/g", 403, "", ERR("AccessDenied"));
 	say_head(b, -1, "\"a\"", "");
-	say(b, 2, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say(b, 3, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
 	say(b, 1, "PUT /b/g", 400, "", ERR("AccessControlListNotSupported"));
 	say_copies(b);
 	assert_int_equal(copy(b), 0);
@@ -198,10 +199,47 @@ static void test_grants_are_refused(void **state)
 	assert_int_equal(copy(b), 0);
 	assert_null(strcasestr(text_of(b, "PUT /b/g", 2), "x-amz-grant"));
 	assert_int_equal(copy(b), 0);
-	assert_grants(text_of(b, "PUT /b/g", 3), "x-amz-grant-read");
-	assert_null(strcasestr(text_of(b, "PUT /b/g", 4), "x-amz-grant"));
+	assert_grants(text_of(b, "PUT /b/g", 3), "x-amz-grant-read: id=\"you\", id=\"she\"\r\n");
 	assert_int_equal(copy(b), 0);
-	assert_int_equal(times_asked(b, "GET /b/f?acl"), 3);
+	assert_grants(text_of(b, "PUT /b/g", 4), "x-amz-grant-read");
+	assert_null(strcasestr(text_of(b, "PUT /b/g", 5), "x-amz-grant"));
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(times_asked(b, "GET /b/f?acl"), 4);
+}
+
+/* First everybody's, then all others' too: then it is the right to give any that is missing. */
+static void test_one_after_the_other(void **state)
+{
+	struct change_bed *b = *state;
+
+	say(b, -1, "GET /b/f?acl", 200, "", LIST(MINE OTHERS EVERYBODY));
+	say(b, 1, "PUT /b/g", 403, "", ERR("AccessDenied"));
+	say_head(b, -1, "\"a\"", "");
+	say(b, 1, "PUT /b/g", 200, "", "<C><ETag>\"n\"</ETag></C>");
+	say(b, 1, "PUT /b/g", 403, "", ERR("AccessDenied"));
+	say_copies(b);
+	assert_int_equal(copy(b), 0);
+	assert_grants(text_of(b, "PUT /b/g", 0), "uri=");
+	assert_grants(text_of(b, "PUT /b/g", 1), "x-amz-grant-read: id=\"you\", id=\"she\"\r\n");
+	assert_int_equal(copy(b), 0);
+	assert_grants(text_of(b, "PUT /b/g", 2), "x-amz-grant-read: id=\"you\", id=\"she\"\r\n");
+	assert_null(strcasestr(text_of(b, "PUT /b/g", 3), "x-amz-grant"));
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(times_asked(b, "GET /b/f?acl"), 2);
+}
+
+static void test_all_are_refused_at_once(void **state)
+{
+	struct change_bed *b = *state;
+
+	say(b, -1, "GET /b/f?acl", 200, "", LIST(MINE OTHERS EVERYBODY));
+	say(b, 2, "PUT /b/g", 403, "", ERR("AccessDenied"));
+	say_copies(b);
+	assert_int_equal(copy(b), 0);
+	assert_null(strcasestr(text_of(b, "PUT /b/g", 2), "x-amz-grant"));
+	assert_int_equal(copy(b), 0);
+	assert_int_equal(times_asked(b, "GET /b/f?acl"), 1);
+	assert_int_equal(times_asked(b, "PUT /b/g"), 4);
 }
 
 /* Somebody who is not there any more, or too many to be said in one request: that says nothing of other objects. */
@@ -308,14 +346,14 @@ static void test_parse(void **state UNUSED)
 	static char large[100 * 200];
 
 	for (size_t n = 0; n < strlen(whole); n++)
-		(void)s3_grants_parse(&g, whole, n);
-	assert_int_equal(s3_grants_parse(&g, "", 0), -EBADMSG);
-	assert_int_equal(s3_grants_parse(&g, whole, strlen(whole)), 0);
+		(void)s3_grants_parse(&g, whole, n, true);
+	assert_int_equal(s3_grants_parse(&g, "", 0, true), -EBADMSG);
+	assert_int_equal(s3_grants_parse(&g, whole, strlen(whole), true), 0);
 	assert_true(g.others && !g.groups);
 	strcpy(large, "<Owner><ID>me</ID></Owner><AccessControlList>");
 	for (unsigned i = 0; i < 100; i++)
 		strcat(large, GRANT("<ID>0123456789012345678901234567890123456789</ID>", "READ"));
-	assert_int_equal(s3_grants_parse(&g, large, strlen(large)), -E2BIG);
+	assert_int_equal(s3_grants_parse(&g, large, strlen(large), true), -E2BIG);
 }
 
 static int set_up_keep(void **state)
@@ -342,6 +380,8 @@ int main(void)
 		T(test_the_first_is_not_the_last),
 		T(test_nobody_answers_the_first),
 		T(test_grants_are_refused),
+		T(test_one_after_the_other),
+		T(test_all_are_refused_at_once),
 		T(test_grants_to_nobody),
 		T(test_stored),
 		cmocka_unit_test_setup_teardown(test_required, set_up_require,
