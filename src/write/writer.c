@@ -234,9 +234,8 @@ static struct wfile *pressed_locked(struct writer *w, uint64_t now) REQUIRES(w->
 	return best;
 }
 
-static struct wfile *pick_locked(struct writer *w) REQUIRES(w->lock)
+static struct wfile *pick_locked(struct writer *w, uint64_t now) REQUIRES(w->lock)
 {
-	uint64_t now = writer_now(w);
 	struct rb_node *n = rb_first(&w->due);
 
 	for (; n && of_due(n)->due_ns <= now; n = rb_next(n))
@@ -245,10 +244,8 @@ static struct wfile *pick_locked(struct writer *w) REQUIRES(w->lock)
 	return w->draining || room_is_tight(&w->room) ? pressed_locked(w, now) : NULL;
 }
 
-static void set_alarm_locked(struct writer *w) REQUIRES(w->lock)
+static void set_alarm_locked(struct writer *w, uint64_t now) REQUIRES(w->lock)
 {
-	uint64_t now = writer_now(w);
-
 	for (struct rb_node *n = rb_first(&w->due); n; n = rb_next(n))
 		if (of_due(n)->due_ns > now) {
 			workers_call_at(w->storers, of_due(n)->due_ns);
@@ -259,10 +256,12 @@ static void set_alarm_locked(struct writer *w) REQUIRES(w->lock)
 /* The file's lock is the writer's, which the analysis cannot know; here and below. */
 static struct wfile *take_due_locked(struct writer *w) REQUIRES(w->lock) NO_TSA
 {
-	struct wfile *f = pick_locked(w);
+	/* What is not due yet at this moment the alarm is for, however soon it is. */
+	uint64_t now = writer_now(w);
+	struct wfile *f = pick_locked(w, now);
 
 	if (!f) {
-		set_alarm_locked(w);
+		set_alarm_locked(w, now);
 		return NULL;
 	}
 	writer_not_due_locked(f);
@@ -270,10 +269,10 @@ static struct wfile *take_due_locked(struct writer *w) REQUIRES(w->lock) NO_TSA
 	if (!f->stuck)
 		wfile_set_state_locked(f, WFILE_STORING);
 	/* This one may take long: the next one is another thread's. */
-	if (pick_locked(w))
+	if (pick_locked(w, now))
 		workers_call(w->storers);
 	else
-		set_alarm_locked(w);
+		set_alarm_locked(w, now);
 	return f;
 }
 
