@@ -163,7 +163,10 @@ int local_clear_removed(struct local *l, const char *dir)
 	int r = 0;
 
 	while (!r && keep_next(l, dir, true, key))
-		if (local_removal_of(l, key, true, &old))
+		if (local_removal_of(l, key, true, &old)) {
 			r = local_origin_remove(l, key, &old);
+			/* What comes there from now on is told of. */
+			l->tree->ops->gone(l->tree, key);
+		}
 	return r;
 }

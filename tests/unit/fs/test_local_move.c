@@ -71,6 +71,8 @@ static void renamed_directory_to_where_files_were_removed(void **state UNUSED)
 	told[0] = '\0';
 	close_handle(r);
 	assert_was_told("b/f", false);
+	ttl_passes();
+	assert_string_equal(fixture_ls(&f, "b"), "f g ");
 	(void)ino_of("b/f");
 }
 
