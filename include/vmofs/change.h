@@ -150,6 +150,8 @@ struct vmofs_ahead_ops {
  * with @err filled.
  */
 struct vmofs_change_ops {
+	/* Nothing can be at a key whose directories have not been made, and none goes that has something in it. */
+	bool real_dirs;
 	const struct vmofs_ahead_ops *ahead; /* NULL: the origin keeps nothing that is not seen */
 	int (*store)(struct vmofs_source *s, struct vmofs_store *st, struct vmofs_err *err);
 	/*

@@ -376,6 +376,7 @@ static int change_set_attr(struct vmofs_source *s, const char *key,
 }
 
 const struct vmofs_change_ops file_change_ops = {
+	.real_dirs = true,
 	.store = file_store,
 	.attempted = change_attempted,
 	.remove = change_remove,

@@ -257,6 +257,14 @@ static int make_dir(struct local *l, const struct local_create *c, struct fs_tre
 	return r < 0 ? r : l->tree->ops->made(l->tree, c->parent, c->name, &e, false, attr);
 }
 
+/* What was removed from it while it was open, and is in it at the origin still, goes first where it has to. */
+static int origin_remove_dir(struct local *l, const char *key)
+{
+	if (l->p.source->ops->change->real_dirs)
+		(void)local_clear_removed(l, key);
+	return local_origin_remove(l, key, NULL);
+}
+
 static int remove_dir(struct local *l, uint64_t parent, const char *name)
 {
 	struct child c;
@@ -267,7 +275,7 @@ static int remove_dir(struct local *l, uint64_t parent, const char *name)
 	if (!r)
 		r = fs_tree_empty_wait(l->tree, c.ino, local_deadline(l));
 	if (!r)
-		r = local_origin_remove(l, c.key, NULL);
+		r = origin_remove_dir(l, c.key);
 	return r < 0 ? r : tree_removed_name(l, parent, name, true);
 }
 
@@ -554,13 +562,18 @@ static int rename_empty_dir(struct local *l, struct renaming *x)
 {
 	struct vmofs_change_attr a;
 	int r = local_dir_attr(l, x->from.ino, &a);
+	bool made = false;
 
-	if (!r)
+	if (!r) {
 		r = origin_make_dir(l, x->key, &a);
+		made = !r;
+	}
 	if (r == -EEXIST && x->to.ino)
 		r = a.has || a.mtime.tv_sec ? local_tell_dir(l, x->key, &a) : 0;
 	if (!r)
-		r = local_origin_remove(l, x->from.key, NULL);
+		r = origin_remove_dir(l, x->from.key);
+	if (r == -ENOTEMPTY && made)
+		(void)local_origin_remove(l, x->key, NULL);
 	return r < 0 ? r : moved(l, x->rn);
 }
 
@@ -573,6 +586,9 @@ static int rename_dir(struct local *l, struct renaming *x)
 
 	if ((!r || full) && x->to.ino)
 		r = fs_tree_empty_wait(l->tree, x->to.ino, local_deadline(l));
+	/* There is no moving key by key there; mv(1) copies. */
+	if (full && (!r || !x->to.ino) && l->p.source->ops->change->real_dirs)
+		return -EXDEV;
 	if (full && (!r || !x->to.ino))
 		return local_move_dir(l, x->rn, x->from.key, x->key, x->to.ino);
 	return r < 0 ? r : rename_empty_dir(l, x);

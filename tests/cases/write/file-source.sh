@@ -71,6 +71,18 @@ step 'mv new moved'
 step 'mv moved dir/sub/file'
 step 'echo tmp >.old.tmp && mv .old.tmp old'
 step 'rm dir/sub/file link && rmdir dir/sub'
+# Directories are real ones there: they get other names by mv's copying, and go though somebody has open what was in them.
+step 'mkdir -p full/sub && echo deep >full/sub/file && mv full other && cat other/sub/file'
+assert_errno EXDEV python3 -c 'import os, sys; os.rename(*sys.argv[1:])' "$MNT/other" "$MNT/full"
+exec 5<"$MNT/other/sub/file"
+step 'rm other/sub/file && rmdir other/sub'
+assert_eq deep "$(cat <&5)" "what is open, and was in a directory that is gone"
+exec 5<&-
+step 'echo deep >other/file'
+exec 5<"$MNT/other/file"
+step 'rm other/file && mv other renamed && rmdir renamed'
+assert_eq deep "$(cat <&5)" "what is open, and was in a directory that has another name"
+exec 5<&-
 assert_eq '' "$(ls -A "$there" | grep unfinished)" "unfinished files"
 
 # Nothing outside is reached through a link.
