@@ -82,6 +82,17 @@ static int sync_dir(int dir)
 	return fsync(dir) == 0 || errno == EINVAL ? 0 : -errno;
 }
 
+/* They want a file that may be written, whatever it was opened for; its owner may make it one. */
+static int set_xattrs(int fd, mode_t mode, const struct vmofs_xattrs *x)
+{
+	int r = file_set_xattrs(fd, x);
+
+	if (r != -EACCES || mode & S_IWUSR || fchmod(fd, mode | S_IWUSR) < 0)
+		return r;
+	r = file_set_xattrs(fd, x);
+	return fchmod(fd, mode) < 0 && r == 0 ? -errno : r;
+}
+
 int file_set_attr(int fd, const struct vmofs_change_attr *attr)
 {
 	struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, attr->mtime };
@@ -97,7 +108,7 @@ int file_set_attr(int fd, const struct vmofs_change_attr *attr)
 			return -errno;
 	/* Before the mode, which may forbid that. */
 	if (attr->xattrs) {
-		int r = file_set_xattrs(fd, attr->xattrs);
+		int r = set_xattrs(fd, st.st_mode & 07777, attr->xattrs);
 
 		if (r < 0)
 			return r;

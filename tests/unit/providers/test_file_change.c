@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -260,6 +261,42 @@ static void test_names(void **state)
 }
 
 /* Nothing outside is reached, whatever a key is. */
+/* Who has no more rights than the owner, and a file that nobody may write. */
+static void test_xattrs_of_read_only(void **state)
+{
+	const struct vmofs_xattr a = { "user.a", "b", 1 };
+	struct bed *b = *state;
+	struct vmofs_change_attr attr = { 0 };
+	struct vmofs_err err = VMOFS_ERR_INIT;
+	struct vmofs_xattrs *x = NULL;
+	struct vmofs_version v;
+	char path[160], value[8];
+	struct stat st;
+	int r;
+
+	snprintf(path, sizeof path, "%s/old", b->dir);
+	assert_int_equal(vmofs_xattrs_with(NULL, &a, VMOFS_XATTRS_SET, &attr.xattrs), 0);
+	assert_int_equal(chmod(path, 0444), 0);
+	if (geteuid() == 0) {
+		assert_int_equal(chown(b->dir, 65534, 65534) | chown(path, 65534, 65534), 0);
+		assert_int_equal(seteuid(65534), 0);
+	}
+	r = file_change_ops.can_xattrs(b->s, attr.xattrs, &err);
+	if (r == 0)
+		r = file_change_ops.set_attr(b->s, "old", NULL, &attr, &v, &no_wait, &err);
+	if (r == 0)
+		r = file_change_ops.get_xattrs(b->s, "old", &x, &no_wait, &err);
+	assert_int_equal(seteuid(getuid()), 0);
+	vmofs_xattrs_put(attr.xattrs);
+	vmofs_xattrs_put(x);
+	if (r == -EOPNOTSUPP)
+		skip();
+	assert_int_equal(r, 0);
+	assert_int_equal(getxattr(path, "user.a", value, sizeof value), 1);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0444);
+}
+
 static void test_outside(void **state)
 {
 	static const struct vmofs_version nothing = { .exists = false };
@@ -283,6 +320,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_conflict, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_called_off, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_names, bed_setup, bed_teardown),
+		cmocka_unit_test_setup_teardown(test_xattrs_of_read_only, bed_setup, bed_teardown),
 		cmocka_unit_test_setup_teardown(test_outside, bed_setup, bed_teardown),
 	};
 
