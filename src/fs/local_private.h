@@ -92,6 +92,7 @@ struct local {
 	struct vmofs_list turns;    /* lock: lock; in the order in which they were asked for */
 	unsigned n_rest;            /* lock: lock */
 	struct local_seen seen[64]; /* lock: lock */
+	unsigned n_xattrs_changed;  /* lock: lock; here */
 };
 
 /* ---- local.c ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Extended attributes of files that can be changed. One that was set here is the wfile's until the origin has it, and as long as
- * the wfile lives; of other files the origin is asked, and what it says is kept for a second: who lists attributes reads
+ * the wfile lives; of other files the origin is asked, and what it says is kept for a second for who reads: who lists attributes reads
  * each of them next. Blocks.
  */
 #include <errno.h>
@@ -43,22 +43,44 @@ static struct vmofs_xattrs *find_seen(struct local *l, uint64_t ino)
 	return x;
 }
 
-/* @x NULL: nothing is known of it. */
-static void set_seen(struct local *l, uint64_t ino, struct vmofs_xattrs *x)
+static unsigned n_changed(struct local *l) EXCLUDES(l->lock)
+{
+	unsigned n;
+
+	mutex_lock(&l->lock);
+	n = l->n_xattrs_changed;
+	mutex_unlock(&l->lock);
+	return n;
+}
+
+/* As the origin told when @n were changed here; what may be from before the last change is not kept. */
+static void set_seen(struct local *l, uint64_t ino, struct vmofs_xattrs *x, unsigned n)
+{
+	struct local_seen *s = seen_of(l, ino);
+	struct vmofs_xattrs *old = vmofs_xattrs_get(x);
+
+	mutex_lock(&l->lock);
+	if (n == l->n_xattrs_changed) {
+		old = s->xattrs;
+		*s = (struct local_seen){ ino, loop_now_ns() + SEEN_NS, x };
+	}
+	mutex_unlock(&l->lock);
+	vmofs_xattrs_put(old);
+}
+
+static void drop_seen(struct local *l, uint64_t ino)
 {
 	struct local_seen *s = seen_of(l, ino);
 	struct vmofs_xattrs *old = NULL;
 
-	vmofs_xattrs_get(x);
 	mutex_lock(&l->lock);
-	if (x || s->ino == ino) {
+	l->n_xattrs_changed++;
+	if (s->ino == ino) {
 		old = s->xattrs;
-		*s = (struct local_seen){ ino, loop_now_ns() + SEEN_NS, x };
-		x = NULL;
+		*s = (struct local_seen){ 0 };
 	}
 	mutex_unlock(&l->lock);
 	vmofs_xattrs_put(old);
-	vmofs_xattrs_put(x);
 }
 
 void local_forget_seen(struct local *l)
@@ -106,6 +128,7 @@ static int ask(struct local *l, uint64_t ino, struct vmofs_xattrs **out)
 
 int local_xattrs(struct local *l, uint64_t ino, struct vmofs_xattrs **out)
 {
+	unsigned n = n_changed(l);
 	int r;
 
 	*out = ours(l, ino);
@@ -115,7 +138,7 @@ int local_xattrs(struct local *l, uint64_t ino, struct vmofs_xattrs **out)
 		return 0;
 	r = ask(l, ino, out);
 	if (r == 0)
-		set_seen(l, ino, *out);
+		set_seen(l, ino, *out, n);
 	return r;
 }
 
@@ -137,8 +160,9 @@ static int check(struct local *l, uint64_t ino, const char *name, const struct v
 static int changed(struct local *l, uint64_t ino, const struct vmofs_xattr *a,
 		   enum vmofs_xattrs_how how, struct vmofs_xattrs **out)
 {
-	struct vmofs_xattrs *now;
-	int r = local_xattrs(l, ino, &now);
+	struct vmofs_xattrs *now = ours(l, ino);
+	/* What was seen a moment ago others may have changed since, by a version that looks the same. */
+	int r = now ? 0 : ask(l, ino, &now);
 
 	if (r < 0)
 		return r;
@@ -165,7 +189,7 @@ static int change_one(struct local *l, struct local_file *f, const struct vmofs_
 	if (r == 0) {
 		r = wfile_set_attr(f->wfile, &attr);
 		vmofs_xattrs_put(attr.xattrs);
-		set_seen(l, f->ino, NULL);
+		drop_seen(l, f->ino);
 	}
 	local_leave(l, f);
 	return r;

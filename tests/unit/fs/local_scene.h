@@ -206,10 +206,28 @@ static int change_make_dir(struct vmofs_source *s UNUSED, const char *key,
 	return 0;
 }
 
+static struct vmofs_xattrs *origin_xattrs; /* of every file; NULL: none. Counted */
+
+static int change_get_xattrs(struct vmofs_source *s UNUSED, const char *key UNUSED,
+			     struct vmofs_xattrs **out, const struct vmofs_change_wait *wait UNUSED,
+			     struct vmofs_err *err UNUSED)
+{
+	*out = vmofs_xattrs_get(origin_xattrs ? origin_xattrs : &vmofs_xattrs_none);
+	return 0;
+}
+
+static int change_can_xattrs(struct vmofs_source *s UNUSED, const struct vmofs_xattrs *x UNUSED,
+			     struct vmofs_err *err UNUSED)
+{
+	return 0;
+}
+
 static const struct vmofs_change_ops change_ops = {
 	.remove = change_remove,
 	.copy = change_copy,
 	.make_dir = change_make_dir,
+	.get_xattrs = change_get_xattrs,
+	.can_xattrs = change_can_xattrs,
 };
 
 /* ---- the writer ---- */

@@ -465,12 +465,37 @@ static void recovered(void **state UNUSED)
 	assert_none("a/s");
 }
 
+/* Others may have set some since it was looked at, of the same version: those stay. */
+static void attributes_of_others_stay(void **state UNUSED)
+{
+	const struct vmofs_xattr theirs = { "user.theirs", "x", 1 }, ours = { "user.ours", "y", 1 };
+	struct vmofs_xattrs *x;
+	struct vmofs_xattr a;
+	uint64_t ino = ino_of("a/f");
+	struct wfile *w;
+
+	assert_int_equal(local_xattrs(l, ino, &x), 0);
+	assert_false(vmofs_xattrs_find(x, "user.theirs", &a));
+	vmofs_xattrs_put(x);
+	assert_int_equal(vmofs_xattrs_with(NULL, &theirs, VMOFS_XATTRS_SET, &origin_xattrs), 0);
+	assert_int_equal(local_set_xattr(l, ino, &ours, VMOFS_XATTRS_SET), 0);
+	assert_int_equal(local_xattrs(l, ino, &x), 0);
+	assert_true(vmofs_xattrs_find(x, "user.ours", &a));
+	assert_true(vmofs_xattrs_find(x, "user.theirs", &a));
+	vmofs_xattrs_put(x);
+	vmofs_xattrs_put(steal_ptr(&origin_xattrs));
+	w = writer_find(NULL, ino);
+	store(w);
+	wfile_put(w);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(opened_and_not_changed),
+		T(attributes_of_others_stay),
 		T(changed_until_it_is_stored),
 		T(stored_while_it_is_closed),
 		T(stored_while_it_is_open),
