@@ -164,7 +164,9 @@ def change(where):
                 f.write(new)
                 os.fsync(f.fileno())
             return data[:off] + new + data[off + len(new):]
-        figures = measured(context, tool, server, work, key, counts=server.moved)
+        # radosgw's posix backend may list what has just been put with a size from nowhere: a HEAD tells it, as s3fs always asks.
+        options = f"object-metadata,journal-dir={context.lab.scratch()}" if tool.startswith("vmofs") else None
+        figures = measured(context, tool, server, work, key, options, counts=server.moved)
         figures["per_s"] = 1 / figures["seconds"]
         return figures
     return row
