@@ -6,8 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -15,19 +13,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "lib/interrupts.h"
 
 enum { THREADS = 8, NAMES = 3, NAME_LEN = 32 };
 
 static int dir;
 static atomic_bool stop;
 static atomic_ulong done, interrupted, failed;
-
-static void on_signal(int sig)
-{
-	(void)sig;
-}
 
 static bool judge(const char *what, long r)
 {
@@ -87,44 +81,20 @@ static void *changer(void *arg)
 	return NULL;
 }
 
-static void signal_for(pthread_t *threads, double seconds)
-{
-	struct timespec pause = { .tv_nsec = 50000 };
-	struct timespec start, now;
-	unsigned seed = 1;
-
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	do {
-		pthread_kill(threads[rand_r(&seed) % THREADS], SIGUSR1);
-		nanosleep(&pause, NULL);
-		clock_gettime(CLOCK_MONOTONIC, &now);
-	} while ((double)(now.tv_sec - start.tv_sec) + (double)(now.tv_nsec - start.tv_nsec) / 1e9 <
-		 seconds);
-}
-
 int main(int argc, char **argv)
 {
-	struct sigaction sa = { .sa_handler = on_signal };
-	pthread_t threads[THREADS];
-
 	if (argc != 3) {
 		fprintf(stderr, "usage: interrupt_changes SECONDS DIR\n");
 		return 2;
 	}
-	sigaction(SIGUSR1, &sa, NULL);
 	dir = open(argv[2], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0) {
 		fprintf(stderr, "interrupt_changes: cannot open '%s': %s\n", argv[2],
 			strerror(errno));
 		return 1;
 	}
-	for (uintptr_t i = 0; i < THREADS; i++)
-		if (pthread_create(&threads[i], NULL, changer, (void *)(i + 1)))
-			return 1;
-	signal_for(threads, strtod(argv[1], NULL));
-	stop = true;
-	for (unsigned i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
+	if (interrupts_run(THREADS, changer, &stop, strtod(argv[1], NULL)) < 0)
+		return 1;
 	printf("{\"done\": %lu, \"interrupted\": %lu, \"failed\": %lu}\n", done, interrupted,
 	       failed);
 	return failed != 0;
