@@ -10,17 +10,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
 #include "base/macros.h"
 
 /* -- characters ------------------------------------------------------------------------------- */
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 static size_t put_utf8(uint32_t c, char *out)
 {
@@ -55,7 +48,7 @@ static uint32_t numeric_entity(const char *p, size_t n)
 	if (n < 2 || n > 10)
 		return 0;
 	for (size_t i = hex ? 2 : 1; i < n; i++) {
-		int d = hex_digit(p[i]);
+		int d = hex_value(p[i]);
 
 		if (d < 0 || (!hex && d > 9))
 			return 0;
@@ -111,8 +104,8 @@ static size_t decode_percents(const char *p, size_t n, char *out)
 	size_t len = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		int high = p[i] == '%' && i + 2 < n ? hex_digit(p[i + 1]) : -1;
-		int low = high < 0 ? -1 : hex_digit(p[i + 2]);
+		int high = p[i] == '%' && i + 2 < n ? hex_value(p[i + 1]) : -1;
+		int low = high < 0 ? -1 : hex_value(p[i + 2]);
 
 		if (low < 0) {
 			out[len++] = p[i];

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/digest.h"
+#include "base/hex.h"
 #include "base/macros.h"
 
 /* -- writing ---------------------------------------------------------------------------------- */
@@ -96,14 +97,6 @@ struct reader {
 	const char *p, *end;
 };
 
-static int hex(char c)
-{
-	static const char digits[] = "0123456789abcdef";
-	const char *at = c ? strchr(digits, c | (c >= 'A' ? 0x20 : 0)) : NULL;
-
-	return at ? (int)(at - digits) : -1;
-}
-
 /* In place of @n bytes what they stand for. Returns how many that are, or -EBADMSG. */
 static int64_t unescape(char *text, const char *value, size_t n)
 {
@@ -114,9 +107,9 @@ static int64_t unescape(char *text, const char *value, size_t n)
 			text[len++] = value[i];
 			continue;
 		}
-		if (n - i < 3 || hex(value[i + 1]) < 0 || hex(value[i + 2]) < 0)
+		if (n - i < 3 || hex_value(value[i + 1]) < 0 || hex_value(value[i + 2]) < 0)
 			return -EBADMSG;
-		text[len++] = (char)(hex(value[i + 1]) << 4 | hex(value[i + 2]));
+		text[len++] = (char)(hex_value(value[i + 1]) << 4 | hex_value(value[i + 2]));
 		i += 2;
 	}
 	return (int64_t)len;
@@ -145,7 +138,7 @@ static int take_code(struct reader *r)
 	if (r->end - r->p < 4)
 		return -1;
 	for (unsigned i = 0; i < 4; i++) {
-		int d = hex(*r->p++);
+		int d = hex_value(*r->p++);
 
 		if (d < 0)
 			return -1;

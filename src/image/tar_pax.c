@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/macros.h"
 #include "image/tar_stream.h"
 
@@ -115,14 +116,6 @@ static int add_xattr(struct tar_pax *x, const char *name, size_t name_len, const
 	return 0;
 }
 
-static int digit_of_hex(char c)
-{
-	return c >= '0' && c <= '9'    ? c - '0'
-		: c >= 'A' && c <= 'F' ? c - 'A' + 10
-		: c >= 'a' && c <= 'f' ? c - 'a' + 10
-				       : -1;
-}
-
 /* "%41" is "A", in place; the new length, or -1. What would be a zero is refused. */
 static ssize_t unescape(char *p, size_t n)
 {
@@ -130,8 +123,8 @@ static ssize_t unescape(char *p, size_t n)
 
 	for (size_t i = 0; i < n; i++) {
 		if (p[i] == '%') {
-			int hi = i + 2 < n ? digit_of_hex(p[i + 1]) : -1;
-			int lo = i + 2 < n ? digit_of_hex(p[i + 2]) : -1;
+			int hi = i + 2 < n ? hex_value(p[i + 1]) : -1;
+			int lo = i + 2 < n ? hex_value(p[i + 2]) : -1;
 
 			if (hi < 0 || lo < 0 || (hi | lo) == 0)
 				return -1;

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/hex.h"
 #include "base/macros.h"
 
 /* A string under construction; `r` keeps the first failure. */
@@ -459,14 +460,6 @@ int url_resolve(const struct url *base, const char *location, size_t n, char *ou
 }
 
 /* -- decoding --------------------------------------------------------------------------------- */
-
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c = (char)(c | 0x20);
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 /* The byte that "%41" at @s stands for, else -1. */
 static int percent_byte(const char *s, size_t n)
